@@ -1,20 +1,16 @@
 """The commands; `python -m deploy.local --help` lists them."""
 
 import argparse
-import os
 import sys
-from pathlib import Path
 
 from deploy.local.processes import LocalError, say
-from deploy.local.stack import LocalStack
-
-LOCAL_DIR = Path(os.environ.get("LOCAL_DIR") or ".local")
+from deploy.local.stack import LocalStack, local_dir
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m deploy.local",
-        description=f"The system on this machine, its data and logs in {LOCAL_DIR}/.",
+        description=f"The system on this machine, its data and logs in {local_dir()}.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     stack = commands.add_parser("stack", help="Kafka and MongoDB alone")
@@ -30,7 +26,7 @@ def main() -> int:
 
 
 def _stack(do: str) -> int:
-    stack = LocalStack(LOCAL_DIR)
+    stack = LocalStack(local_dir())
     if do == "start":
         stack.start()
     elif do == "stop":

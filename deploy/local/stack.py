@@ -99,6 +99,11 @@ STOP_SECONDS = 20.0
 ELSEWHERE = "set KAFKA_BOOTSTRAP_SERVERS and MONGODB_URI to a Kafka (4.x) and a MongoDB replica set that run"
 
 
+def local_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """The folder of data, logs and process ids: `LOCAL_DIR`, or `.local` in the repository."""
+    return Path(environ.get("LOCAL_DIR") or Path(__file__).parents[2] / ".local")
+
+
 class Notes:
     """What the folder remembers from start to start: the ports."""
 
