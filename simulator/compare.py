@@ -92,7 +92,7 @@ def archived_messages(folder: Path) -> Iterator[tuple[str, str]]:
             letters = [letter.split(b"\n", 1)[-1] for letter in raw.split(b"\n\nFrom ")] if raw else []
         for letter in letters:
             message_id = str(BytesHeaderParser(policy=compat32).parsebytes(letter)["message-id"] or "").strip()
-            for owner in owners.get(message_id, []) if owners else [name.rpartition(".")[0]]:
+            for owner in owners.get(message_id, []) if owners else [folder.name if name.endswith(".eml") else name.removesuffix(".mbox")]:
                 yield owner, message_id
 
 
