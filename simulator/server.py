@@ -1,0 +1,105 @@
+"""A simulator that listens: in this thread until it is told to stop, or in one of its own."""
+
+import logging
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import uvicorn
+
+from . import certificates
+from .app import create_app
+from .client import Simulator
+from .keys import KeyRing
+from .settings import Settings
+from .world import Clock, World, system_clock
+
+log = logging.getLogger(__name__)
+
+KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open, longer than its clients keep it."""
+
+STARTS_WITHIN = 20.0
+
+
+def build(settings: Settings, clock: Clock = system_clock) -> tuple[World, uvicorn.Config]:
+    """A world as the settings have it, and what to run for it."""
+    files = certificates.keep(settings.folder)
+    world = World(settings.base_url, clock=clock, seed=settings.seed, redirects=settings.redirects)
+    if settings.tenant:
+        world.add_tenant(settings.tenant)
+    app = create_app(
+        world,
+        keys=KeyRing.from_pem(files.signing.read_bytes()),
+        tls=certificates.client_context(files.ca),
+        record=settings.record,
+        latency=settings.latency,
+        retry_base=settings.retry_base,
+    )
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        access_log=False,
+        ssl_keyfile=str(files.server),
+        ssl_certfile=str(files.server),
+        ssl_version=ssl.PROTOCOL_TLS_SERVER,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=3,
+        lifespan="on",
+    )
+    return world, config
+
+
+def run(settings: Settings) -> None:
+    """Listen until SIGTERM or SIGINT."""
+    _, config = build(settings)
+    log.info("simulator on %s, CA in %s", settings.base_url, settings.folder / "ca.pem")
+    uvicorn.Server(config).run()
+
+
+class Running:
+    """A simulator in a thread of this process."""
+
+    def __init__(self, world: World, client: Simulator, ca: Path) -> None:
+        self.world = world
+        self.client = client
+        self.ca = ca
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return self.world.base_url
+
+
+@contextmanager
+def running(folder: Path, **changes: object) -> Iterator[Running]:
+    """A simulator on a free port for the time of a `with`; `changes` are other settings."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    settings = Settings(folder=folder, port=port, latency=0.0, retry_base=0.1)
+    world, config = build(replace(settings, **changes))  # type: ignore[arg-type]
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + STARTS_WITHIN
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > deadline:
+            raise RuntimeError("the simulator did not start")
+        time.sleep(0.01)
+    ca = folder / "ca.pem"
+    client = Simulator(world.base_url, ca)
+    try:
+        yield Running(world, client, ca)
+    finally:
+        client.close()
+        server.should_exit = True
+        thread.join(STARTS_WITHIN)
+        listener.close()
