@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,15 +53,26 @@ def is_free(port: int) -> bool:
 
 
 def choose_port(preferred: int, taken: Iterable[int] = ()) -> int:
-    """Return the preferred port if it is free and not among `taken`, else another that is."""
+    """Return the preferred port if it is free and not among `taken`, else another that is.
+
+    Preferring 0 is preferring none.
+    """
     taken = set(taken)
-    if preferred not in taken and is_free(preferred):
+    if preferred and preferred not in taken and is_free(preferred):
         return preferred
     for _ in range(1000):
         port = random.choice(SPARE_PORTS)
         if port not in taken and is_free(port):
             return port
     raise LocalError("No free port was found on 127.0.0.1; stop something that listens there.")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a process has used so far."""
+
+    cpu_seconds: float
+    memory: int  # resident bytes, now
 
 
 class Background:
@@ -116,6 +128,14 @@ class Background:
             )
         born = psutil.Process(self._child.pid).create_time()
         self._pid_file.write_text(json.dumps({"pid": self._child.pid, "born": born}))
+
+    def usage(self) -> Usage | None:
+        """CPU seconds and memory, or None if it does not run."""
+        process = self._process()
+        if process is None:
+            return None
+        cpu = process.cpu_times()
+        return Usage(cpu.user + cpu.system, process.memory_info().rss)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if it runs."""
