@@ -1,0 +1,1 @@
+"""The matcher: rules, law, window, takeovers."""

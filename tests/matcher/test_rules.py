@@ -1,0 +1,154 @@
+"""One golden example for each row of the table, read forwards and backwards."""
+
+import pytest
+
+from services.matcher.domain.relations import primary_contact, stakeholders
+from services.matcher.domain.rules import ADDRESSES, CONTACT_SECTION, EMAIL, TABLE, Rule, Rules
+
+from .worlds import World
+
+ANN, OTHER = "ann@fabrikam.com", "other@fabrikam.com"
+
+# rule -> (the record, those that it needs: (type, id, fields), in the order of the table)
+GOLDEN: dict[str, tuple[tuple[str, str], list[tuple[str, str, dict[str, object]]]]] = {
+    "account.primary_contact": (("account", "a"), [("account", "a", {"primary_contact_id": "c"}), ("contact", "c", {"emails": [ANN, OTHER]})]),
+    "account.contact": (("account", "a"), [("account", "a", {}), ("contact", "c", {"emails": [ANN, OTHER], "parent_account_id": "a"})]),
+    "account.address": (("account", "a"), [("account", "a", {"emails": ["info@fabrikam.com", ANN]})]),
+    "opportunity.contact": (("opportunity", "o"), [("opportunity", "o", {"contact_id": "c"}), ("contact", "c", {"emails": [ANN, OTHER]})]),
+    "opportunity.stakeholder": (
+        ("opportunity", "o"),
+        [("opportunity", "o", {"stakeholder_ids": ["b", "c"]}), ("contact", "b", {"emails": "bob@fabrikam.com"}), ("contact", "c", {"emails": [ANN, OTHER]})],
+    ),
+    "opportunity.address": (("opportunity", "o"), [("opportunity", "o", {"emails": [None, ANN]})]),
+    "opportunity.account_contact": (
+        ("opportunity", "o"),
+        # The account itself is not there: the hop goes through its id.
+        [("opportunity", "o", {"account_id": "a"}), ("contact", "c", {"emails": [ANN, OTHER], "parent_account_id": "a"})],
+    ),
+    "opportunity.lead": (("opportunity", "o"), [("opportunity", "o", {"lead_id": "l"}), ("lead", "l", {"emails": OTHER, "contact": {"email": ANN}})]),
+    "opportunity.lead_contact": (
+        ("opportunity", "o"),
+        [("opportunity", "o", {"lead_id": "l"}), ("lead", "l", {"contact_id": "c"}), ("contact", "c", {"emails": [ANN, OTHER]})],
+    ),
+    "lead.contact_section": (("lead", "l"), [("lead", "l", {"contact": {"name": "Ann", "email": ANN}})]),
+    "lead.contact": (("lead", "l"), [("lead", "l", {"contact_id": "c"}), ("contact", "c", {"emails": [ANN, OTHER]})]),
+    "lead.address": (("lead", "l"), [("lead", "l", {"emails": [None, ANN]})]),
+    "contact.address": (("contact", "c"), [("contact", "c", {"emails": [None, ANN]})]),
+    "custom.account_primary_contact": (
+        ("project", "p"),
+        [
+            ("project", "p", {"lookups": {"customer": {"type": "account", "id": "a"}}}),
+            ("account", "a", {"primary_contact_id": "c"}),
+            ("contact", "c", {"emails": [ANN, OTHER]}),
+        ],
+    ),
+    "custom.account_address": (
+        ("project", "p"),
+        [("project", "p", {"lookups": {"nobody": None, "customer": {"type": "account", "id": "a"}}}), ("account", "a", {"emails": ["x@y.z", ANN]})],
+    ),
+    "custom.contact_address": (
+        ("project", "p"),
+        [("project", "p", {"lookups": {"customer": {"type": "contact", "id": "c"}}}), ("contact", "c", {"emails": ["x@y.z", ANN]})],
+    ),
+}
+
+
+def test_every_row_has_its_example() -> None:
+    assert list(GOLDEN) == [rule.name for rule in TABLE]
+
+
+@pytest.mark.parametrize("rule", GOLDEN)
+def test_a_row_gives_its_address_both_ways(rule: str) -> None:
+    ref, records = GOLDEN[rule]
+    world = World()
+    for type_, id_, fields in records:
+        world.put(type_, id_, **fields)
+
+    assert world.forwards(*ref)[ANN] == [rule]
+    assert world.backwards(ANN)[ref] == [rule]
+
+
+@pytest.mark.parametrize("rule", [rule.name for rule in TABLE if rule.ending is EMAIL])
+def test_where_only_the_email_counts_further_addresses_do_not(rule: str) -> None:
+    ref, records = GOLDEN[rule]
+    world = World()
+    for type_, id_, fields in records:
+        world.put(type_, id_, **fields)
+
+    assert OTHER not in world.forwards(*ref)
+    assert ref not in world.backwards(OTHER)
+
+
+def test_a_contact_whose_email_is_null_has_none_whatever_else_it_has() -> None:
+    world = World()
+    world.put("opportunity", "o", contact_id="c")
+    world.put("contact", "c", emails=[None, ANN])
+
+    assert world.forwards("opportunity", "o") == {}
+    assert world.backwards(ANN) == {("contact", "c"): ["contact.address"]}
+
+
+def test_the_leads_own_addresses_are_not_its_contact_section() -> None:
+    world = World()
+    world.put("opportunity", "o", lead_id="l")
+    world.put("lead", "l", emails=ANN)
+
+    assert world.forwards("opportunity", "o") == {}
+    assert world.backwards(ANN) == {("lead", "l"): ["lead.address"]}
+
+
+def test_an_opportunity_has_neither_its_accounts_addresses_nor_its_primary_contact() -> None:
+    world = World()
+    world.put("opportunity", "o", account_id="a")
+    world.put("account", "a", emails="info@fabrikam.com", primary_contact_id="c")
+    world.put("contact", "c", emails=ANN)
+
+    assert world.forwards("opportunity", "o") == {}
+
+    world.put("contact", "c", emails=ANN, parent_account_id="a")
+
+    assert world.forwards("opportunity", "o") == {ANN: ["opportunity.account_contact"]}
+
+
+def test_a_primary_contact_need_be_no_child_and_the_parent_names_no_primary_contact() -> None:
+    world = World()
+    world.put("account", "a", primary_contact_id="c")
+    world.put("account", "b")
+    world.put("contact", "c", emails=ANN, parent_account_id="b")
+
+    assert world.forwards("account", "a") == {ANN: ["account.primary_contact"]}
+    assert world.forwards("account", "b") == {ANN: ["account.contact"]}
+
+
+def test_a_custom_record_has_not_its_accounts_other_contacts() -> None:
+    world = World()
+    world.put("project", "p", lookups={"customer": {"type": "account", "id": "a"}})
+    world.put("account", "a")
+    world.put("contact", "c", emails=ANN, parent_account_id="a")
+
+    assert world.forwards("project", "p") == {}
+
+
+def test_all_lookups_count_and_two_to_one_account_count_once() -> None:
+    world = World()
+    account, contact = {"type": "account", "id": "a"}, {"type": "contact", "id": "c"}
+    world.put("contract", "k", lookups={"party_a": account, "party_b": account, "signatory": contact})
+    world.put("account", "a", emails=ANN)
+    world.put("contact", "c", emails=["bob@fabrikam.com", OTHER])
+
+    assert world.forwards("contract", "k") == {
+        ANN: ["custom.account_address"],
+        "bob@fabrikam.com": ["custom.contact_address"],
+        OTHER: ["custom.contact_address"],
+    }
+
+
+def test_a_table_that_does_not_fit_together_is_refused() -> None:
+    with pytest.raises(ValueError, match="two rules are called account"):
+        Rules(added=[Rule("account.address", "project", (), ADDRESSES, "is twice")])
+    with pytest.raises(ValueError, match="there is no rule called account"):
+        Rules(without=["account.adress"])
+    with pytest.raises(ValueError, match="stakeholder does not start at contact"):
+        Rules([Rule("odd", "account", (primary_contact, stakeholders), EMAIL, "cannot be")])
+    with pytest.raises(ValueError, match="only a lead has a Contact section"):
+        Rules([Rule("odd", "account", (), CONTACT_SECTION, "cannot be")])
