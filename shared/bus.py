@@ -8,13 +8,16 @@ from typing import Generic, TypeVar
 from aiokafka import ConsumerRecord
 from pydantic import ValidationError
 
-from .clock import micros
 from .errors import Rejected
 from .events import Event
-from .records import AnyRecord, parse_record, rejected
+from .records import AnyRecord, parse_key, parse_record, rejected
 from .topics import Topic
 
 Headers = list[tuple[str, bytes]]
+ENVELOPE = ("ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "ce_version", "ce_epoch", "ce_count", "content-type")
+"""The headers of a message of ours; they hold ids, times and numbers, nothing that people wrote."""
+LARGEST = 2**63 - 1
+"""Versions, epochs and counts are stored as 64 bits."""
 V = TypeVar("V")
 
 
@@ -71,6 +74,7 @@ class Received(Generic[V]):
     Attributes:
         key: the parts of the key; empty where the key itself is refused.
         value: None is a tombstone, or refused.
+        version: of an upstream record: when it was published.
         raw: Kafka's record, bytes and all.
     """
 
@@ -120,14 +124,17 @@ def decode_record(topic: Topic, tenants: Sequence[str], record: "ConsumerRecord[
     value: AnyRecord | None = None
     refused: Rejected | None = None
     try:
-        key = _key(topic, record.key)
-        if "*" not in tenants and key[0] not in tenants:
-            raise Rejected("this tenant may not appear in this topic", "tenant")
+        claimed = parse_key(record.key)
+        if "*" not in tenants and claimed[0] not in tenants:
+            # It has no key here, or whoever may write this topic could unsay another tenant's record.
+            raise Rejected("this tenant may not appear in this topic", "key")
+        key = claimed
         if record.value is not None:
             value = parse_record(record.key, record.value)
     except Rejected as reason:
         refused = reason
-    return Received(topic, at, key, value, micros(datetime.fromtimestamp(record.timestamp / 1000, UTC)), 0, 0, refused, record)
+    version = min(max(0, record.timestamp * 1000), LARGEST)
+    return Received(topic, at, key, value, version, 0, 0, refused, record)
 
 
 def _at(record: "ConsumerRecord[bytes, bytes]") -> Position:
@@ -143,7 +150,8 @@ def _key(topic: Topic, key: bytes | None) -> tuple[str, ...]:
 
 def _number(record: "ConsumerRecord[bytes, bytes]", name: str) -> int:
     text = header(record, name)
-    try:
-        return int(text) if text is not None else 0
-    except ValueError:
-        raise Rejected("not a number", name) from None
+    if text is None:
+        return 0
+    if not text.isdigit() or len(text) > len(str(LARGEST)) or int(text) > LARGEST:
+        raise Rejected("not a number of 63 bits", name)
+    return int(text)

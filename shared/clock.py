@@ -6,11 +6,25 @@ the same thing, so that a restored database or a new topic cannot set it back.
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Annotated, TypeAlias
+
+from pydantic import AfterValidator, AwareDatetime
 
 Clock = Callable[[], datetime]
 """Answers the present moment, aware, in UTC."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("should be in the years 1 to 9999") from None
+
+
+Moment: TypeAlias = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A time in a message: with an offset, and in UTC once it is read."""
 
 
 def system_clock() -> datetime:

@@ -6,22 +6,26 @@ JSON values. Readers ignore unknown fields, writers never remove one.
 """
 
 from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar, TypeAlias
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
+
+from .clock import Moment
+
+Stamp: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Event(BaseModel):
     """A message's value. `ce_type` is the CloudEvents type that names its model."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
     ce_type: ClassVar[str]
 
 
 class Part(BaseModel):
     """A part of a message's value."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Kind(StrEnum):
@@ -104,9 +108,9 @@ class MailboxChanged(Event):
     ce_type: ClassVar[str] = "autocapture.mailbox.changed"
     status: MailboxStatus
     reason: str | None = Field(None, description="Why it is blocked: access_policy, no_mailbox, throttled, conditional_access, …")
-    since: AwareDatetime = Field(description="When this status began.")
-    enrolled_at: AwareDatetime | None = None
-    complete_as_of: AwareDatetime | None = Field(None, description="When the window was last read whole.")
+    since: Moment = Field(description="When this status began.")
+    enrolled_at: Moment | None = None
+    complete_as_of: Moment | None = Field(None, description="When the window was last read whole.")
     missed_by_hints: int | None = Field(None, description="What the last reconciliation found that no hint had named.")
 
 
@@ -125,19 +129,19 @@ class Activity(Event):
     subject: str = ""
     participants: tuple[Participant, ...] = ()
     direction: Direction | None = Field(None, description="E-mails only.")
-    at: AwareDatetime = Field(description="Its place on the timeline: arrival, sending, or the meeting's start.")
-    visible_from: AwareDatetime
-    visible_until: AwareDatetime
-    sent_at: AwareDatetime | None = None
-    received_at: AwareDatetime | None = None
-    start: AwareDatetime | None = None
-    end: AwareDatetime | None = None
+    at: Moment = Field(description="Its place on the timeline: arrival, sending, or the meeting's start.")
+    visible_from: Moment
+    visible_until: Moment
+    sent_at: Moment | None = None
+    received_at: Moment | None = None
+    start: Moment | None = None
+    end: Moment | None = None
     all_day: bool = False
     cancelled: bool = False
     sensitivity: Sensitivity = Sensitivity.NORMAL
     internet_message_id: str | None = None
     ical_uid: str | None = None
-    original_start: AwareDatetime | None = Field(None, description="Of an occurrence of a series.")
+    original_start: Moment | None = Field(None, description="Of an occurrence of a series.")
     conversation: str | None = None
     web_link: str | None = None
 
@@ -174,7 +178,7 @@ class FetchContent(Event):
     claim: str
     item: str
     kind: Kind
-    deadline: AwareDatetime
+    deadline: Moment
 
 
 class Content(Part):
@@ -207,7 +211,7 @@ class Regarding(Part):
     name: str | None = Field(None, description="Null when the record is deleted or refused.")
     deleted: bool = False
     by: str = Field(description="Entra object id of who tracked it.")
-    at: AwareDatetime
+    at: Moment
     readers: tuple[str, ...] = Field(description="Who may know of this entry; resolved, never absent.")
 
 
@@ -221,16 +225,16 @@ class ActivityTracked(Event):
     direction: Direction | None = None
     owner: str = Field(description="Whose copy is shown.")
     subject: str | None = Field(None, description="Null where the setting TRACKED_SUBJECTS is off.")
-    at: AwareDatetime
-    sent_at: AwareDatetime | None = None
-    start: AwareDatetime | None = None
-    end: AwareDatetime | None = None
+    at: Moment
+    sent_at: Moment | None = None
+    start: Moment | None = None
+    end: Moment | None = None
     cancelled: bool = False
     source_gone: bool = False
     internet_message_id: str | None = None
     ical_uid: str | None = None
     regarding: tuple[Regarding, ...]
-    revision: int = Field(description="A stamp; the greater one is the newer state.")
+    revision: Stamp = Field(description="A stamp; the greater one is the newer state.")
 
 
 class ActivityUntracked(Event):
@@ -239,5 +243,4 @@ class ActivityUntracked(Event):
     ce_type: ClassVar[str] = "autocapture.activity.untracked"
     tenant: str
     activity: str
-    revision: int
-
+    revision: Stamp

@@ -1,4 +1,4 @@
-"""Creates the topics, and checks that they lose nothing.
+"""Creates the topics, and checks that they lose nothing and keep nothing for too long.
 
 `python -m shared.provision create` makes what is missing and then checks all; `… check` only checks.
 """
@@ -6,18 +6,21 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from .broker import DEAD_LETTER_BYTES, client_security
+from .connection import admin_client
 from .errors import Transient
 from .settings import KafkaSettings, load
-from .topics import ACTIVITIES, MATCHES, MAX_MESSAGE_BYTES, RECORDS, TOPICS, Topic
+from .topics import ACTIVITIES, MATCHES, MAX_DEAD_LETTER_BYTES, MAX_MESSAGE_BYTES, RECORDS, TOPICS, Topic
+
+VISIBLE_SECONDS = 10
+"""A topic that was just created is known to all brokers after this at the latest."""
 
 
 class Unsafe(Exception):
@@ -34,105 +37,94 @@ class Wanted:
     configs: dict[str, str]
 
 
-def wanted(settings: KafkaSettings) -> Iterator[Wanted]:
-    """Every topic that this system needs here, dead letters included."""
-    replicas = {"min.insync.replicas": "1" if settings.kafka_replication == 1 else "2", "unclean.leader.election.enable": "false"}
-    for topic in TOPICS:
-        for name in settings.records_topics if topic is RECORDS else (topic.name,):
-            configs = topic.kept.configs() | replicas | {"max.message.bytes": str(MAX_MESSAGE_BYTES)}
+def wanted(settings: KafkaSettings, topics: Iterable[Topic] = TOPICS) -> Iterator[Wanted]:
+    """Each of these topics as it must be here, and that of its dead letters."""
+    safe = {"min.insync.replicas": "1" if settings.kafka_replication == 1 else "2", "unclean.leader.election.enable": "false"}
+    for topic in topics:
+        here = settings.records_topics if topic is RECORDS else (topic.name,)
+        kept = [(name, topic.kept, MAX_MESSAGE_BYTES) for name in here] + [(topic.dead_letters, topic.dead_letters_kept, MAX_DEAD_LETTER_BYTES)]
+        for name, keep, largest in kept:
+            configs = keep.configs() | safe | {"max.message.bytes": str(largest)}
             yield Wanted(settings.topic_prefix + name, settings.kafka_partitions, settings.kafka_replication, configs)
-        configs = topic.dead_letters_kept.configs() | replicas | {"max.message.bytes": str(DEAD_LETTER_BYTES)}
-        yield Wanted(settings.topic_prefix + topic.dead_letters, settings.kafka_partitions, settings.kafka_replication, configs)
-
-
-async def _admin(settings: KafkaSettings) -> AIOKafkaAdminClient:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers.split(","), **client_security(settings))
-    try:
-        await admin.start()
-    except KafkaConnectionError as away:
-        raise Transient(f"Kafka does not answer at {settings.kafka_bootstrap_servers} (KAFKA_BOOTSTRAP_SERVERS)") from away
-    return admin
 
 
 async def create(settings: KafkaSettings) -> list[str]:
     """Creates the topics that are missing; answers their names."""
-    admin = await _admin(settings)
-    try:
+    async with admin_client(settings) as admin:
         existing = set(await admin.list_topics())
         missing = [topic for topic in wanted(settings) if topic.name not in existing]
         if missing:
-            response = await admin.create_topics(
-                [NewTopic(name=t.name, num_partitions=t.partitions, replication_factor=t.replication, topic_configs=t.configs) for t in missing]
-            )
-            for name, code, *why in response.topic_errors:
+            new = [NewTopic(topic.name, topic.partitions, topic.replication, topic_configs=topic.configs) for topic in missing]
+            for name, code, *why in (await admin.create_topics(new)).topic_errors:
                 if code and for_code(code) is not TopicAlreadyExistsError:
-                    raise Unsafe(f"cannot create {name}: {for_code(code).__name__} {' '.join(str(part) for part in why if part)}")
+                    raise Unsafe(f"cannot create topic {name}: {' '.join([for_code(code).__name__, *filter(None, why)])}")
         return [topic.name for topic in missing]
-    finally:
-        await admin.close()
 
 
-async def check(settings: KafkaSettings) -> None:
-    """Raises Unsafe with every topic that is missing or would lose data."""
-    admin = await _admin(settings)
-    try:
-        topics = list(wanted(settings))
-        found = {entry["topic"]: entry for entry in await admin.describe_topics([topic.name for topic in topics])}
-        faults = [fault for topic in topics for fault in _layout(topic, found[topic.name])]
-        if not faults:
-            configs = await _configs(admin, [topic.name for topic in topics])
-            faults = [fault for topic in topics for fault in _settings(topic, configs[topic.name])]
-        pair = [len(found[settings.topic_prefix + topic.name]["partitions"]) for topic in (ACTIVITIES, MATCHES)]
-        if pair[0] != pair[1]:
-            faults.append(f"{ACTIVITIES.name} has {pair[0]} partitions and {MATCHES.name} {pair[1]}: they must have the same number")
-    finally:
-        await admin.close()
+async def check(settings: KafkaSettings, topics: Iterable[Topic] = TOPICS) -> None:
+    """Raises Unsafe with all that is wrong with these topics, Transient where Kafka does not answer."""
+    must = {topic.name: topic for topic in wanted(settings, topics)}
+    async with admin_client(settings) as admin:
+        found = {entry["topic"]: entry["partitions"] for entry in await admin.describe_topics(list(must)) if not entry["error_code"]}
+        if missing := must.keys() - found.keys():
+            raise Unsafe(f"topics are missing, create them with `python -m shared.provision create`: {', '.join(sorted(missing))}")
+        configs = await _configs(admin, list(must))
+    faults = [fault for name, topic in must.items() for fault in (*_layout(topic, found[name]), *_kept(topic, configs[name]))]
+    faults += _pair(*(found.get(settings.topic_prefix + topic.name) for topic in (ACTIVITIES, MATCHES)))
     if faults:
-        raise Unsafe("; ".join(faults))
+        raise Unsafe("topics would lose data or keep it for too long: " + "; ".join(faults))
 
 
-def _layout(topic: Wanted, found: dict[str, Any]) -> Iterator[str]:
-    if found["error_code"] or not found["partitions"]:
-        yield f"topic {topic.name} is not there: create it with `python -m shared.provision create`"
-        return
-    replicas = min(len(partition["replicas"]) for partition in found["partitions"])
+def _layout(topic: Wanted, partitions: list[dict[str, Any]]) -> Iterator[str]:
+    replicas = min(len(partition["replicas"]) for partition in partitions)
     if replicas < topic.replication:
-        yield f"topic {topic.name} has {replicas} replicas, KAFKA_REPLICATION says {topic.replication}"
+        yield f"{topic.name} has {replicas} replicas, KAFKA_REPLICATION says {topic.replication}"
 
 
-async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
-    found = {}
-    for response in await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names]):
-        for _, _, _, name, entries in response.resources:
-            found[name] = {entry[0]: entry[1] for entry in entries}
-    return found
+def _pair(activities: list[Any] | None, matches: list[Any] | None) -> Iterator[str]:
+    if activities and matches and len(activities) != len(matches):
+        yield f"{ACTIVITIES.name} has {len(activities)} partitions and {MATCHES.name} {len(matches)}, they must have the same number"
 
 
-def _settings(topic: Wanted, found: dict[str, str]) -> Iterator[str]:
+def _kept(topic: Wanted, configs: dict[str, str]) -> Iterator[str]:
     for name, must in topic.configs.items():
-        is_ = found.get(name, "")
+        is_ = configs.get(name, "")
         match name:
-            case "cleanup.policy" | "unclean.leader.election.enable":
-                fine = is_ == must
+            case "min.insync.replicas" | "max.message.bytes" | "delete.retention.ms":
+                fine = int(is_) >= int(must)
             case "segment.ms" | "max.compaction.lag.ms":
                 fine = int(is_) <= int(must)
             case _:
-                fine = int(is_) >= int(must) or int(is_) == -1
+                fine = is_ == must
         if not fine:
-            yield f"topic {topic.name} has {name}={is_}, it must be {must}"
+            yield f"{topic.name} has {name}={is_}, it must be {must}"
+
+
+async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    return {name: {entry[0]: entry[1] for entry in entries} for response in responses for *_, name, entries in response.resources}
+
+
+async def _create_and_check(settings: KafkaSettings) -> None:
+    for name in await create(settings):
+        print(f"created {name}")
+    for _ in range(VISIBLE_SECONDS):
+        try:
+            await check(settings)
+        except Unsafe:
+            await asyncio.sleep(1)
+        else:
+            return
+    await check(settings)
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m shared.provision", description=__doc__)
     parser.add_argument("do", choices=["create", "check"])
-    do = parser.parse_args().do
-    settings = load(KafkaSettings)
+    do = _create_and_check if parser.parse_args().do == "create" else check
     try:
-        if do == "create":
-            for name in asyncio.run(create(settings)):
-                print(f"created {name}")
-        asyncio.run(check(settings))
+        asyncio.run(do(load(KafkaSettings)))
     except (Unsafe, Transient) as refused:
         sys.exit(str(refused))
 

@@ -7,13 +7,15 @@ message of a key *is* the record; one that is refused here is not there until a 
 from datetime import datetime
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .clock import Moment
 from .errors import Rejected
 
 ACCOUNT, CONTACT, LEAD, OPPORTUNITY = "account", "contact", "lead", "opportunity"
 
 Id: TypeAlias = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^/\x00-\x1f]+$")]
+Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 Address: TypeAlias = Annotated[str, Field(max_length=1000)]
 Reader: TypeAlias = Annotated[str, Field(pattern=r"^(\*|(user|group):[^/\s]+)$")]
 
@@ -22,7 +24,7 @@ RecordKey: TypeAlias = tuple[str, str, str]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Record(_Model):
@@ -32,11 +34,9 @@ class Record(_Model):
     type: Id = Field(description="account, contact, lead, opportunity, or a custom type by its own name.")
     id: Id = Field(description="Unique within tenant and type; no slash.")
     name: str | None = Field(None, max_length=1000, description="What people call it.")
-    version: int | None = Field(None, description="Counted and reported when it goes down; offset order is the truth.")
-    modified_on: AwareDatetime | None = Field(None, description="Orders the first 50 and the cut at 1,000; absent sorts oldest.")
-    readers: tuple[Reader, ...] | None = Field(
-        None, description="Who may read its timeline: `*`, `user:<oid>`, `group:<id>`; absent: the tenant's setting."
-    )
+    version: int | None = Field(None, ge=-(2**63), lt=2**63, description="Counted and reported when it goes down; offset order is the truth.")
+    modified_on: Moment | None = Field(None, description="Orders the first 50 and the cut at 1,000; absent sorts oldest.")
+    readers: tuple[Reader, ...] | None = Field(None, description="Who may read its timeline: `*`, `user:<oid>`, `group:<id>`; absent: the tenant's setting.")
     emails: tuple[Address | None, ...] | None = Field(
         None, max_length=1000, description="The first is its Email (null: it has none); all that are not null are its e-mail addresses."
     )
@@ -95,7 +95,7 @@ class Lookup(_Model):
 class Custom(Record):
     """A record of a type of the customer's own."""
 
-    lookups: dict[str, Lookup | None] | None = Field(None, max_length=100)
+    lookups: dict[Name, Lookup | None] | None = Field(None, max_length=100)
 
 
 AnyRecord: TypeAlias = Account | Contact | Lead | Opportunity | Custom
@@ -108,15 +108,20 @@ class _Head(_Model):
     type: Id
 
 
+class _Key(_Model):
+    tenant: Id
+    type: Id
+    id: Id
+
+
 def parse_key(key: bytes | None) -> RecordKey:
     """(tenant, type, id) of a message key on `records`, or Rejected."""
     try:
-        parts = (key or b"").decode().split("/")
-    except UnicodeDecodeError:
-        raise Rejected("the key is not UTF-8", "key") from None
-    if len(parts) != 3 or not all(parts):
-        raise Rejected("the key is not tenant/type/id", "key")
-    return parts[0], parts[1], parts[2]
+        tenant, kind, id_ = (key or b"").decode().split("/")
+        _Key(tenant=tenant, type=kind, id=id_)
+    except ValueError:  # not UTF-8, not three parts, or a part that is no id
+        raise Rejected("the key is not tenant/type/id", "key") from None
+    return tenant, kind, id_
 
 
 def parse_record(key: bytes | None, value: bytes) -> AnyRecord:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
@@ -17,19 +18,26 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .broker import Kafka
 from .clock import Clock
 from .errors import Transient
-from .provision import check
-from .telemetry import Health
+from .provision import Unsafe, check
+from .telemetry import PATHS, Health
+from .topics import TOPICS, Topic
 
 log = logging.getLogger(__name__)
 
-DRAIN = timedelta(seconds=9)
-"""What is still running after this is cancelled; out within 10 s."""
+DRAIN = timedelta(seconds=7)
+"""Loops, requests and batches that are still at work after this are cancelled."""
+LEAVE = timedelta(seconds=2)
+"""Then the groups are left and the connections closed: out within 10 s in all."""
 REQUESTS_DRAIN = timedelta(seconds=3)
 """Open requests and streams end after this."""
+LOOK = timedelta(seconds=5)
+"""How often we look whether Kafka answers: a consumer that hears nothing meanwhile is not alive."""
 
 
 class Stopping:
@@ -64,9 +72,9 @@ class Service:
 
     Attributes:
         http: (host, port, app) of each HTTP interface; the first one also answers health, metrics, status.
+            Until all else is connected, the rest of them answers 503.
         loops: name -> a coroutine function that runs until it is told to stop.
         open: an async context manager around all else: connections to stores and the like.
-        before_start: runs when Kafka is connected, before the subscriptions start.
     """
 
     name: str
@@ -77,107 +85,165 @@ class Service:
     loops: dict[str, Loop] = field(default_factory=dict)
     open: Callable[[], contextlib.AbstractAsyncContextManager[Any]] | None = None
     stopping: Stopping = field(default_factory=Stopping)
+    started: bool = field(default=False, init=False)
 
     async def run(self) -> None:
         """Runs until `stopping` is set or something fails; raises what failed."""
         self._observe()
         async with contextlib.AsyncExitStack() as stack:
-            servers = [await stack.enter_async_context(_serving(host, port, app)) for host, port, app in self.http]
+            servers = [await stack.enter_async_context(self._serving(host, port, app)) for host, port, app in self.http]
+            await self._start(stack)
+            loops = [asyncio.create_task(loop(self.stopping), name=name) for name, loop in (self.loops | {"kafka": self._look}).items() if self.started]
+            stop = asyncio.create_task(self.stopping.wait())
+            try:
+                await _until_done(stop, *loops, *(server.task for server in servers), self.kafka.failed)
+            finally:
+                self.stopping.set()
+                await stop
+                await self._drain(servers, loops)
+        for task in (self.kafka.failed, *loops):
+            if task.done() and not task.cancelled() and (error := task.exception()):
+                raise error
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        """Connects all; a stop comes through at any moment of it."""
+        async with _cut_short(self.stopping):
             if self.open:
                 await stack.enter_async_context(self.open())
             await self._connect()
+            self.started = True
             log.info("started", extra={"service": self.name})
-            running = [asyncio.create_task(loop(self.stopping), name=name) for name, loop in self.loops.items()]
-            stop = asyncio.create_task(self.stopping.wait())
-            watched = {stop, self.kafka.failed, *running, *servers}
-            try:
-                await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-                while not self.stopping and not any(_failure(task) for task in watched if task.done()):
-                    watched = {task for task in watched if not task.done()}
-                    await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                self.stopping.set()
-                await self._drain(running)
-        for task in (self.kafka.failed, *running):
-            if task.done() and (error := _failure(task)):
-                raise error
 
     async def _connect(self) -> None:
-        waited = 0
-        while not self.stopping:
+        ours = [topic for topic in TOPICS if topic in self._topics()]
+        told = False
+        while True:
             try:
+                await check(self.kafka.settings, ours)
                 await self.kafka.start()
                 return
             except Transient as away:
-                if waited % 10 == 0:
+                if not told:
                     log.warning("waiting for Kafka", extra={"why": str(away)})
-                waited += 1
-                await self.stopping.sleep(timedelta(seconds=0.5))
+                told = True
+                await asyncio.sleep(0.5)
 
-    async def _drain(self, running: list["asyncio.Task[None]"]) -> None:
+    def _topics(self) -> set[Topic]:
+        """Those that this service writes or reads."""
+        return {topic for topic in TOPICS if self.name == topic.writer or self.name in topic.readers} | {each.topic for each in self.kafka.subscriptions}
+
+    async def _drain(self, servers: list["_Server"], loops: list["asyncio.Task[None]"]) -> None:
+        for server in servers:
+            server.should_exit = True
+        busy = {server.task for server in servers} | {asyncio.create_task(self.kafka.drain()), *loops}
+        _, late = await asyncio.wait(busy, timeout=DRAIN.total_seconds())
+        for task in late:
+            log.warning("did not end in time", extra={"task": task.get_name()})
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
         try:
-            async with asyncio.timeout(DRAIN.total_seconds()):
-                await asyncio.gather(*running, return_exceptions=True)
+            async with asyncio.timeout(LEAVE.total_seconds()):
                 await self.kafka.stop()
         except TimeoutError:
-            log.warning("did not drain in time", extra={"loops": [task.get_name() for task in running if not task.done()]})
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            log.warning("Kafka did not let us go in time")
+
+    async def _look(self, stopping: Stopping) -> None:
+        while not stopping:
+            await self.kafka.ping()
+            await stopping.sleep(LOOK)
 
     def _observe(self) -> None:
         for subscription in self.kafka.subscriptions:
             name = subscription.topic.name
-            self.health.alive[f"reads {name}"] = lambda subscription=subscription: subscription.silent_for(int(self.clock().timestamp() * 1000))  # type: ignore[misc]
-            self.health.status[f"{name} lag"] = _total(subscription.lag)
+            self.health.alive[f"reads {name}"] = lambda each=subscription: self.kafka.silent_for(each)  # type: ignore[misc]
+            self.health.status[f"{name} lag"] = subscription.backlog
             self.health.measures.append(subscription.measure)
         self.health.ready["kafka"] = self._kafka_ready
         _, _, app = self.http[0]
-        app.include_router(self.health.router())
+        self.health.answer(app)
 
     async def _kafka_ready(self) -> str | None:
+        if not self.started:
+            return "starting"
         return None if await self.kafka.ping() else "Kafka does not answer"
 
-
-def _total(lag: Callable[[], Awaitable[dict[Any, int]]]) -> Callable[[], Awaitable[int]]:
-    async def total() -> int:
-        return sum((await lag()).values())
-
-    return total
-
-
-def _failure(task: "asyncio.Future[Any]") -> BaseException | None:
-    return None if task.cancelled() else task.exception()
+    @contextlib.asynccontextmanager
+    async def _serving(self, host: str, port: int, app: FastAPI) -> AsyncIterator["_Server"]:
+        listening = _listen(host, port)
+        server = _Server(_not_before(lambda: self.started, app))
+        server.task = asyncio.create_task(server.serve([listening]), name=f"http {listening.getsockname()[1]}")
+        log.info("listening", extra={"host": host, "port": listening.getsockname()[1]})
+        try:
+            yield server
+        finally:
+            server.should_exit = True
+            await server.task
 
 
 class _Server(uvicorn.Server):
     """Signals are the service's, not the HTTP server's."""
+
+    task: "asyncio.Task[None]"
+
+    def __init__(self, app: ASGIApp) -> None:
+        drain = int(REQUESTS_DRAIN.total_seconds())
+        super().__init__(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=drain))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
 
-@contextlib.asynccontextmanager
-async def _serving(host: str, port: int, app: FastAPI) -> AsyncIterator["asyncio.Task[None]"]:
-    config = uvicorn.Config(
-        app, host=host, port=port, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=int(REQUESTS_DRAIN.total_seconds()), server_header=False
-    )
-    server = _Server(config)
-    task = asyncio.create_task(server.serve(), name=f"http {port}")
-    while not server.started and not task.done():
-        await asyncio.sleep(0.01)
-    if task.done():
-        raise OSError(f"cannot listen on {host}:{port}; is something else there?")
+def _listen(host: str, port: int) -> socket.socket:
     try:
-        yield task
-    finally:
-        server.should_exit = True
-        await task
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+def _not_before(started: Callable[[], bool], app: ASGIApp) -> ASGIApp:
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not started() and scope["path"] not in PATHS:
+            await PlainTextResponse("starting", 503, {"retry-after": "1"})(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return answer
+
+
+@contextlib.asynccontextmanager
+async def _cut_short(stopping: Stopping) -> AsyncIterator[None]:
+    """Leaves the block at its next await when the service is to stop."""
+    limit = asyncio.timeout(None)
+
+    async def cut() -> None:
+        await stopping.wait()
+        limit.reschedule(0)
+
+    try:
+        async with limit:
+            cutting = asyncio.create_task(cut())
+            try:
+                yield
+            finally:
+                cutting.cancel()
+    except TimeoutError:
+        if not limit.expired():
+            raise
+
+
+async def _until_done(stop: "asyncio.Future[Any]", *others: "asyncio.Future[Any]") -> None:
+    """Until `stop` is done, or another one failed."""
+    watched = {stop, *others}
+    while not stop.done():
+        done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
+        if any(task.cancelled() or task.exception() for task in done):
+            return
 
 
 def run(build: Callable[[], Awaitable[Service]]) -> None:
-    """The whole life of a service's process, from `build` to its exit status."""
+    """The whole life of a service's process, from `build` to its exit status: 0 when stopped, 2 when it refuses to start, else 1."""
+    import uvloop
 
     async def main() -> None:
         service = await build()
@@ -186,11 +252,12 @@ def run(build: Callable[[], Awaitable[Service]]) -> None:
             loop.add_signal_handler(number, service.stopping.set)
         await service.run()
 
-    import uvloop
-
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main())
+    except Unsafe as refused:
+        sys.stderr.write(f"{refused}\n")
+        sys.exit(2)
     except Exception:
         log.exception("stopped by an error")
         sys.exit(1)

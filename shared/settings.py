@@ -6,10 +6,9 @@ the setting's name and what is wrong with it, never with its value.
 
 import sys
 from datetime import timedelta
-from pathlib import Path
 from typing import Literal, NoReturn, Self, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, FilePath, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -23,13 +22,15 @@ class KafkaSettings(BaseSettings):
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field("SCRAM-SHA-512", description="With SASL_*.")
     kafka_sasl_username: str | None = Field(None, description="With SASL_*.")
     kafka_sasl_password: SecretStr | None = Field(None, description="With SASL_*.")
-    kafka_ssl_cafile: Path | None = Field(None, description="PEM of the CA that signed the brokers' certificates; default: the system's.")
-    kafka_ssl_certfile: Path | None = Field(None, description="PEM of our own certificate, for mutual TLS.")
-    kafka_ssl_keyfile: Path | None = Field(None, description="PEM of its key.")
+    kafka_ssl_cafile: FilePath | None = Field(None, description="PEM of the CA that signed the brokers' certificates; default: the system's.")
+    kafka_ssl_certfile: FilePath | None = Field(None, description="PEM of our own certificate, for mutual TLS.")
+    kafka_ssl_keyfile: FilePath | None = Field(None, description="PEM of its key.")
     kafka_replication: int = Field(3, ge=1, le=9, description="Replicas of each topic. Fewer than 3 are refused, unless 1 says that this is a single broker.")
     kafka_partitions: int = Field(64, ge=1, le=4096, description="Partitions of each topic, fixed at creation.")
     kafka_session_timeout: timedelta = Field(timedelta(seconds=10), description="A consumer silent for this long is dead to its group.")
-    topic_prefix: str = Field("", pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="Before every topic's and group's name, so that several systems can share a cluster.")
+    topic_prefix: str = Field(
+        "", pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="Before every topic's and group's name, so that several systems can share a cluster."
+    )
     records_topics: dict[str, list[str]] = Field(
         {"records": ["*"]}, min_length=1, description='Topics of record events and the tenants that may appear in each: `{"records":["*"]}`.'
     )
@@ -59,7 +60,9 @@ class ServiceSettings(KafkaSettings):
 class MongoSettings(BaseSettings):
     """How to reach MongoDB; for the services that have a store."""
 
-    mongodb_uri: SecretStr = Field(SecretStr("mongodb://127.0.0.1:27117/?replicaSet=rs0"), description="A replica set; writes are acknowledged by its majority.")
+    mongodb_uri: SecretStr = Field(
+        SecretStr("mongodb://127.0.0.1:27117/?replicaSet=rs0"), description="A replica set; writes are acknowledged by its majority."
+    )
 
 
 S = TypeVar("S", bound=BaseSettings)

@@ -22,6 +22,8 @@ from .events import (
 
 MAX_MESSAGE_BYTES = 1_048_588
 """Kafka's own default for a topic (`max.message.bytes`); one record with its headers must fit."""
+MAX_DEAD_LETTER_BYTES = 2 * MAX_MESSAGE_BYTES
+"""The original at its largest, and the headers that say why."""
 
 TOMBSTONES_KEPT = timedelta(days=14)
 """Whoever was away for less than this knows all of a table by reading on."""
@@ -52,6 +54,7 @@ class Kept:
         return {
             "cleanup.policy": "delete",
             "retention.ms": _ms(self.time),
+            "retention.bytes": "-1",
             "segment.ms": _ms(self.time / 24),
         }
 
@@ -90,8 +93,8 @@ class Topic:
         return Kept(min(timedelta(days=14), self.kept.time or timedelta.max))
 
     def join(self, *parts: str) -> bytes:
-        """The message key of these parts."""
-        if len(parts) != len(self.key):
+        """The message key of these parts; raises ValueError where `split` would not give them back."""
+        if len(parts) != len(self.key) or not all(parts) or any("/" in part for part in parts[:-1]):
             raise ValueError(f"a key of {self.name} is {'/'.join(self.key)}")
         return "/".join(parts).encode()
 

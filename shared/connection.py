@@ -1,0 +1,84 @@
+"""How our clients reach Kafka, and which of its errors mean that it is only away for now."""
+
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, NoBrokersAvailable, ProducerClosed
+from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
+
+from .errors import Transient
+from .settings import KafkaSettings
+
+SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
+
+
+def client_options(settings: KafkaSettings) -> dict[str, Any]:
+    """Where Kafka is and how it is secured, for any aiokafka client."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": bootstrap_servers(settings),
+        "security_protocol": settings.kafka_security_protocol,
+        "ssl_context": _ssl(settings),
+    }
+    if credentials := _credentials(settings):
+        user, password = credentials
+        options |= {"sasl_mechanism": settings.kafka_sasl_mechanism, "sasl_plain_username": user, "sasl_plain_password": password}
+    return options
+
+
+def broker_security(settings: KafkaSettings) -> BaseSecurity:
+    """The same for FastStream's broker."""
+    context = _ssl(settings)
+    if credentials := _credentials(settings):
+        return SASL[settings.kafka_sasl_mechanism](*credentials, ssl_context=context, use_ssl=context is not None)
+    return BaseSecurity(ssl_context=context, use_ssl=context is not None)
+
+
+def bootstrap_servers(settings: KafkaSettings) -> list[str]:
+    """The addresses, one by one."""
+    return [server.strip() for server in settings.kafka_bootstrap_servers.split(",")]
+
+
+@contextlib.asynccontextmanager
+async def admin_client(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """A connected admin client; raises Transient where Kafka does not answer, then or later."""
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    with kafka_away(settings):
+        try:
+            await admin.start()
+            yield admin
+        finally:
+            await admin.close()
+
+
+@contextlib.contextmanager
+def kafka_away(settings: KafkaSettings) -> Iterator[None]:
+    """Turns what a client says of a Kafka that is away for now into Transient."""
+    try:
+        yield
+    except KafkaError as error:
+        if passes(error):
+            raise Transient(f"Kafka does not answer at {settings.kafka_bootstrap_servers} (KAFKA_BOOTSTRAP_SERVERS): {type(error).__name__}") from error
+        raise
+
+
+def passes(error: KafkaError) -> bool:
+    """Will the same do later, without anybody changing anything?"""
+    return error.retriable or isinstance(error, KafkaConnectionError | KafkaTimeoutError | NoBrokersAvailable | ProducerClosed)
+
+
+def _ssl(settings: KafkaSettings) -> ssl.SSLContext | None:
+    if not settings.kafka_security_protocol.endswith("SSL"):
+        return None
+    context = ssl.create_default_context(cafile=settings.kafka_ssl_cafile)
+    if settings.kafka_ssl_certfile:
+        context.load_cert_chain(settings.kafka_ssl_certfile, settings.kafka_ssl_keyfile)
+    return context
+
+
+def _credentials(settings: KafkaSettings) -> tuple[str, str] | None:
+    if settings.kafka_security_protocol.startswith("SASL") and settings.kafka_sasl_username and settings.kafka_sasl_password:
+        return settings.kafka_sasl_username, settings.kafka_sasl_password.get_secret_value()
+    return None
