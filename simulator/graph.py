@@ -364,7 +364,7 @@ USER_FILTERS: Mapping[str, Callable[[User], Any]] = {
     "userPrincipalName": lambda u: u.upn,
     "mail": lambda u: u.address,
     "displayName": lambda u: u.name,
-    "accountEnabled": lambda u: True,
+    "accountEnabled": lambda _: True,
 }
 
 PATHS: Mapping[tuple[tuple[str, ...], int], Path] = {

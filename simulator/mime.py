@@ -214,7 +214,9 @@ def _decoded(headers: Headers, encoding: str, raw: bytes) -> str:
     how = encoding.lower()
     if how == "base64":
         kept = re.sub(rb"[^A-Za-z0-9+/]", b"", raw)
-        raw = binascii.a2b_base64(kept[: len(kept) // 4 * 4])
+        if len(kept) % 4 == 1:
+            kept = kept[:-1]
+        raw = binascii.a2b_base64(kept + b"=" * (-len(kept) % 4))
     elif how == "quoted-printable":
         raw = binascii.a2b_qp(raw)
     charset = headers.get_content_charset() or "utf-8"

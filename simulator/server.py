@@ -1,5 +1,6 @@
 """A simulator that listens: in this thread until it is told to stop, or in one of its own."""
 
+import asyncio
 import logging
 import socket
 import ssl
@@ -25,6 +26,18 @@ KEEP_ALIVE = 75
 """Seconds that an idle connection stays open, longer than its clients keep it."""
 
 STARTS_WITHIN = 20.0
+ANSWERS_WITHIN = 2.0
+
+
+class Server(uvicorn.Server):
+    """Ends as soon as it has answered: a client's idle TLS connection would hold it for seconds."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self.server_state.tasks:
+            await asyncio.wait(self.server_state.tasks, timeout=ANSWERS_WITHIN)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await super().shutdown(sockets)
 
 
 def build(settings: Settings, clock: Clock = system_clock) -> tuple[World, uvicorn.Config]:
@@ -61,7 +74,7 @@ def run(settings: Settings) -> None:
     """Listen until SIGTERM or SIGINT."""
     _, config = build(settings)
     log.info("simulator on %s, CA in %s", settings.base_url, settings.folder / "ca.pem")
-    uvicorn.Server(config).run()
+    Server(config).run()
 
 
 class Running:
@@ -86,7 +99,7 @@ def running(folder: Path, **changes: object) -> Iterator[Running]:
     port = listener.getsockname()[1]
     settings = Settings(folder=folder, port=port, latency=0.0, retry_base=0.1)
     world, config = build(replace(settings, **changes))  # type: ignore[arg-type]
-    server = uvicorn.Server(config)
+    server = Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
     deadline = time.monotonic() + STARTS_WITHIN

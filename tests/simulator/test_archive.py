@@ -1,0 +1,214 @@
+"""Archives: read as they lie, moved to the present, released bit by bit."""
+
+import gzip
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from simulator import archive, mime
+from simulator.client import ControlError, Simulator, TenantControl
+from tests.simulator.conftest import IMMUTABLE, Graph, Webhook, until
+
+NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+
+
+def letter(number: int, sender: str = "pat@fabrikam.com", to: str = "ann@contoso.example", date: str | None = None) -> str:
+    when = date or f"Mon, 0{number % 7 + 1} Jan 2001 10:00:00 +0100"
+    return f"Message-ID: <{number}@fabrikam.com>\nDate: {when}\nFrom: {sender}\nTo: {to}\nSubject: Letter {number}\n\nBody {number}\n>From here on\n"
+
+
+def mbox(*letters: str) -> bytes:
+    return "\n".join(f"From x Mon Jan  1 00:00:00 2001\n{each}" for each in letters).encode()
+
+
+def calendar(*events: str) -> str:
+    return "\r\n".join(("BEGIN:VCALENDAR", "VERSION:2.0", *events, "END:VCALENDAR", ""))
+
+
+def vevent(uid: str, start: str, *more: str) -> str:
+    return "\r\n".join(
+        (
+            "BEGIN:VEVENT",
+            f"UID:{uid}",
+            f"DTSTART:{start}",
+            "DURATION:PT45M",
+            f"SUMMARY:About {uid}",
+            "ORGANIZER;CN=Pat:MAILTO:pat@fabrikam.com",
+            "ATTENDEE;ROLE=REQ-PARTICIPANT:mailto:Ann@Contoso.example",
+            "ATTENDEE;ROLE=OPT-PARTICIPANT:mailto:bob@contoso.example",
+            *more,
+            "END:VEVENT",
+        )
+    )
+
+
+def test_one_mbox_is_one_mailbox(tmp_path: Path) -> None:
+    (tmp_path / "ann.mbox").write_bytes(mbox(letter(1), letter(2)))
+    (tmp_path / "bob.mbox.gz").write_bytes(gzip.compress(mbox(letter(2))))
+    (tmp_path / "notes.txt").write_text("ignored")
+    found = archive.read(tmp_path, None, NOW).mail
+    assert {name: [m.subject for m in mails] for name, mails in found.items()} == {"ann": ["Letter 1", "Letter 2"], "bob": ["Letter 2"]}
+    assert found["ann"][0].body.read().content == "Body 1\nFrom here on\n"
+    assert found["ann"][1].sent == found["bob"][0].sent
+
+
+def test_files_of_one_message_belong_to_their_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "ann"
+    folder.mkdir()
+    (folder / "1.eml").write_text(letter(1))
+    (folder / "2.eml").write_text(letter(2))
+    assert [m.subject for m in archive.read(folder, None, NOW).mail["ann"]] == ["Letter 1", "Letter 2"]
+
+
+def test_an_index_names_the_mailboxes(tmp_path: Path) -> None:
+    (tmp_path / "all.mbox").write_bytes(mbox(letter(1), letter(2), letter(3)))
+    rows = [{"id": "<1@fabrikam.com>", "owners": ["ann", "bob"]}, {"id": "<2@fabrikam.com>", "owners": ["bob"]}]
+    (tmp_path / "index.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
+    found = archive.read(tmp_path, None, NOW).mail
+    assert {name: [m.subject for m in mails] for name, mails in found.items()} == {
+        "ann": ["Letter 1"],
+        "bob": ["Letter 1", "Letter 2"],
+        "all": ["Letter 3"],
+    }
+
+
+def test_dates_keep_their_order_and_become_recent(tmp_path: Path) -> None:
+    dates = ("Fri, 31 Dec 1999 23:00:00 -0200", "Fri, 31 Dec 1999 23:00:00 +0000", "Tue, 01 Jan 2080 00:00:00 GMT", "never")
+    (tmp_path / "ann.mbox").write_bytes(mbox(*(letter(n, date=date) for n, date in enumerate(dates))))
+    found = archive.read(tmp_path, None, NOW).mail["ann"]
+    assert [m.subject for m in found] == ["Letter 3", "Letter 1", "Letter 0", "Letter 2"]
+    assert found[0].sent == NOW - timedelta(hours=48)
+    assert found[-1].sent == NOW - timedelta(hours=1)
+
+
+def test_addresses_are_taken_as_they_stand() -> None:
+    found = mime.parse(
+        b"From: =?utf-8?q?Zo=C3=AB?= <Zoe@Fabrikam.com>, second@fabrikam.com\r\n"
+        b"To: undisclosed: a@x.example, b@x.example;\r\n"
+        b'Cc: "Doe, Jane" <jane@x.example>,\r\n\tnot an address, f..c@enron.com\r\n'
+        b"Subject: =?utf-8?b?R3LDvMOfZQ==?= and\r\n more\r\n\r\nHi"
+    )
+    assert [r.address for r in found.origin] == ["Zoe@Fabrikam.com", "second@fabrikam.com"]
+    assert found.origin[0].name == "Zoë"
+    assert [r.address for r in found.to] == ["a@x.example", "b@x.example"]
+    assert [r.address for r in found.cc][:1] == ["jane@x.example"]
+    assert [r.address for r in found.cc][-1] == "f..c@enron.com"
+    assert found.subject == "Grüße and more"
+    assert found.internet_message_id is None
+
+
+@pytest.mark.parametrize(
+    "raw,text",
+    [
+        (b"", ""),
+        (b"\n\n", ""),
+        (b"no header at all", ""),
+        (b"Content-Type: text/plain; charset=nonsense\n\nna\xefve", "naïve"),
+        (b"Content-Transfer-Encoding: base64\n\nSGVsbG8=!!", "Hello"),
+        (b"Content-Transfer-Encoding: quoted-printable\n\na=3Db=\nc", "a=bc"),
+        (b'Content-Type: multipart/mixed; boundary="b"\n\npre\n--b\nContent-Type: text/html\n\n<p>x</p>\n--b\n\nplain\n--b--\n', "plain"),
+        (b"Content-Type: multipart/mixed\n\nno boundary", ""),
+        (b"Content-Type: text/plain; charset*0=utf-8''x; charset=\xff\n\nstill", "still"),
+    ],
+)
+def test_odd_bodies_are_read_somehow(raw: bytes, text: str) -> None:
+    assert mime.parse(raw).body.read().content.strip() == text
+
+
+def test_deep_nesting_and_endless_headers_end() -> None:
+    nested = b"".join(b'Content-Type: multipart/mixed; boundary="%d"\n\n--%d\n' % (n, n) for n in range(5000))
+    assert mime.parse(b"From: a@x.example\n" + nested).body.read().content == ""
+    comments = mime.parse(b"From: " + b"(" * 20_000 + b" <a@x.example>\nSubject: =?utf-8?b?!!?=\n\n")
+    assert len(comments.origin) <= 1
+    many = b"To: " + b",\n ".join(b"n%d@x.example" % n for n in range(3000)) + b"\n\n"
+    assert len(mime.parse(many).to) == 3000
+
+
+def test_calendars_are_read(tmp_path: Path) -> None:
+    series = vevent("series", "20010101T090000Z", "RRULE:FREQ=WEEKLY;BYDAY=MO,WE;COUNT=6", "EXDATE:20010103T090000Z")
+    exception = vevent("series", "20010108T110000Z", "RECURRENCE-ID:20010108T090000Z")
+    day = "BEGIN:VEVENT\r\nUID:day\r\nDTSTART;VALUE=DATE:20010105\r\nSUMMARY:A day\r\nCLASS:PRIVATE\r\nEND:VEVENT"
+    (tmp_path / "ann.ics").write_text(calendar(vevent("one", "20001231T090000Z"), series, exception, day))
+    (tmp_path / "bob.ics").write_text("BEGIN:VCALENDAR\nBEGIN:VEVENT\nnonsense\nEND:VEVENT\n")
+    (tmp_path / "notes.txt").write_text("ignored")
+    read = archive.read(None, tmp_path, NOW)
+    one, found, whole = read.meetings["ann"]
+    assert [m.uid for m in (one, found, whole)] == ["one", "series", "day"]
+    assert one.start == NOW - timedelta(hours=48)
+    assert one.length == timedelta(minutes=45)
+    assert one.organizer is not None
+    assert one.organizer.address == "pat@fabrikam.com"
+    assert [(a.kind, a.who.address) for a in one.attendees] == [("required", "Ann@Contoso.example"), ("optional", "bob@contoso.example")]
+    assert found.recurrence is not None
+    moved = found.start - datetime(2001, 1, 1, 9, tzinfo=UTC)
+    assert found.recurrence.excluded == {datetime(2001, 1, 3, 9, tzinfo=UTC) + moved}
+    assert list(found.recurrence.overrides) == [datetime(2001, 1, 8, 9, tzinfo=UTC) + moved]
+    assert (whole.all_day, whole.sensitivity, whole.length) == (True, "private", timedelta(days=1))
+    assert whole.start.hour == 0
+
+
+@pytest.fixture
+def loaded(tmp_path: Path, tenant: TenantControl) -> dict[str, dict[str, Any]]:
+    mail, meetings = tmp_path / "mail", tmp_path / "meetings"
+    mail.mkdir()
+    meetings.mkdir()
+    (mail / "jo.mbox").write_bytes(mbox(*(letter(n) for n in range(5)), letter(9, sender="Jo <JO@old.example>", date="Mon, 01 Jan 1990 00:00:00 GMT")))
+    (mail / "mailboxes.json").write_bytes(orjson.dumps({"jo": {"addresses": ["jo@old.example", "jo@new.example"]}}))
+    (mail / "_odd.mbox").write_bytes(mbox(letter(1)))
+    (meetings / "jo.ics").write_text(calendar(*(vevent(f"m{n}", f"2001010{n + 1}T090000Z") for n in range(3))))
+    return {each["name"]: each for each in tenant.load_archive(mail, meetings)}
+
+
+def test_nothing_arrives_before_it_is_released(tenant: TenantControl, graph: Graph, loaded: dict[str, dict[str, Any]]) -> None:
+    jo = loaded["jo"]
+    assert (jo["messages"], jo["meetings"], jo["released"], jo["remaining"]) == (6, 3, 0, 9)
+    assert (jo["address"], jo["upn"]) == ("jo@old.example", "jo@contoso.example")
+    assert loaded["_odd"]["address"] == "_odd@contoso.example"
+    assert graph.get(f"users/{jo['oid']}/messages")["value"] == []
+    assert tenant.release("jo", 4) == {"released": 4, "remaining": 6}
+    assert tenant.release(jo["oid"], 100) == {"released": 5, "remaining": 1}
+    assert tenant.release() == {"released": 1, "remaining": 0}
+    sent = graph.get(f"users/{jo['oid']}/mailFolders/sentitems/messages")["value"]
+    assert [m["subject"] for m in sent] == ["Letter 9"]
+    inbox = graph.get(f"users/{jo['oid']}/mailFolders/inbox/messages")["value"]
+    assert [m["subject"] for m in inbox] == ["Letter 4", "Letter 3", "Letter 2", "Letter 1", "Letter 0"]
+    events = graph.get(f"users/{jo['oid']}/events")["value"]
+    assert {e["iCalUId"] for e in events} == {"m0", "m1", "m2"}
+    assert tenant.archive()[1]["remaining"] == 0
+    with pytest.raises(ControlError):
+        tenant.release("nobody", 1)
+
+
+def test_ids_of_users_are_always_the_same(simulator: Simulator, tmp_path: Path) -> None:
+    (tmp_path / "jo.mbox").write_bytes(mbox(letter(1)))
+    one, same, other = (simulator.tenant(t).load_archive(tmp_path)[0]["oid"] for t in ("t-1", "t-1", "t-2"))
+    assert one == same != other
+
+
+def test_released_items_are_notified_and_fetched(
+    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook, loaded: dict[str, dict[str, Any]]
+) -> None:
+    simulator.delivery(followed_by_updated=False)
+    jo = loaded["jo"]["oid"]
+    for what in ("messages", "events"):
+        body = {
+            "changeType": "created",
+            "notificationUrl": webhook.url,
+            "resource": f"users/{jo}/{what}",
+            "expirationDateTime": (datetime.now(UTC) + timedelta(days=1)).isoformat(),
+        }
+        graph.send("POST", "subscriptions", body, 201, prefer=IMMUTABLE)
+    tenant.release("jo")
+    until(lambda: len(webhook.notifications) == 9)
+    for notification in webhook.notifications:
+        graph.get(notification["resource"], prefer=IMMUTABLE)
+    counters = simulator.counters(items=True)["mailboxes"][jo]
+    assert (counters["fetched_by_id"], counters["not_fetched"]) == (9, [])
+
+
+def test_a_folder_that_is_not_there_is_said(tenant: TenantControl, tmp_path: Path) -> None:
+    with pytest.raises(ControlError, match="no folder"):
+        tenant.load_archive(tmp_path / "nowhere")

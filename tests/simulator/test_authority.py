@@ -1,0 +1,252 @@
+"""The authority, asked by the real msal and by a browser's page."""
+
+import re
+import ssl
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import httpx
+import jwt
+import msal
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.x509.oid import NameOID
+
+from simulator.client import Simulator, TenantControl
+from simulator.server import Running
+from simulator.tenants import API_CLIENT_ID, CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET
+from simulator.tokens import SPECIAL
+
+SCOPE = ["https://graph.microsoft.com/.default"]
+VERIFIER = "v" * 43
+CHALLENGE = urlsafe_b64encode(sha256(VERIFIER.encode()).digest()).decode().rstrip("=")
+TIMELINE = f"api://{API_CLIENT_ID}/Timeline.ReadWrite"
+
+
+@pytest.fixture(autouse=True)
+def no_other_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Requests would prefer these to the CA that msal is given."""
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+
+
+@contextmanager
+def msal_app(server: Running, tenant: TenantControl, client: str, credential: Any) -> Iterator[msal.ConfidentialClientApplication]:
+    app = msal.ConfidentialClientApplication(
+        client,
+        client_credential=credential,
+        authority=tenant.authority,
+        instance_discovery=False,
+        verify=str(server.ca),
+    )
+    try:
+        yield app
+    finally:
+        app.http_client.close()
+
+
+def read_token(server: Running, tenant: TenantControl, token: str, **options: Any) -> dict[str, Any]:
+    """As an API reads a token: by the tenant's metadata and keys."""
+    context = ssl.create_default_context(cafile=str(server.ca))
+    metadata = server.client.http.get(f"/{tenant.id}/v2.0/.well-known/openid-configuration").json()
+    keys = jwt.PyJWKClient(metadata["jwks_uri"], ssl_context=context)
+    key = keys.get_signing_key_from_jwt(token)
+    claims: dict[str, Any] = jwt.decode(token, key, algorithms=["RS256"], audience=API_CLIENT_ID, issuer=metadata["issuer"], **options)
+    return claims
+
+
+def test_msal_gets_a_token_for_a_secret(server: Running, tenant: TenantControl) -> None:
+    with msal_app(server, tenant, CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET) as app:
+        answer = app.acquire_token_for_client(SCOPE)
+        assert answer["token_source"] == "identity_provider"
+        assert app.acquire_token_for_client(SCOPE)["token_source"] == "cache"
+    claims = jwt.decode(answer["access_token"], options={"verify_signature": False})
+    assert claims["aud"] == "https://graph.microsoft.com"
+    assert claims["tid"] == tenant.id
+    assert claims["roles"] == ["Mail.Read", "Calendars.Read", "User.Read.All"]
+
+
+def test_msal_is_told_that_a_secret_is_wrong(server: Running, tenant: TenantControl) -> None:
+    with msal_app(server, tenant, CAPTURE_CLIENT_ID, "wrong") as app:
+        answer = app.acquire_token_for_client(SCOPE)
+    assert answer["error"] == "invalid_client"
+    assert answer["error_codes"] == [7000215]
+    assert "AADSTS7000215" in answer["error_description"]
+
+
+def certificate() -> tuple[str, str]:
+    key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "capture")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return private.decode(), made.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def thumbprint(pem: str) -> str:
+    return x509.load_pem_x509_certificate(pem.encode()).fingerprint(hashes.SHA1()).hex()
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [
+        lambda private, public: {"private_key": private, "public_certificate": public},
+        lambda private, public: {"private_key": private, "thumbprint": thumbprint(public)},
+    ],
+    ids=["PS256 with x5t#S256", "RS256 with x5t"],
+)
+@pytest.mark.filterwarnings("ignore:SHA-1 thumbprint:DeprecationWarning")
+def test_msal_gets_a_token_for_a_certificate(server: Running, tenant: TenantControl, credential: Callable[[str, str], dict[str, str]]) -> None:
+    private, public = certificate()
+    tenant.app(CAPTURE_CLIENT_ID, certificates=[public])
+    with msal_app(server, tenant, CAPTURE_CLIENT_ID, credential(private, public)) as app:
+        assert "access_token" in app.acquire_token_for_client(SCOPE)
+    other, public = certificate()
+    with msal_app(server, tenant, CAPTURE_CLIENT_ID, credential(other, public)) as app:
+        assert app.acquire_token_for_client(SCOPE)["error_codes"] == [700027]
+
+
+def test_msal_signs_a_user_in(server: Running, tenant: TenantControl) -> None:
+    tenant.app(API_CLIENT_ID, redirects=["web:http://localhost:5000/back"])
+    ann = next(u for u in tenant.show()["users"] if u["address"] == "ann@contoso.example")
+    with msal_app(server, tenant, API_CLIENT_ID, "timeline-secret-of-the-simulator") as app:
+        flow = app.initiate_auth_code_flow([TIMELINE], redirect_uri="http://localhost:5000/back", response_mode="form_post")
+        page = server.client.http.get(flow["auth_uri"])
+        assert "Ann Lee" in page.text
+        assert "bob@contoso.example" in page.text
+        back = server.client.http.post(flow["auth_uri"], data={"user": ann["oid"]})
+        posted = dict(re.findall(r'type="hidden" name="([^"]*)" value="([^"]*)"', back.text))
+        answer = app.acquire_token_by_auth_code_flow(flow, posted)
+        assert answer["id_token_claims"]["oid"] == ann["oid"]
+        account = app.get_accounts()[0]
+        again = app.acquire_token_silent([TIMELINE], account, force_refresh=True)
+    assert "refresh_token" in answer
+    claims = read_token(server, tenant, again["access_token"])
+    assert (claims["oid"], claims["tid"], claims["scp"], claims["ver"]) == (ann["oid"], tenant.id, "Timeline.ReadWrite", "2.0")
+    assert claims["azp"] == API_CLIENT_ID
+
+
+def test_a_page_signs_a_user_in_from_another_origin(server: Running, tenant: TenantControl) -> None:
+    claims = read_token(server, tenant, tenant.sign_in("ann@contoso.example", redirect_uri="http://localhost:8123/"))
+    assert claims["name"] == "Ann Lee"
+    assert claims["preferred_username"] == "ann@contoso.example"
+    assert "roles" not in claims
+    preflight = server.client.http.options(
+        f"/{tenant.id}/oauth2/v2.0/token",
+        headers={"origin": "http://localhost:8123", "access-control-request-method": "POST"},
+    )
+    assert preflight.headers["access-control-allow-origin"] == "http://localhost:8123"
+
+
+def redeem(simulator: Simulator, tenant: TenantControl, code: str, **changes: str) -> httpx.Response:
+    form = {
+        "grant_type": "authorization_code",
+        "client_id": API_CLIENT_ID,
+        "code": code,
+        "redirect_uri": "http://localhost/",
+        "code_verifier": VERIFIER,
+        **changes,
+    }
+    return simulator.http.post(f"/{tenant.id}/oauth2/v2.0/token", data=form, headers={"origin": "http://localhost"})
+
+
+def authorize(simulator: Simulator, tenant: TenantControl, **changes: str) -> httpx.Response:
+    asked = {
+        "client_id": API_CLIENT_ID,
+        "response_type": "code",
+        "redirect_uri": "http://localhost/",
+        "scope": TIMELINE,
+        "code_challenge": CHALLENGE,
+        "code_challenge_method": "S256",
+        "prompt": "none",
+        "login_hint": "ann@contoso.example",
+        **changes,
+    }
+    return simulator.http.get(f"/{tenant.id}/oauth2/v2.0/authorize", params=asked)
+
+
+def returned(answer: httpx.Response) -> dict[str, str]:
+    return {k: v[0] for k, v in parse_qs(urlsplit(answer.headers["location"]).query).items()}
+
+
+def test_a_code_is_good_once_and_for_its_verifier(simulator: Simulator, tenant: TenantControl) -> None:
+    code = returned(authorize(simulator, tenant))["code"]
+    assert redeem(simulator, tenant, code, code_verifier="w" * 43).json()["error_codes"] == [501481]
+    assert redeem(simulator, tenant, "other").json()["error"] == "invalid_grant"
+    assert redeem(simulator, tenant, code).json()["scope"] == TIMELINE
+    assert redeem(simulator, tenant, code).json()["error_codes"] == [54005]
+
+
+def test_what_a_sign_in_may_not_ask_for(simulator: Simulator, tenant: TenantControl) -> None:
+    assert authorize(simulator, tenant, redirect_uri="http://localhost/elsewhere").status_code == 400
+    assert authorize(simulator, tenant, client_id="unknown").status_code == 400
+    assert returned(authorize(simulator, tenant, login_hint=""))["error"] == "login_required"
+    assert returned(authorize(simulator, tenant, login_hint="eve@contoso.example"))["error"] == "login_required"
+    assert returned(authorize(simulator, tenant, response_type="token"))["error"] == "unsupported_response_type"
+    assert returned(authorize(simulator, tenant, scope="api://other/Thing"))["error"] == "invalid_resource"
+
+
+def test_roles_and_groups_stand_in_the_token(server: Running, tenant: TenantControl) -> None:
+    tenant.user("eve@contoso.example", roles=["AutoCapture.Admin"], groups=["g1", "g2"])
+    claims = read_token(server, tenant, tenant.sign_in("eve@contoso.example"))
+    assert (claims["roles"], claims["groups"]) == (["AutoCapture.Admin"], ["g1", "g2"])
+    tenant.change_user("eve@contoso.example", groups_overage=True)
+    claims = read_token(server, tenant, tenant.mint("eve@contoso.example"))
+    assert claims["_claim_names"] == {"groups": "src1"}
+    assert "groups" not in claims
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_tokens_to_be_refused_are_refused(server: Running, tenant: TenantControl, kind: str) -> None:
+    token = tenant.mint("ann@contoso.example", kind)
+    try:
+        claims = read_token(server, tenant, token)
+    except jwt.PyJWTError:
+        return
+    assert claims.get("scp") != "Timeline.ReadWrite" or claims.get("oid") is None
+
+
+def test_keys_roll_over(server: Running, tenant: TenantControl) -> None:
+    old = tenant.mint("ann@contoso.example")
+    kid = server.client.roll_keys()
+    new = tenant.mint("ann@contoso.example")
+    assert jwt.get_unverified_header(new)["kid"] == kid != jwt.get_unverified_header(old)["kid"]
+    assert read_token(server, tenant, old)["oid"] == read_token(server, tenant, new)["oid"]
+    server.client.roll_keys(forget_old=True)
+    with pytest.raises(jwt.PyJWKClientError):
+        read_token(server, tenant, new)
+
+
+def test_conditional_access_blocks_the_application(server: Running, tenant: TenantControl) -> None:
+    tenant.conditional_access(blocks=True)
+    with msal_app(server, tenant, CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET) as app:
+        assert app.acquire_token_for_client(SCOPE)["error_codes"] == [53003]
+
+
+def test_an_unknown_tenant_is_said(server: Running) -> None:
+    answer = server.client.http.get("/no-such-tenant/v2.0/.well-known/openid-configuration")
+    assert answer.status_code == 400
+    assert answer.json()["error_codes"] == [90002]
+
+
+def test_client_info_names_the_user(simulator: Simulator, tenant: TenantControl) -> None:
+    code = returned(authorize(simulator, tenant))["code"]
+    answer = redeem(simulator, tenant, code, client_info="1").json()
+    info = answer["client_info"]
+    assert tenant.id.encode() in urlsafe_b64decode(info + "=" * (-len(info) % 4))

@@ -1,0 +1,211 @@
+"""Subscriptions and what comes of them, at a real webhook."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from simulator.client import Simulator, TenantControl
+from tests.simulator.conftest import IMMUTABLE, Graph, Webhook, until
+
+ANN, BOB = "users/ann@contoso.example", "users/bob@contoso.example"
+
+
+def asked(webhook: Webhook, resource: str = f"{ANN}/messages", **changes: Any) -> dict[str, Any]:
+    return {
+        "changeType": "created,updated,deleted",
+        "notificationUrl": webhook.url,
+        "lifecycleNotificationUrl": webhook.url,
+        "resource": resource,
+        "expirationDateTime": (datetime.now(UTC) + timedelta(days=6)).isoformat(),
+        "clientState": "secret",
+        **changes,
+    }
+
+
+def subscribe(graph: Graph, webhook: Webhook, resource: str = f"{ANN}/messages", status: int = 201, **changes: Any) -> Any:
+    return graph.send("POST", "subscriptions", asked(webhook, resource, **changes), status, prefer=IMMUTABLE)
+
+
+def test_both_urls_prove_themselves_first(graph: Graph, webhook: Webhook) -> None:
+    made = subscribe(graph, webhook)
+    assert len(webhook.handshakes) == 2
+    assert all("from=graph&validationToken=Validation%3A%20" in path for path in webhook.handshakes)
+    assert (made["clientState"], made["notificationUrl"]) == ("secret", webhook.url)
+    assert graph.get(f"subscriptions/{made['id']}")["resource"] == f"{ANN}/messages"
+    assert [s["id"] for s in graph.get("subscriptions")["value"]] == [made["id"]]
+
+
+def test_a_url_that_does_not_prove_itself_gets_nothing(graph: Graph, webhook: Webhook) -> None:
+    webhook.proves_itself = False
+    refused = subscribe(graph, webhook, status=400)
+    assert refused["error"]["message"].startswith("Subscription validation request failed.")
+    assert graph.get("subscriptions")["value"] == []
+
+
+@pytest.mark.parametrize(
+    "changes,status,code",
+    [
+        ({"notificationUrl": "http://example.com/hook"}, 400, "InvalidRequest"),
+        ({"notificationUrl": None}, 400, "InvalidRequest"),
+        ({"changeType": "created,renamed"}, 400, "InvalidRequest"),
+        ({"clientState": "x" * 129}, 400, "InvalidRequest"),
+        ({"expirationDateTime": "soon"}, 400, "InvalidRequest"),
+        ({"expirationDateTime": "2036-01-01T00:00:00Z"}, 400, "ExtensionError"),
+        ({"resource": "users/nobody/messages"}, 404, "ErrorInvalidUser"),
+        ({"resource": "me/messages"}, 400, "BadRequest"),
+        ({"resource": f"{ANN}/contacts"}, 400, "InvalidRequest"),
+        ({"includeResourceData": True}, 400, "InvalidRequest"),
+    ],
+)
+def test_what_is_refused(graph: Graph, webhook: Webhook, changes: dict[str, Any], status: int, code: str) -> None:
+    body = asked(webhook) | changes
+    assert graph.send("POST", "subscriptions", body, status)["error"]["code"] == code
+
+
+def test_the_same_again_is_a_conflict(graph: Graph, webhook: Webhook) -> None:
+    made = subscribe(graph, webhook)
+    refused = subscribe(graph, webhook, status=409)
+    assert refused["error"]["message"] == f"Subscription Id {made['id']} already exists for the requested combination"
+    graph.send("DELETE", f"subscriptions/{made['id']}", status=204)
+    subscribe(graph, webhook)
+
+
+def test_lifetimes(graph: Graph, webhook: Webhook) -> None:
+    made = subscribe(graph, webhook, expirationDateTime=datetime.now(UTC).isoformat())
+    left = datetime.fromisoformat(made["expirationDateTime"]) - datetime.now(UTC)
+    assert timedelta(minutes=44) < left <= timedelta(minutes=45)
+    later = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+    renewed = graph.send("PATCH", f"subscriptions/{made['id']}", {"expirationDateTime": later})
+    assert datetime.fromisoformat(renewed["expirationDateTime"]) - datetime.now(UTC) > timedelta(days=1)
+    graph.send("POST", f"subscriptions/{made['id']}/reauthorize")
+    assert graph.get("subscriptions/unknown", 404)["error"]["code"] == "ResourceNotFound"
+
+
+def test_created_is_followed_by_updated(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+    made = subscribe(graph, webhook)
+    copy = tenant.send("x@fabrikam.com", ["ann@contoso.example", "bob@contoso.example"])["copies"][0]
+    until(lambda: len(webhook.notifications) == 2)
+    first, second = webhook.notifications
+    assert (first["changeType"], second["changeType"]) == ("created", "updated")
+    assert first["resourceData"] == {
+        "@odata.type": "#Microsoft.Graph.Message",
+        "@odata.id": f"Users/{copy['mailbox']}/Messages/{copy['id']}",
+        "@odata.etag": f'W/"{copy["change_key"]}"',
+        "id": copy["id"],
+    }
+    assert (first["clientState"], first["tenantId"], first["subscriptionId"]) == ("secret", tenant.id, made["id"])
+    assert first["subscriptionExpirationDateTime"] == made["expirationDateTime"]
+    until(lambda: simulator.counters()["notifications"]["pending"] == 0)
+
+
+def test_ids_come_in_the_form_subscribed_to(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+    simulator.delivery(followed_by_updated=False)
+    graph.send("POST", "subscriptions", asked(webhook), 201)
+    copy = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
+    moved = tenant.move("ann@contoso.example", copy["id"], "archive")
+    until(lambda: len(webhook.notifications) == 3)
+    assert sorted(webhook.of("created")) == sorted([copy["default_id"], moved["default_id"]])
+    assert webhook.of("deleted") == [copy["default_id"]]
+
+
+def test_moves_and_deletions_with_immutable_ids(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+    simulator.delivery(followed_by_updated=False)
+    subscribe(graph, webhook)
+    copy = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
+    tenant.delete("ann@contoso.example", copy["id"])
+    until(lambda: webhook.of("updated") == [copy["id"]])
+    tenant.delete("ann@contoso.example", copy["id"], hard=True)
+    until(lambda: webhook.of("deleted") == [copy["id"]])
+    assert webhook.of("created") == [copy["id"]]
+
+
+def test_a_folders_subscription_sees_who_comes_and_goes(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+    simulator.delivery(followed_by_updated=False)
+    subscribe(graph, webhook, f"{ANN}/mailFolders('archive')/messages")
+    copy = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
+    tenant.move("ann@contoso.example", copy["id"], "archive")
+    until(lambda: webhook.of("created") == [copy["id"]])
+    tenant.move("ann@contoso.example", copy["id"], "inbox")
+    until(lambda: webhook.of("deleted") == [copy["id"]])
+
+
+def test_events_are_told_of_too(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+    simulator.delivery(followed_by_updated=False)
+    subscribe(graph, webhook, f"{BOB}/events")
+    made = tenant.book("ann@contoso.example", ["bob@contoso.example"], (datetime.now(UTC) + timedelta(hours=1)).isoformat())
+    bobs = made["copies"][1]["id"]
+    tenant.cancel(made["uid"])
+    until(lambda: (webhook.of("created"), webhook.of("updated")) == ([bobs], [bobs]))
+    assert webhook.notifications[0]["resourceData"]["@odata.type"] == "#Microsoft.Graph.Event"
+
+
+def test_what_is_not_taken_is_tried_again(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+    simulator.limits(retry_base=0.05)
+    simulator.delivery(followed_by_updated=False)
+    subscribe(graph, webhook)
+    simulator.reset_counters()
+    webhook.statuses = [503, 500, 404]
+    copy = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
+    until(lambda: webhook.of("created") == [copy["id"]])
+    until(lambda: simulator.counters()["notifications"]["pending"] == 0)
+    counts = simulator.counters()["notifications"]
+    assert (counts["sent"], counts["retried"], counts["answered_202"], counts["answered_other"]) == (1, 3, 1, 3)
+
+
+def test_a_slow_webhook_is_asked_again(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+    simulator.limits(retry_base=0.05)
+    simulator.delivery(followed_by_updated=False)
+    subscribe(graph, webhook)
+    simulator.reset_counters()
+    webhook.pause = 3.3
+    tenant.send("x@fabrikam.com", ["ann@contoso.example"])
+    until(lambda: simulator.counters()["notifications"].get("unanswered") == 1)
+    webhook.pause = 0.0
+    until(lambda: simulator.counters()["notifications"].get("answered_202") == 1)
+    assert simulator.counters()["notifications"]["retried"] == 1
+    until(lambda: len(webhook.posts) == 2)  # the first one was taken after all, too late
+
+
+def test_many_go_in_one_post(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+    simulator.delivery(followed_by_updated=False)
+    subscribe(graph, webhook)
+    for _ in range(30):
+        tenant.send("x@fabrikam.com", ["ann@contoso.example"])
+    until(lambda: len(webhook.notifications) == 30)
+    assert len(webhook.posts) < 30
+
+
+def test_notifications_go_astray_when_told_so(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+    subscribe(graph, webhook)
+    simulator.reset_counters()
+    simulator.delivery(followed_by_updated=False, loss=0.5, duplicates=0.5, reorder=0.5, delay=0.1)
+    for _ in range(60):
+        tenant.send("x@fabrikam.com", ["ann@contoso.example"])
+    until(lambda: simulator.counters()["notifications"]["pending"] == 0)
+    counts = simulator.counters()["notifications"]
+    assert counts["lost"] > 10
+    assert counts["duplicated"] > 5
+    assert len(webhook.notifications) == 60 - counts["lost"] + counts["duplicated"] == counts["answered_202"]
+
+
+def test_lifecycle_events(simulator: Simulator, graph: Graph, webhook: Webhook) -> None:
+    made = subscribe(graph, webhook)
+    for event in ("missed", "reauthorizationRequired", "subscriptionRemoved"):
+        assert simulator.lifecycle(event, subscription=made["id"]) == 1
+    until(lambda: len(webhook.notifications) == 3)
+    assert {n["lifecycleEvent"] for n in webhook.notifications} == {"missed", "reauthorizationRequired", "subscriptionRemoved"}
+    assert {"changeType", "resource"}.isdisjoint(webhook.notifications[0])
+    graph.get(f"subscriptions/{made['id']}", 404)
+
+
+def test_counters_know_what_was_fetched(simulator: Simulator, tenant: TenantControl, graph: Graph) -> None:
+    copy = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
+    other = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
+    simulator.reset_counters()
+    graph.get(f"{ANN}/messages/{copy['default_id']}")
+    graph.get(f"{ANN}/messages")
+    counters = simulator.counters(items=True)
+    assert counters["requests"] == {"message.by_id": 1, "messages.window": 1}
+    ann = counters["mailboxes"][copy["mailbox"]]
+    assert (ann["fetched_by_id"], ann["not_fetched"]) == (1, [other["id"]])
