@@ -1,12 +1,15 @@
 """The application's tokens, from each tenant's sign-in authority; nothing else here knows msal."""
 
 import asyncio
+import functools
 import time
 from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import msal
+import requests
 
 from .domain.standing import CONDITIONAL_ACCESS
 from .errors import Blocked, Unavailable
@@ -68,8 +71,7 @@ class Tokens:
                 authority=f"{str(settings.authority_url).rstrip('/')}/{tenant}",
                 client_credential=self._credential(),
                 instance_discovery=False,
-                verify=str(settings.ca_file) if settings.ca_file else True,
-                timeout=TIMEOUT.total_seconds(),
+                http_client=_session(settings.ca_file),
             )
         if anew:
             app.remove_tokens_for_client()
@@ -80,6 +82,22 @@ class Tokens:
             pem = self._settings.client_certificate.read_text()
             return {"private_key": pem, "public_certificate": pem}
         return self._settings.client_secret.get_secret_value() if self._settings.client_secret else ""
+
+
+class _OwnCa(requests.Session):
+    """Trusts its own CA file also where REQUESTS_CA_BUNDLE is set, which requests would prefer to it."""
+
+    def merge_environment_settings(self, *args: Any, **kwargs: Any) -> Any:
+        return {**super().merge_environment_settings(*args, **kwargs), "verify": self.verify}
+
+
+def _session(ca_file: Path | None) -> requests.Session:
+    """What msal makes its requests with."""
+    session = _OwnCa() if ca_file else requests.Session()
+    if ca_file:
+        session.verify = str(ca_file)
+    session.request = functools.partial(session.request, timeout=TIMEOUT.total_seconds())  # type: ignore[method-assign]  # as msal itself does
+    return session
 
 
 def _token_refusal(answer: Mapping[str, Any]) -> Exception:
