@@ -37,26 +37,30 @@ def mongodb_uri(stack: LocalStack) -> str:
 
 
 @pytest.fixture
-async def topic_prefix(kafka: str) -> AsyncIterator[str]:
+def own_prefix() -> str:
+    """What the names of this test's topics, groups and databases begin with."""
+    return f"test-{uuid4().hex[:12]}-"
+
+
+@pytest.fixture
+async def topic_prefix(kafka: str, own_prefix: str) -> AsyncIterator[str]:
     """A prefix for the topics and groups of this test alone; its topics are deleted at the end."""
-    prefix = f"test-{uuid4().hex[:12]}-"
-    yield prefix
+    yield own_prefix
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     try:
-        await admin.delete_topics([topic for topic in await admin.list_topics() if topic.startswith(prefix)])
+        await admin.delete_topics([topic for topic in await admin.list_topics() if topic.startswith(own_prefix)])
     finally:
         await admin.close()
 
 
 @pytest.fixture
-def mongodb_database(mongodb_uri: str) -> Iterator[str]:
-    """The name of a database for this test alone; those that begin so are dropped at the end."""
-    name = f"test_{uuid4().hex[:12]}"
-    yield name
+def mongodb_database(mongodb_uri: str, own_prefix: str) -> Iterator[str]:
+    """The name of a database for this test alone; all with its prefix are dropped at the end."""
+    yield f"{own_prefix}store"
     with MongoClient[dict[str, object]](mongodb_uri) as client:
         for database in client.list_database_names():
-            if database.startswith(name):
+            if database.startswith(own_prefix):
                 client.drop_database(database)
 
 

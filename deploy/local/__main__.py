@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 
 import httpx
@@ -45,7 +46,7 @@ def up() -> int:
     """Start what does not run yet; all or nothing."""
     stack = LocalStack(local_dir())
     started = stack.start()
-    system = System(stack, local_dir(), usual_ports=True, tied=False)
+    system = _system(stack)
     try:
         system.start()
     except BaseException:
@@ -60,7 +61,7 @@ def up() -> int:
 def down_again(*, erase: bool) -> int:
     """Stop everything; 1 if something had to be killed."""
     stack = LocalStack(local_dir())
-    went = System(stack, local_dir()).stop()
+    went = _system(stack).stop()
     if erase:
         stack.erase()
     else:
@@ -72,7 +73,7 @@ def down_again(*, erase: bool) -> int:
 def status() -> int:
     """Show how all are; 1 unless all are ready."""
     stack = LocalStack(local_dir())
-    system = System(stack, local_dir())
+    system = _system(stack)
     _show(stack, system)
     for process in system:
         if process.running:
@@ -97,6 +98,10 @@ def stack_alone(do: str) -> int:
     for line in stack.status():
         _row(*line)
     return 0
+
+
+def _system(stack: LocalStack) -> System:
+    return System(stack, local_dir(), prefix=os.environ.get("TOPIC_PREFIX", ""), usual_ports=True, tied=False)
 
 
 def _show(stack: LocalStack, system: System) -> None:
