@@ -1,0 +1,358 @@
+"""The demo: the whole system with a small company, and its story told on the terminal.
+
+`make demo` tells the story and stays up; `ONCE=1` ends after it, with 0 only if every step happened.
+`MAIL=` and `RECORDS=` show an archive of one's own instead.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import shutil
+import signal
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from aiokafka import AIOKafkaConsumer
+
+from deploy.local.processes import LocalError
+from deploy.local.stack import LocalStack, local_dir
+from deploy.local.system import TENANT, System
+
+from . import story
+from .client import ControlError, Simulator, TenantControl
+from .records import load_records
+from .story import ANN, BEN, CARLA, DEAL, EVE, OPPORTUNITY, Person
+from .upstream import Upstream
+
+PATIENCE = timedelta(seconds=30)
+"""A step that takes longer has not happened."""
+LOOK = 0.05
+"""Seconds between two looks at a timeline."""
+COLUMN = 62
+"""Characters of one timeline; two stand side by side."""
+MARKS = {"untracked": "only you", "pending": "Tracking pending", "failed": "failed", "tracked": "Tracked"}
+SYMBOLS = {"email": "✉", "meeting": "▦"}
+
+Answer = dict[str, Any]
+
+
+class NotHappened(Exception):
+    """A step of the story that did not happen in time."""
+
+
+@dataclass(slots=True)
+class Seller:
+    """One user of the timeline, signed in."""
+
+    name: str
+    http: httpx.AsyncClient
+
+    async def timeline(self, record: tuple[str, str]) -> Answer:
+        """What she sees on a record."""
+        answer = await self.http.get(f"/records/{record[0]}/{record[1]}/timeline")
+        return {} if answer.status_code == httpx.codes.NOT_FOUND else dict(answer.raise_for_status().json())
+
+    async def track(self, record: tuple[str, str], item: str) -> None:
+        """Selects Track."""
+        answer = await self.http.post(f"/records/{record[0]}/{record[1]}/suggestions/{quote(item, safe='')}/track", json={})
+        answer.raise_for_status()
+
+    async def records(self) -> list[Answer]:
+        """Records that she may read, with the count of her suggestions."""
+        return list((await self.http.get("/records", params={"limit": 100})).raise_for_status().json()["records"])
+
+
+@contextlib.asynccontextmanager
+async def sign_in(system: System, tenant: TenantControl, user: str, name: str) -> AsyncIterator[Seller]:
+    """A user of the timeline, by the authorization code flow."""
+    token = tenant.sign_in(user)
+    url = system["tracking"].url + "/api/v1"
+    async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=10, trust_env=False) as http:
+        yield Seller(name, http)
+
+
+def enrol(system: System, tenant: TenantControl, user: str) -> None:
+    """Has mail-ingest capture a mailbox."""
+    answer = httpx.post(
+        system["mail-ingest"].url + "/mailboxes",
+        json={"tenant": tenant.id, "mailbox": user},
+        headers={"Authorization": f"Bearer {system.service_token}"},
+        timeout=30,
+        trust_env=False,
+    )
+    answer.raise_for_status()
+
+
+# -- how it looks ---------------------------------------------------------------------------------
+
+
+def tell(text: str = "") -> None:
+    """A line on the terminal."""
+    print(text, flush=True)
+
+
+def bold(text: str) -> str:
+    return f"\033[1m{text}\033[0m" if sys.stdout.isatty() else text
+
+
+def picture(timelines: list[tuple[str, Answer]]) -> Iterator[str]:
+    """Timelines side by side, as lines; below one another where the terminal is narrow."""
+    columns = [list(box(f"{name}'s timeline · {DEAL}", timeline)) for name, timeline in timelines]
+    if shutil.get_terminal_size((2 * COLUMN + 6, 24)).columns < 2 * COLUMN + 6:
+        for column in columns:
+            yield from (f"  {line}" for line in column)
+        return
+    for n in range(max(map(len, columns))):
+        yield "  " + "  ".join(column[n] if n < len(column) else " " * COLUMN for column in columns)
+
+
+def box(title: str, timeline: Answer) -> Iterator[str]:
+    """One timeline in a frame."""
+    width = COLUMN - 4
+    yield f"┌─ {title} ".ljust(COLUMN - 1, "─") + "┐"
+    for line in tiles(timeline, width) if timeline else ["(no such record)"]:
+        yield f"│ {line[:width].ljust(width)} │"
+    yield "└" + "─" * (COLUMN - 2) + "┘"
+
+
+def tiles(timeline: Answer, width: int) -> Iterator[str]:
+    """The tiles, newest first, tracked and untracked mixed in by time."""
+    both = [(tile, tile["activity"], tile["state"]) for tile in timeline["suggestions"]]
+    both += [(tile, tile["activity"], "tracked") for tile in timeline["tracked"]]
+    if not both:
+        empty = timeline["empty"] or {}
+        yield f"nothing here: {str(empty.get('why', '')).replace('_', ' ')}"
+    for tile, activity, state in sorted(both, key=lambda each: each[1]["at"], reverse=True):
+        at = datetime.fromisoformat(activity["at"]).astimezone()
+        mark = f"[{MARKS[state]}]"
+        yield f"{SYMBOLS[activity['kind']]} {at:%a %H:%M}  {activity['subject'][: width - len(mark) - 14]}".ljust(width - len(mark)) + mark
+        if state == "tracked":
+            yield f"    by {tile['regarding'][0]['by_name']}, for the whole team"
+        for why in tile.get("why", [])[:1]:
+            yield from textwrap.wrap(why, width - 4, initial_indent="    ", subsequent_indent="    ")
+
+
+# -- the story ------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Story:
+    """Tells it, step by step, and times each."""
+
+    system: System
+    tenant: TenantControl
+    upstream: Upstream
+    ann: Seller
+    ben: Seller
+    heard: list[Answer] = field(default_factory=list)
+    """What the dashboard's consumer has heard."""
+    steps: list[tuple[str, float]] = field(default_factory=list)
+
+    async def step(self, title: str, act: Callable[[], Any], seen: Callable[[Answer, Answer], bool]) -> tuple[Answer, Answer]:
+        """Does something, and waits until the two timelines show it."""
+        tell(f"\n{bold(f'{len(self.steps) + 1}. {title}')}")
+        began = time.monotonic()
+        done = act()
+        if asyncio.iscoroutine(done):
+            await done
+        while True:
+            both = await self.ann.timeline(OPPORTUNITY), await self.ben.timeline(OPPORTUNITY)
+            took = time.monotonic() - began
+            if seen(*both):
+                break
+            if took > PATIENCE.total_seconds():
+                tell("\n".join(picture([(ANN.first, both[0]), (BEN.first, both[1])])))
+                raise NotHappened(f"not seen within {PATIENCE.total_seconds():.0f} s: {title}")
+            await asyncio.sleep(LOOK)
+        self.steps.append((title, took))
+        tell("\n".join(picture([(ANN.first, both[0]), (BEN.first, both[1])])))
+        tell(f"  seen after {took:.2f} s")
+        return both
+
+    async def tell_all(self) -> None:
+        """Every step, in order; NotHappened names the one that did not."""
+        tenant, ann = self.tenant, self.ann
+        await self.step(
+            "The CRM publishes its records: Fabrikam, its people, and the deal.",
+            lambda: self.upstream.publish(story.records(tenant.id)),
+            lambda ann, ben: bool(ann) and bool(ben),
+        )
+        await self.step(
+            "Carla of Fabrikam writes to Ann. Only Ann is shown it.",
+            lambda: self.send(CARLA, ANN, "Our numbers for the fleet", "Dear Ann,\nforty vans, delivered in March. Can you do that?\nCarla"),
+            lambda ann, ben: subjects(ann) == ["Our numbers for the fleet"] and nothing(ben),
+        )
+        await self.step(
+            "Eve, whom the CRM does not connect with the deal, writes to Ann too; and Ann books a meeting with Carla.",
+            self.eve_writes_and_ann_books,
+            lambda ann, ben: set(subjects(ann)) == {"Our numbers for the fleet", "Fleet renewal: walk through the offer"} and nothing(ben),
+        )
+        (item,) = [tile["item"] for tile in (await ann.timeline(OPPORTUNITY))["suggestions"] if tile["activity"]["kind"] == "email"]
+        await self.step(
+            "Ann selects Track on Carla's mail. Ben sees it now, and still nothing of what is private.",
+            lambda: ann.track(OPPORTUNITY, item),
+            lambda ann, ben: tracked(ann) == tracked(ben) == ["Our numbers for the fleet"] and not ben["suggestions"],
+        )
+        await self.hear("a dashboard that reads `tracked-activities` hears of it")
+        await self.step(
+            "Upstream, Eve becomes a stakeholder of the deal: her older mail appears, to Ann alone.",
+            lambda: self.upstream.publish([story.opportunity(tenant.id, version=2, stakeholders=["eve"])]),
+            lambda ann, ben: "Terms I would ask for" in subjects(ann) and not ben["suggestions"],
+        )
+
+    def send(self, sender: Person, to: Person, subject: str, text: str) -> None:
+        self.tenant.send(sender.as_recipient(), [to.as_recipient()], subject=subject, text=text)
+
+    def eve_writes_and_ann_books(self) -> None:
+        self.send(EVE, ANN, "Terms I would ask for", "Hello Ann, if I were you I would ask for these.\nEve")
+        start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=20)
+        self.tenant.book(
+            ANN.as_recipient(),
+            [CARLA.as_recipient()],
+            start.isoformat(),
+            end=(start + timedelta(hours=1)).isoformat(),
+            subject="Fleet renewal: walk through the offer",
+        )
+
+    async def hear(self, what: str) -> None:
+        """Waits until the dashboard's consumer has the tracked event."""
+        began = time.monotonic()
+        while not self.heard:
+            if time.monotonic() - began > PATIENCE.total_seconds():
+                raise NotHappened(f"not within {PATIENCE.total_seconds():.0f} s: {what}")
+            await asyncio.sleep(LOOK)
+        event = self.heard[0]
+        shown = {name: event[name] for name in ("kind", "subject", "owner", "regarding", "revision")}
+        tell(f"  {what}:")
+        tell(textwrap.indent(json.dumps(shown, ensure_ascii=False, indent=1), "    "))
+
+
+def subjects(timeline: Answer) -> list[str]:
+    return [tile["activity"]["subject"] for tile in timeline.get("suggestions", [])]
+
+
+def tracked(timeline: Answer) -> list[str]:
+    return [tile["activity"]["subject"] for tile in timeline.get("tracked", [])]
+
+
+def nothing(timeline: Answer) -> bool:
+    return not timeline["suggestions"] and not timeline["tracked"]
+
+
+@contextlib.asynccontextmanager
+async def dashboard(system: System, heard: list[Answer]) -> AsyncIterator[None]:
+    """A dashboard's consumer: a reader of the public topic as anyone may write one."""
+    consumer = AIOKafkaConsumer(f"{system.prefix}tracked-activities", bootstrap_servers=system.stack.kafka_bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+
+    async def listen() -> None:
+        async for message in consumer:
+            heard.extend([json.loads(message.value)] if message.value else [])
+
+    listening = asyncio.create_task(listen())
+    try:
+        yield
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        await consumer.stop()
+
+
+async def play(system: System, tenant: TenantControl) -> None:
+    """The story, with its two sellers."""
+    for person in story.SELLERS:
+        tenant.user(person.address, name=person.name)
+        enrol(system, tenant, person.address)
+    async with contextlib.AsyncExitStack() as stack:
+        upstream = await stack.enter_async_context(Upstream(system.stack.kafka_bootstrap, f"{system.prefix}records"))
+        ann, ben = [await stack.enter_async_context(sign_in(system, tenant, person.address, person.first)) for person in story.SELLERS]
+        told = Story(system, tenant, upstream, ann, ben)
+        await stack.enter_async_context(dashboard(system, told.heard))
+        await told.tell_all()
+    tell(f"\n{bold('What happened, and how long until it was seen:')}")
+    for title, took in told.steps:
+        tell(f"  {took:6.2f} s  {title}")
+
+
+async def show_archive(system: System, tenant: TenantControl, mail: Path | None, meetings: Path | None, records: Path | None) -> None:
+    """One's own archive: how many suggestions each mailbox has, and on which records."""
+    if records:
+        async with Upstream(system.stack.kafka_bootstrap, f"{system.prefix}records") as upstream:
+            tell(f"{await upstream.publish(load_records(records, tenant.id))} records published")
+    if mail is None:
+        return
+    boxes = tenant.load_archive(mail, meetings)
+    tenant.release()
+    tell(f"{sum(box['messages'] + box['meetings'] for box in boxes)} items in {len(boxes)} mailboxes; reading them …")
+    for box in boxes:
+        enrol(system, tenant, box["oid"])
+    for box in boxes:
+        async with sign_in(system, tenant, box["upn"], box["name"]) as owner:
+            found = await settled(owner)
+        best = ", ".join(f"{record['name'] or record['id']} ({record['suggestions']})" for record in found[:3])
+        tell(f"  {box['name']:<24} {len(found):>4} records with suggestions{': ' + best if best else ''}")
+
+
+async def settled(owner: Seller) -> list[Answer]:
+    """Her records with suggestions, the most first, once three looks show the same."""
+    looks: list[list[Answer]] = []
+    while len(looks) < 3 or looks[-1] != looks[-2] or looks[-2] != looks[-3]:
+        found = [record for record in await owner.records() if record["suggestions"]]
+        looks.append(sorted(found, key=lambda record: -record["suggestions"]))
+        if len(looks) > 200:
+            raise NotHappened("the archive does not come to rest")
+        await asyncio.sleep(1)
+    return looks[-1]
+
+
+async def run(system: System, tenant: TenantControl, args: argparse.Namespace) -> None:
+    """What the arguments ask for."""
+    if args.mail or args.records:
+        await show_archive(system, tenant, args.mail, args.meetings, args.records)
+    else:
+        await play(system, tenant)
+    tell(f"\n  timeline API  {system['tracking'].url}/api/v1")
+    tell(f"  simulator     {system.simulator}   (CA: {system.ca})")
+    tell(f"  logs          {system.folder / 'logs'}")
+    if not args.once:
+        tell("\nIt stays up. Ctrl-C stops everything.")
+        await asyncio.Event().wait()
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mail", type=Path, help="a folder of mbox, eml and ics files (MAIL=)")
+    parser.add_argument("--records", type=Path, help="a folder of JSON lines (RECORDS=)")
+    parser.add_argument("--once", action="store_true", help="end after the story (ONCE=1)")
+    args = parser.parse_args()
+    for path in filter(None, (args.mail, args.records)):
+        if not path.is_dir():
+            parser.error(f"there is no folder {path}")
+    args.meetings = args.mail if args.mail and any(args.mail.glob("*.ics")) else None
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    folder = local_dir() / "demo"
+    stack = LocalStack(folder, tied=True)
+    try:
+        stack.erase()
+        with stack, System(stack, folder, usual_ports=True, prefix=f"demo-{int(time.time())}-") as system:
+            system.start()
+            asyncio.run(run(system, Simulator(system.simulator, system.ca).tenant(TENANT, domain=story.DOMAIN), args))
+    except (LocalError, NotHappened, ControlError, httpx.HTTPError) as failed:
+        sys.exit(f"FAILED: {failed}")
+    except KeyboardInterrupt:
+        tell("stopped")
+        sys.exit(0 if not args.once else 130)
+
+
+if __name__ == "__main__":
+    main()
