@@ -1,0 +1,189 @@
+"""The timeline API: HTTP in and out, and nothing else.
+
+Every route is under `/api/v1` and for signed-in people only; who it is, is settled before a body is
+read. Whatever a user may not know of is the same 404.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from shared.errors import Transient
+from shared.events import Direction, Kind
+from shared.records import RecordKey
+
+from .answers import ErrorAnswer, FoundRecord, MeAnswer, Place, RecordAnswer, RecordsAnswer, TextAnswer, TimelineAnswer, TrackedWithText, TrackingAnswer, place
+from .domain.visibility import User
+from .previews import NoText
+from .signin import SignIn, Unauthorized
+from .timelines import Filters, NotThere, Refused, Timelines
+
+PREFIX = "/api/v1"
+LARGEST_BODY = 4096
+"""Bytes; the largest that we ask for is one word."""
+NO_STORE = {"Cache-Control": "no-store"}
+"""What is private is kept by no proxy and no browser."""
+
+
+class TrackBody(BaseModel):
+    """How to track."""
+
+    model_config = ConfigDict(extra="forbid")
+    confirm_private: bool = Field(False, description="Also where the item is marked as private.")
+
+
+def _signed_in(request: Request) -> User:
+    user: User = request.state.user
+    return user
+
+
+def _record_key(user: "Me", type: str, id: str) -> RecordKey:  # noqa: A002  # the path's own words
+    return user.tenant, type, id
+
+
+Me = Annotated[User, Depends(_signed_in)]
+OnRecord = Annotated[RecordKey, Depends(_record_key)]
+Before = Annotated[str | None, AfterValidator(lambda text: text and (place(text), text)[1]), Query(max_length=500, description="`next` of the page before.")]
+
+RECORD = "/records/{type}/{id}"
+SUGGESTION = RECORD + "/suggestions/{item:path}"
+TRACKED = RECORD + "/tracked/{activity}"
+
+
+def routes(timelines: Timelines) -> APIRouter:
+    """The routes."""
+    api = APIRouter(prefix=PREFIX)
+
+    @api.get("/me")
+    async def me(user: Me) -> MeAnswer:
+        return MeAnswer.of(user, await timelines.mailbox(user))
+
+    @api.get("/records")
+    async def records(user: Me, q: Annotated[str, Query(max_length=200)] = "", limit: Annotated[int, Query(ge=1, le=100)] = 20) -> RecordsAnswer:
+        found = await timelines.records(user, q.strip(), limit)
+        named = [FoundRecord(**dict(RecordAnswer.of(record)), suggestions=count) for record, count in found]
+        return RecordsAnswer(records=named, groups_missing=user.groups_missing)
+
+    @api.get(RECORD + "/timeline")
+    async def timeline(
+        user: Me,
+        key: OnRecord,
+        kind: Kind | None = None,
+        direction: Direction | None = None,
+        before: Before = None,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+    ) -> TimelineAnswer:
+        after: Place | None = place(before) if before else None
+        return TimelineAnswer.of(await timelines.timeline(user, key, Filters(kind, direction), after, limit), user)
+
+    @api.get(SUGGESTION + "/text")
+    async def text(user: Me, key: OnRecord, item: str) -> TextAnswer:
+        return TextAnswer.of(await timelines.text(user, key, item))
+
+    @api.post(SUGGESTION + "/track", status_code=202)
+    async def track(user: Me, key: OnRecord, item: str, body: TrackBody | None = None) -> TrackingAnswer:
+        confirmed = body is not None and body.confirm_private
+        return TrackingAnswer.of(await timelines.track(user, key, item, confirm_private=confirmed))
+
+    @api.put(SUGGESTION + "/dismissal", status_code=204)
+    async def dismiss(user: Me, key: OnRecord, item: str) -> None:
+        await timelines.dismiss(user, key, item)
+
+    @api.delete(SUGGESTION + "/dismissal", status_code=204)
+    async def undo_dismissal(user: Me, key: OnRecord, item: str) -> None:
+        await timelines.undo_dismissal(user, key, item)
+
+    @api.get(TRACKED)
+    async def tracked(user: Me, key: OnRecord, activity: str) -> TrackedWithText:
+        return TrackedWithText.of(await timelines.tracked(user, key, activity))
+
+    @api.delete(TRACKED, status_code=204)
+    async def untrack(user: Me, key: OnRecord, activity: str, by: Annotated[str | None, Query(max_length=200)] = None) -> None:
+        await timelines.untrack(user, key, activity, by)
+
+    return api
+
+
+# -- errors ---------------------------------------------------------------------------------------
+
+
+def error(status: int, code: str, message: str, *, field: str | None = None, headers: dict[str, str] | None = None) -> Response:
+    """An answer that says why not."""
+    answer = ErrorAnswer(error=code, message=message, field=field).model_dump(exclude_none=True)
+    return JSONResponse(answer, status, NO_STORE | (headers or {}))
+
+
+def answer_to(_: Request, exception: Exception) -> Response:
+    """The answer that an exception is."""
+    match exception:
+        case NotThere() | HTTPException(status_code=404):
+            answer = error(404, "not_found", "there is nothing here for you")
+        case Unauthorized():
+            answer = error(401, "unauthorized", exception.why or "sign in first", headers={"WWW-Authenticate": exception.challenge})
+        case Refused():
+            answer = error(409, exception.code, exception.why)
+        case NoText():
+            answer = error(409, exception.reason, "its text cannot be had now")
+        case Transient():
+            answer = error(503, "unavailable", f"try again in a moment: {exception}", headers={"Retry-After": "2"})
+        case RequestValidationError():
+            # Where the request is wrong, never what stood there.
+            first = exception.errors()[0]
+            answer = error(422, "invalid", first["msg"].removeprefix("Value error, "), field=".".join(str(part) for part in first["loc"]))
+        case HTTPException():
+            answer = error(exception.status_code, "refused", exception.detail, headers=dict(exception.headers or {}))
+        case _:
+            raise exception
+    return answer
+
+
+ANSWERED = (NotThere, Refused, NoText, Transient, RequestValidationError, HTTPException)
+"""What a route may raise; anything else is a fault of ours and a 500."""
+
+
+class ForUsers:
+    """Lets nobody in to the API without a token that is taken, and no large body."""
+
+    def __init__(self, app: ASGIApp, signin: SignIn) -> None:
+        self._app = app
+        self._signin = signin
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        app = self._app
+        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+            refusal = await self._refusal(Request(scope))
+            app = refusal or app
+        await app(scope, receive, send)
+
+    async def _refusal(self, request: Request) -> Response | None:
+        try:
+            request.state.user = await self._signin.user(request.headers.get("authorization"))
+        except (Unauthorized, Transient) as refused:
+            return answer_to(request, refused)
+        if "transfer-encoding" in request.headers or int(request.headers.get("content-length", 0)) > LARGEST_BODY:
+            return error(413, "too_large", f"at most {LARGEST_BODY} bytes, with a Content-Length")
+        return None
+
+
+async def _no_store(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await call_next(request)
+    response.headers.update(NO_STORE)
+    return response
+
+
+def create_api(timelines: Timelines, signin: SignIn) -> FastAPI:
+    """The HTTP application, without health, metrics and status, which the service adds."""
+    app = FastAPI(title="Timeline", openapi_url=None, docs_url=None, redoc_url=None)
+    app.include_router(routes(timelines))
+    for kind in ANSWERED:
+        app.add_exception_handler(kind, answer_to)
+    app.add_middleware(ForUsers, signin=signin)
+    app.middleware("http")(_no_store)
+    return app
