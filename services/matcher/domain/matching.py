@@ -50,7 +50,8 @@ class Matcher:
             matched = _encode(activity, {ref: reasons[ref] for ref in kept}, truncated=len(kept) < len(reasons))
             if len(matched.json) < MOST_BYTES:
                 return matched
-            most = min(len(kept) - 1, len(kept) * MOST_BYTES // len(matched.json))
+            excess = (len(matched.json) - MOST_BYTES) / len(matched.json)
+            most = len(kept) - max(1, int(len(kept) * excess))
         return None
 
     def _reasons(self, crm: Crm, activity: Activity) -> "dict[Ref, list[_Reason]]":

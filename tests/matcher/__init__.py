@@ -1,1 +1,0 @@
-"""The matcher: rules, law, window, takeovers."""
