@@ -13,7 +13,7 @@ INSTALLED := .venv/.installed
 lower = $(subst _,-,$(shell echo $(1) | tr A-Z a-z))
 option = $(if $($(1)),--$(call lower,$(1)) "$($(1))")
 
-.PHONY: help demo test test-full up down status verify bench lint format docs lock
+.PHONY: help demo test test-full up down status verify lint format docs lock
 
 help:  ## list the doors
 	@echo "make DOOR [NAME=value]"
@@ -49,6 +49,9 @@ lint: $(INSTALLED)  ## check style, types and the direction of imports
 format: $(INSTALLED)  ## bring the code into its form
 	@$(RUN) -m ruff check --fix-only .
 	@$(RUN) -m ruff format .
+
+docs: $(INSTALLED)  ## write anew the documents that are generated from the code
+	@exec $(RUN) -m docs.generate
 
 lock: $(INSTALLED)  ## renew requirements/ from pyproject.toml [ARGS=--upgrade]
 	@for extra in mail-ingest matcher tracking simulator dev; do \
