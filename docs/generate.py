@@ -56,7 +56,6 @@ def topics() -> str:
     ]
     for topic in TOPICS:
         carries = ", ".join(f"`{message.__name__}`" for message in topic.messages) or "a CRM record (`shared/records.py`)"
-        kept = [_kept(topic.kept), _kept(topic.dead_letters_kept)]
         cells = [
             f"`{topic.name}`",
             f"`{'/'.join(topic.key)}`",
@@ -135,19 +134,20 @@ def _time(time: timedelta) -> str:
 def _default(value: Any) -> str:
     match value:
         case SecretStr():
-            return value.get_secret_value()
-        case None:
-            return ""
+            text = value.get_secret_value()
         case bool():
-            return str(value).lower()
+            text = str(value).lower()
         case timedelta():
-            return f"{value.total_seconds():g}"
-        case dict() | tuple() | frozenset():
-            return json.dumps(list(value) if isinstance(value, frozenset) else value)
+            text = f"{value.total_seconds():g}"
+        case frozenset():
+            text = json.dumps(sorted(value))
+        case dict() | tuple():
+            text = json.dumps(value)
         case Enum():
-            return str(value.value)
+            text = str(value.value)
         case _:
-            return "" if value is PydanticUndefined else str(value)
+            text = "" if value in {None, PydanticUndefined} else str(value)
+    return text
 
 
 def _as_json(value: dict[str, Any]) -> str:
