@@ -279,7 +279,7 @@ def _read_meetings(folder: Path, now: datetime, oddities: Counter[str]) -> dict[
     for path in sorted(folder.glob("*.ics")):
         found, bad = calendars.read(path.read_bytes())
         boxes[path.name.removesuffix(".ics")] = found
-        oddities["events that could not be read"] += bad
+        oddities["events left out"] += bad
     dates: dict[str, datetime] = {}
     for found in boxes.values():
         for meeting in found:

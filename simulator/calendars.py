@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -36,7 +37,10 @@ class _Event:
 
 
 def read(raw: bytes) -> tuple[list[Meeting], int]:
-    """The meetings in an iCalendar file, and how many events in it could not be read."""
+    """The meetings in an iCalendar file, and how many events in it are left out.
+
+    Left out is what has no usable start, and of occurrences without their series all but one.
+    """
     found: list[_Event] = []
     bad = 0
     for component in _components(raw):
@@ -61,6 +65,8 @@ def read(raw: bytes) -> tuple[list[Meeting], int]:
             overrides = {**pattern.overrides, event.replaces: event.meeting}
             series = replace(master.meeting, recurrence=replace(pattern, overrides=overrides))
             masters[event.meeting.uid] = replace(master, meeting=series)
+        else:
+            bad += 1
     return [event.meeting for event in masters.values()], bad
 
 
@@ -134,11 +140,12 @@ def _moment(value: date | datetime) -> tuple[datetime, str]:
 
 
 def _end(component: Any, start: datetime, all_day: bool) -> datetime:
-    if component.get("DTEND") is not None:
-        return _moment(component["DTEND"].dt)[0]
-    if component.get("DURATION") is not None:
-        length: timedelta = component["DURATION"].dt
-        return start + length
+    with suppress(*_PROBLEMS):
+        if component.get("DTEND") is not None:
+            return _moment(component["DTEND"].dt)[0]
+        if component.get("DURATION") is not None:
+            length: timedelta = component["DURATION"].dt
+            return start + length
     return start + timedelta(days=1) if all_day else start
 
 
@@ -155,11 +162,10 @@ def _rule(component: Any, start: datetime) -> str:
 def _dates(component: Any, name: str) -> frozenset[datetime]:
     value = component.get(name)
     lists = value if isinstance(value, list) else [] if value is None else [value]
-    found = set()
+    found: set[datetime] = set()
     for each in lists:
-        for one in each.dts:
-            if isinstance(one.dt, date):
-                found.add(_moment(one.dt)[0])
+        with suppress(*_PROBLEMS):
+            found |= {_moment(one.dt)[0] for one in each.dts if isinstance(one.dt, date)}
     return frozenset(found)
 
 
