@@ -107,11 +107,11 @@ class MailboxChanged(Event):
 
     ce_type: ClassVar[str] = "autocapture.mailbox.changed"
     status: MailboxStatus
-    reason: str | None = Field(None, description="Why it is blocked: access_policy, no_mailbox, throttled, conditional_access, …")
+    reason: str | None = Field(default=None, description="Why it is blocked: access_policy, no_mailbox, throttled, conditional_access, …")
     since: Moment = Field(description="When this status began.")
     enrolled_at: Moment | None = None
-    complete_as_of: Moment | None = Field(None, description="When the window was last read whole.")
-    missed_by_hints: int | None = Field(None, description="What the last reconciliation found that no hint had named.")
+    complete_as_of: Moment | None = Field(default=None, description="When the window was last read whole.")
+    missed_by_hints: int | None = Field(default=None, description="What the last reconciliation found that no hint had named.")
 
 
 # -- activities -----------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ class Activity(Event):
     identity: str = Field(description="The same for copies of one thing in several mailboxes.")
     subject: str = ""
     participants: tuple[Participant, ...] = ()
-    direction: Direction | None = Field(None, description="E-mails only.")
+    direction: Direction | None = Field(default=None, description="E-mails only.")
     at: Moment = Field(description="Its place on the timeline: arrival, sending, or the meeting's start.")
     visible_from: Moment
     visible_until: Moment
@@ -141,7 +141,7 @@ class Activity(Event):
     sensitivity: Sensitivity = Sensitivity.NORMAL
     internet_message_id: str | None = None
     ical_uid: str | None = None
-    original_start: Moment | None = Field(None, description="Of an occurrence of a series.")
+    original_start: Moment | None = Field(default=None, description="Of an occurrence of a series.")
     conversation: str | None = None
     web_link: str | None = None
 
@@ -155,7 +155,7 @@ class Match(Part):
     type: str
     id: str
     reasons: tuple[tuple[str, int], ...] = Field(description="At most 5 of (rule, index into the activity's participants).")
-    more: int = Field(0, description="How many further reasons there are.")
+    more: int = Field(default=0, description="How many further reasons there are.")
 
 
 class ActivityMatched(Event):
@@ -165,7 +165,7 @@ class ActivityMatched(Event):
     activity: Activity
     matches: tuple[Match, ...]
     rules: dict[str, str] = Field(description="The rules named in the reasons, each with its phrase: `is a stakeholder of this opportunity`.")
-    truncated: bool = Field(False, description="More records relate than are listed.")
+    truncated: bool = Field(default=False, description="More records relate than are listed.")
 
 
 # -- content-requests and content -----------------------------------------------------------------
@@ -187,7 +187,7 @@ class Content(Part):
     activity: Activity
     text: str
     html: bool = False
-    cut: bool = Field(False, description="The text was longer than 900 kB and ends early.")
+    cut: bool = Field(default=False, description="The text was longer than 900 kB and ends early.")
 
 
 class ContentAnswered(Event):
@@ -197,7 +197,7 @@ class ContentAnswered(Event):
     claim: str
     item: str
     content: Content | None = None
-    unavailable: str | None = Field(None, description="Why there is none: gone, blocked, throttled, …")
+    unavailable: str | None = Field(default=None, description="Why there is none: gone, blocked, throttled, …")
 
 
 # -- tracked-activities ---------------------------------------------------------------------------
@@ -208,7 +208,7 @@ class Regarding(Part):
 
     type: str
     id: str
-    name: str | None = Field(None, description="Null when the record is deleted or refused.")
+    name: str | None = Field(default=None, description="Null when the record is deleted or refused.")
     deleted: bool = False
     by: str = Field(description="Entra object id of who tracked it.")
     at: Moment
@@ -224,7 +224,7 @@ class ActivityTracked(Event):
     kind: Kind
     direction: Direction | None = None
     owner: str = Field(description="Whose copy is shown.")
-    subject: str | None = Field(None, description="Null where the setting TRACKED_SUBJECTS is off.")
+    subject: str | None = Field(default=None, description="Null where the setting TRACKED_SUBJECTS is off.")
     at: Moment
     sent_at: Moment | None = None
     start: Moment | None = None

@@ -33,12 +33,14 @@ class Record(_Model):
     tenant: Id = Field(description="The customer organisation, its Entra tenant id.")
     type: Id = Field(description="account, contact, lead, opportunity, or a custom type by its own name.")
     id: Id = Field(description="Unique within tenant and type; no slash.")
-    name: str | None = Field(None, max_length=1000, description="What people call it.")
-    version: int | None = Field(None, ge=-(2**63), lt=2**63, description="Counted and reported when it goes down; offset order is the truth.")
-    modified_on: Moment | None = Field(None, description="Orders the first 50 and the cut at 1,000; absent sorts oldest.")
-    readers: tuple[Reader, ...] | None = Field(None, description="Who may read its timeline: `*`, `user:<oid>`, `group:<id>`; absent: the tenant's setting.")
+    name: str | None = Field(default=None, max_length=1000, description="What people call it.")
+    version: int | None = Field(default=None, ge=-(2**63), lt=2**63, description="Counted and reported when it goes down; offset order is the truth.")
+    modified_on: Moment | None = Field(default=None, description="Orders the first 50 and the cut at 1,000; absent sorts oldest.")
+    readers: tuple[Reader, ...] | None = Field(
+        default=None, description="Who may read its timeline: `*`, `user:<oid>`, `group:<id>`; absent: the tenant's setting."
+    )
     emails: tuple[Address | None, ...] | None = Field(
-        None, max_length=1000, description="The first is its Email (null: it has none); all that are not null are its e-mail addresses."
+        default=None, max_length=1000, description="The first is its Email (null: it has none); all that are not null are its e-mail addresses."
     )
 
     @property
@@ -63,7 +65,7 @@ class Contact(Record):
 class ContactSection(_Model):
     """The Contact section as somebody wrote it into a lead."""
 
-    name: str | None = Field(None, max_length=1000)
+    name: str | None = Field(default=None, max_length=1000)
     email: Address | None = None
 
 
@@ -80,7 +82,7 @@ class Opportunity(Record):
 
     type: Literal["opportunity"]
     contact_id: Id | None = None
-    stakeholder_ids: tuple[Id, ...] | None = Field(None, max_length=10_000)
+    stakeholder_ids: tuple[Id, ...] | None = Field(default=None, max_length=10_000)
     account_id: Id | None = None
     lead_id: Id | None = None
 
@@ -95,7 +97,7 @@ class Lookup(_Model):
 class Custom(Record):
     """A record of a type of the customer's own."""
 
-    lookups: dict[Name, Lookup | None] | None = Field(None, max_length=100)
+    lookups: dict[Name, Lookup | None] | None = Field(default=None, max_length=100)
 
 
 AnyRecord: TypeAlias = Account | Contact | Lead | Opportunity | Custom

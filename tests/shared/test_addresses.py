@@ -1,0 +1,58 @@
+"""What makes two addresses the same."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.addresses import normalise
+
+
+@pytest.mark.parametrize(
+    "written, compared",
+    [
+        ("  Ann@Fabrikam.COM\t", "ann@fabrikam.com"),
+        ("ann@bücher.example", "ann@xn--bcher-kva.example"),
+        ("ann@BÜCHER.example", "ann@xn--bcher-kva.example"),
+        ("ann@XN--BCHER-KVA.example", "ann@xn--bcher-kva.example"),
+        ("ann@bu\u0308cher.example", "ann@xn--bcher-kva.example"),  # decomposed
+        ("ann@faß.example", "ann@xn--fa-hia.example"),  # not "fass": UTS-46 without the transition
+        ("ann@bücher。example", "ann@xn--bcher-kva.example"),  # an ideographic full stop
+        ("ann@１２７.bücher.example", "ann@127.xn--bcher-kva.example"),  # full-width digits
+        ("jörg@fabrikam.com", "jörg@fabrikam.com"),  # the local part is no domain
+        ("two@signs@bücher.example", "two@signs@xn--bcher-kva.example"),
+    ],
+)
+def test_addresses_compare_trimmed_lower_cased_and_with_an_ascii_domain(written: str, compared: str) -> None:
+    assert normalise(written) == compared
+
+
+@pytest.mark.parametrize(
+    "refused", ["ann@-bücher.example", "ann@bü_cher.example", "ann@xn--zzzzzz99999.example", "ann@bü..example", f"ann@{'ü' * 100}.example"]
+)
+def test_a_domain_that_idna_refuses_compares_as_it_is(refused: str) -> None:
+    assert normalise(refused.upper()) == refused
+
+
+@pytest.mark.parametrize("no_address", ["", "Undisclosed Recipients", "/o=Contoso/cn=Ann", "ann@", "BÜCHER.example"])
+def test_what_is_no_address_compares_like_the_rest(no_address: str) -> None:
+    assert normalise(f" {no_address} ") == no_address.lower()
+
+
+@pytest.mark.parametrize(
+    "one, other", [("ann+crm@x.com", "ann@x.com"), ("a.nn@x.com", "ann@x.com"), ("ann@googlemail.com", "ann@gmail.com"), ("ann@x.com.", "ann@x.com")]
+)
+def test_nothing_is_folded(one: str, other: str) -> None:
+    assert normalise(one) != normalise(other)
+
+
+ANYTHING = st.text() | st.builds("{}@{}".format, st.text(), st.text()) | st.builds("{}@{}.xn--{}".format, st.text(), st.text(), st.text("abc-0189ü"))
+
+
+@given(ANYTHING)
+def test_normalising_twice_is_normalising_once(address: str) -> None:
+    assert normalise(normalise(address)) == normalise(address)
+
+
+@given(ANYTHING)
+def test_case_and_surrounding_space_never_matter(address: str) -> None:
+    assert normalise(f"\t{address.lower()} ") == normalise(address)

@@ -1,0 +1,149 @@
+"""What upstream systems may publish, and what is said of it otherwise."""
+
+import json
+from typing import Any
+
+import bson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.errors import Rejected
+from shared.records import Account, Contact, Custom, Lead, Opportunity, Record, modified, parse_record, read_record
+
+OPPORTUNITY = {
+    "tenant": "contoso",
+    "type": "opportunity",
+    "id": "o1",
+    "name": "Fleet renewal",
+    "version": 7,
+    "modified_on": "2026-11-20T09:12:00Z",
+    "readers": ["*", "user:mia", "group:sales"],
+    "emails": ["fleet@fabrikam.com", None],
+    "contact_id": "c1",
+    "stakeholder_ids": ["c2", "c3"],
+    "account_id": "a1",
+    "lead_id": None,
+}
+
+
+def parse(record: dict[str, Any]) -> Any:
+    return parse_record("/".join(str(record[part]) for part in ("tenant", "type", "id")).encode(), json.dumps(record).encode())
+
+
+def test_a_record_is_read_whole() -> None:
+    record = parse(OPPORTUNITY)
+    assert isinstance(record, Opportunity)
+    assert record.model_dump(mode="json") == OPPORTUNITY
+
+
+@pytest.mark.parametrize(
+    "kind, model, more",
+    [
+        ("account", Account, {"primary_contact_id": "c1"}),
+        ("contact", Contact, {"parent_account_id": "a1"}),
+        ("lead", Lead, {"contact": {"name": "Ann", "email": "ann@fabrikam.com"}, "contact_id": "c1"}),
+        ("cr_ticket", Custom, {"lookups": {"customer": {"type": "account", "id": "a1"}, "caller": None}}),
+        ("Account", Custom, {}),  # types are their names, letter by letter
+    ],
+)
+def test_each_type_has_its_own_fields_and_every_other_one_is_custom(kind: str, model: type[Record], more: dict[str, Any]) -> None:
+    record = parse({"tenant": "contoso", "type": kind, "id": "1", **more})
+    assert type(record) is model
+    assert record.model_dump(include=set(more)) == more
+
+
+def test_tenant_type_and_id_are_all_that_a_record_must_have() -> None:
+    record = parse({"tenant": "contoso", "type": "account", "id": "a1"})
+    assert (record.key, record.emails, record.readers, record.name) == (("contoso", "account", "a1"), None, None, None)
+
+
+def test_unknown_fields_are_ignored_at_any_depth() -> None:
+    more = {"colour": "red", "lookups": {"customer": {"type": "contact", "id": "c1", "colour": "red"}}}
+    assert "red" not in parse({"tenant": "contoso", "type": "project", "id": "p1", **more}).model_dump_json()
+
+
+def test_absent_modification_sorts_oldest() -> None:
+    dated, undated = parse(OPPORTUNITY), parse({**OPPORTUNITY, "modified_on": None})
+    assert modified(undated) < modified(dated)
+
+
+@pytest.mark.parametrize(
+    "change, field",
+    [
+        ({"tenant": ""}, "key"),
+        ({"id": "o/1"}, "key"),
+        ({"id": "o\n1"}, "key"),
+        ({"id": "x" * 201}, "key"),
+        ({"id": 1}, "id"),
+        ({"name": ["Fleet"]}, "name"),
+        ({"version": 2**63}, "version"),
+        ({"version": "seven"}, "version"),
+        ({"modified_on": "yesterday"}, "modified_on"),
+        ({"modified_on": "2026-11-20T09:12:00"}, "modified_on"),
+        ({"modified_on": "9999-12-31T23:59:59-12:00"}, "modified_on"),
+        ({"readers": "*"}, "readers"),
+        ({"readers": ["*", "everybody"]}, "readers.1"),
+        ({"readers": ["user:"]}, "readers.0"),
+        ({"emails": "fleet@fabrikam.com"}, "emails"),
+        ({"emails": ["fleet@fabrikam.com", 5]}, "emails.1"),
+        ({"emails": ["x" * 1001]}, "emails.0"),
+        ({"emails": [None] * 1001}, "emails"),
+        ({"stakeholder_ids": ["c1", None]}, "stakeholder_ids.1"),
+        ({"stakeholder_ids": ["c1", "c/2"]}, "stakeholder_ids.1"),
+        ({"account_id": ""}, "account_id"),
+        ({"type": "lead", "contact": "Ann"}, "contact"),
+        ({"type": "lead", "contact": {"email": 5}}, "contact.email"),
+        ({"type": "project", "lookups": {"customer": {"type": "lead", "id": "l1"}}}, "lookups.customer.type"),
+        ({"type": "project", "lookups": {"customer": {"type": "account"}}}, "lookups.customer.id"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_the_path_of_its_field(change: dict[str, Any], field: str) -> None:
+    with pytest.raises(Rejected) as refused:
+        parse(OPPORTUNITY | change)
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("field, key", [("tenant", b"fabrikam/opportunity/o1"), ("type", b"contoso/lead/o1"), ("id", b"contoso/opportunity/o2")])
+def test_key_and_body_must_agree(field: str, key: bytes) -> None:
+    with pytest.raises(Rejected, match="do not agree") as refused:
+        parse_record(key, json.dumps(OPPORTUNITY).encode())
+    assert refused.value.field == field
+
+
+@pytest.mark.parametrize("missing", ["tenant", "type", "id"])
+def test_each_part_of_the_key_must_stand_in_the_body_too(missing: str) -> None:
+    with pytest.raises(Rejected, match="required") as refused:
+        parse_record(b"contoso/opportunity/o1", json.dumps({name: value for name, value in OPPORTUNITY.items() if name != missing}).encode())
+    assert refused.value.field == missing
+
+
+@pytest.mark.parametrize("text", [b"", b"null", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"type":"\\ud800"}', b'{"version":' + b"9" * 5000 + b"}", b"{} {}"])
+def test_what_is_no_json_object_is_refused(text: bytes) -> None:
+    with pytest.raises(Rejected):
+        read_record(text)
+
+
+@given(st.text(min_size=20))
+def test_a_reason_never_tells_the_value(secret: str) -> None:
+    for field in OPPORTUNITY.keys() - {"name", "type"}:
+        with pytest.raises(Rejected) as refused:
+            read_record(json.dumps(OPPORTUNITY | {field: {"is": f"{secret}\n"}}))
+        assert secret not in str(refused.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.datetimes().map(str) | st.just("2026-11-20T09:12:00+01:00"),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["type", "id", "name", "email"]), inner),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(["account", "contact", "lead", "opportunity", "project"]), st.dictionaries(st.sampled_from([*OPPORTUNITY, "contact", "lookups"]), JSON))
+def test_whatever_comes_is_refused_or_fits_into_the_store(kind: str, change: dict[str, Any]) -> None:
+    record = {**OPPORTUNITY, "type": kind, **change}
+    try:
+        taken = parse(record)
+    except Rejected:
+        return
+    assert bson.decode(bson.encode(taken.model_dump()))["id"] == record["id"]
