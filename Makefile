@@ -23,9 +23,11 @@ demo: $(INSTALLED)  ## the whole system with a story on the terminal [MAIL=folde
 	@exec $(RUN) -m simulator.demo $(call option,MAIL) $(call option,RECORDS) $(if $(ONCE),--once)
 
 test: $(INSTALLED)  ## all tests at their small sizes, on a real Kafka and MongoDB [ARGS=pytest's; CI=1: a skip is a failure]
+	@$(RUN) -m deploy.local stack fetch
 	@exec $(RUN) -m pytest $(ARGS)
 
 test-full: $(INSTALLED)  ## the tests of full size, going on where the last run ended [ONLY=section ARGS=pytest's]
+	@$(RUN) -m deploy.local stack fetch
 	@exec $(RUN) -m pytest --full="$(or $(ONLY),all)" $(ARGS)
 
 up: $(INSTALLED)  ## start the whole system in the background

@@ -22,7 +22,7 @@ def main() -> int:
     down.add_argument("--erase", action="store_true", help="delete the data of Kafka and MongoDB")
     commands.add_parser("status", help="where each process listens and logs, and what it says of itself")
     stack = commands.add_parser("stack", help="Kafka and MongoDB alone")
-    stack.add_argument("do", choices=["start", "stop", "status", "erase"])
+    stack.add_argument("do", choices=["fetch", "start", "stop", "status", "erase"])
     arguments = parser.parse_args()
     try:
         match arguments.command:
@@ -89,6 +89,9 @@ def stack_alone(do: str) -> int:
     """Kafka and MongoDB without the rest."""
     stack = LocalStack(local_dir())
     match do:
+        case "fetch":  # before a run with time limits
+            stack.fetch()
+            return 0
         case "start":
             stack.start()
         case "stop":

@@ -273,6 +273,7 @@ class LocalStack:
         say: Say = say,
     ) -> None:
         self.folder = folder.resolve()
+        self._say = say
         self._external_kafka = environ.get("KAFKA_BOOTSTRAP_SERVERS") or None
         self._external_mongodb = environ.get("MONGODB_URI") or None
         self._kafka = Kafka(self.folder, tied=tied, say=say)
@@ -305,6 +306,12 @@ class LocalStack:
         """The settings by which our programs find this stack."""
         found = {"KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap, "MONGODB_URI": self.mongodb_uri}
         return found if self._external_kafka else found | {"KAFKA_REPLICATION": "1"}
+
+    def fetch(self) -> None:
+        """Fetch what a start needs and does not come with the requirements: Kafka's jars."""
+        if not self._external_kafka:
+            _require_platform()
+            kafka_jars(self._say)
 
     def start(self) -> list[Server]:
         """Start what is ours and does not run yet, all or nothing; returns what it started."""
