@@ -54,8 +54,16 @@ class Upstream:
         return len(sent)
 
 
-async def read_all(bootstrap: str, topic: str) -> dict[bytes, tuple[bytes | None, dict[str, bytes]]]:
-    """A compacted topic as a table, from its start to its present end: key -> (value, headers); no tombstones."""
+Table = dict[bytes, tuple[bytes, dict[str, bytes]]]
+
+
+async def read_all(bootstrap: str, topic: str) -> tuple[Table, int]:
+    """A compacted topic from its start to its present end.
+
+    Returns:
+        Key -> (value, headers) of what is there, tombstones left out; and the sum of its end offsets,
+        which is how many messages were ever written to it.
+    """
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
@@ -65,7 +73,7 @@ async def read_all(bootstrap: str, topic: str) -> dict[bytes, tuple[bytes | None
     partitions = [TopicPartition(topic, partition["partition"]) for partition in described["partitions"]]
     consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
     await consumer.start()
-    table: dict[bytes, tuple[bytes | None, dict[str, bytes]]] = {}
+    table: Table = {}
     try:
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
@@ -73,7 +81,9 @@ async def read_all(bootstrap: str, topic: str) -> dict[bytes, tuple[bytes | None
         while [tp for tp in partitions if await consumer.position(tp) < ends[tp]]:
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 for record in records:
-                    table[record.key] = record.value, dict(record.headers)
+                    table.pop(record.key, None)
+                    if record.value is not None:
+                        table[record.key] = record.value, dict(record.headers)
     finally:
         await consumer.stop()
-    return {key: entry for key, entry in table.items() if entry[0] is not None}
+    return table, sum(ends.values())

@@ -63,6 +63,10 @@ class Verification:
     """Mailbox (object id) -> its name in the archive."""
     spent: dict[str, Usage] = field(default_factory=dict)
     """Process -> the most that was seen of its CPU seconds and memory."""
+    emissions: dict[str, int] = field(default_factory=dict)
+    """Matcher -> how many matches it emitted."""
+    activities_written: int = 0
+    """By the topic's offsets."""
     began: float = field(default_factory=time.monotonic)
 
     def tell(self, text: str) -> None:
@@ -155,9 +159,6 @@ class Verification:
 
         return [(1 / 3, join), (2 / 3, kill)]
 
-    emissions: dict[str, int] = field(default_factory=dict)
-    """Matcher -> how many matches it emitted."""
-
     def emitted(self, name: str, metrics: str) -> None:
         """Notes how many matches a matcher has emitted."""
         found = re.search(r"^matches_sent_total(?:\{[^}]*\})? ([0-9.e+]+)$", metrics, re.MULTILINE)
@@ -203,8 +204,8 @@ class Verification:
 
     async def activities(self) -> dict[bytes, dict[str, Any]]:
         """What is live on the topic: key -> activity."""
-        table = await read_all(self.system.stack.kafka_bootstrap, self.topic("activities"))
-        return {key: json.loads(value) for key, (value, _) in table.items() if value}
+        table, self.activities_written = await read_all(self.system.stack.kafka_bootstrap, self.topic("activities"))
+        return {key: json.loads(value) for key, (value, _) in table.items()}
 
     def write(self, out: Path, activities: dict[bytes, dict[str, Any]]) -> None:
         """What MongoDB holds, what is live on the topic, and the directory's forward reading."""
@@ -258,6 +259,7 @@ class Verification:
         reads = {kind: counters["requests"].get(kind, 0) for kind in WINDOW_READS}
         print(f"webhooks answered 202: {counters['notifications'].get('answered_202', 0)}")
         print(f"Graph requests:        {json.dumps(counters['requests'])}")
+        print(f"activities by offset:  {self.activities_written}")
         print(f"truncated:             {truncated:.0f}")
         print(f"matches emitted:       {json.dumps(self.emissions)}")
         for name, usage in self.spent.items():
