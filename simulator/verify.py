@@ -171,10 +171,15 @@ class Verification:
         before: dict[str, Any] = {}
         changed = time.monotonic()
         while True:
-            now = self._counts()
+            try:
+                now = self._counts()
+            except httpx.HTTPStatusError as busy:
+                if busy.response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                    raise
+                now = {"busy": time.monotonic()}  # it cannot say now, so it is not at rest
             waiting = {name: count for name, count in now.items() if count and self._waits(name)}
             if now != before:
-                changed = time.monotonic()
+                changed = changed if "busy" in now else time.monotonic()
             elif not waiting:
                 return
             if time.monotonic() - changed > PATIENCE:
