@@ -3,7 +3,7 @@
 mailboxes      {_id: "tenant/mailbox", tenant, mailbox, status, reason, since, enrolled_at, addresses, folders, seq,
                 hints: [{kind, item, seq}], window_due: since when, requests: [FetchContent], lease: {holder, until}, due_at,
                 retry_at, failures, next_window_at, subscriptions_at, complete_as_of, missed_by_hints, version, unsent}
-items          {_id: "tenant/mailbox/item", owner, kind, change_key, version, by, at, leaves_at, gone, refused, missing, unsent}
+items          {_id: "tenant/mailbox/item", owner, kind, change_key, digest, version, by, at, leaves_at, gone, refused, missing, unsent}
 subscriptions  {_id, graph_id, owner, kind, client_state, renew_at, expires, removed}
 audit          {at, action, tenant, mailbox}
 
@@ -101,6 +101,7 @@ class Note:
     item: str
     kind: Kind
     change_key: str
+    digest: str
     seen: int
     version: int
     at: datetime | None = None
@@ -115,6 +116,7 @@ class Note:
             "owner": owner,
             "kind": self.kind,
             "change_key": self.change_key,
+            "digest": self.digest,
             "version": self.version,
             "by": by,
             "at": self.at,
@@ -164,6 +166,7 @@ def known_from(document: Mapping[str, Any]) -> Known:
         item=document["_id"].split("/", 2)[2],
         kind=Kind(document["kind"]),
         change_key=document["change_key"],
+        digest=document["digest"],
         version=document["version"],
         at=document["at"],
         leaves_at=document["leaves_at"],

@@ -198,6 +198,8 @@ class Store:
     async def hints_done(self, key: str, holder: str, hints: Collection[Hint]) -> None:
         """Lets go of hints; one that came again meanwhile has another number and stays."""
         done = [{"item": hint.item, "seq": hint.seq} for hint in hints]
+        if not done:
+            return
         await self._mailboxes.update_one({"_id": key, "lease.holder": holder}, {"$pull": {"hints": {"$or": done}}})
 
     async def requests_done(self, key: str, holder: str, claims: Collection[str]) -> None:

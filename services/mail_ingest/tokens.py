@@ -57,6 +57,7 @@ class Tokens:
         except ValueError as unknown:  # what msal raises where the tenant has no metadata
             raise Blocked("unknown_tenant", tenant_wide=True) from unknown
         if "access_token" not in answer:
+            self._apps.pop(tenant, None)  # msal would go on refusing by itself for a minute
             raise _token_refusal(answer)
         lifetime = float(answer.get("expires_in") or 0)
         self._tokens[tenant] = answer["access_token"], time.monotonic() + max(lifetime - TOKEN_MARGIN.total_seconds(), lifetime / 2)

@@ -332,7 +332,7 @@ def _change_key(payload: Payload) -> str:
 
 def _note(found: Found, before: Known | None, do: Do, now: datetime) -> Note:
     seen = before.version if before else 0
-    note = Note(found.item, found.kind, found.change_key, seen, stamp(now, seen))
+    note = Note(found.item, found.kind, found.change_key, found.digest, seen, stamp(now, seen))
     if isinstance(found.what, Activity):
         return replace(note, at=found.what.at, leaves_at=found.what.visible_until)
     refused = found.what.reason if isinstance(found.what, Refused) else None

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 
 from shared.events import Activity, Kind
 
@@ -30,6 +31,8 @@ class Known:
     """What was noted of an item; all that is kept of one.
 
     Attributes:
+        digest: of the activity as it was said. Read flags, categories and moves change the change key
+            and nothing that is said.
         version: of the note; 0 where there is none yet.
         gone: not an activity (any more).
         missing: complete calendar views in a row that lacked it.
@@ -39,6 +42,7 @@ class Known:
     item: str
     kind: Kind
     change_key: str = ""
+    digest: str = ""
     version: int = 0
     at: datetime | None = None
     leaves_at: datetime | None = None
@@ -56,6 +60,11 @@ class Found:
     change_key: str
     what: Activity | Refused | Absent
 
+    @property
+    def digest(self) -> str:
+        """The same for the same activity; empty for anything else."""
+        return sha256(self.what.model_dump_json().encode()).hexdigest()[:32] if isinstance(self.what, Activity) else ""
+
 
 class Do(StrEnum):
     """What is to be done about an item."""
@@ -70,14 +79,17 @@ def decide(known: Known | None, found: Found) -> Do:
     """What is to be done about an item that was found to be this."""
     said = known is not None and (known.unsent or not known.gone)
     if isinstance(found.what, Activity):
-        if known is not None and not known.gone and not known.unsent and known.change_key == found.change_key:
-            return Do.NOTHING
-        return Do.SAY
+        current = known is not None and not known.gone and not known.unsent and _same(known, found)
+        return Do.NOTHING if current else Do.SAY
     if said:
         return Do.WITHDRAW
     if isinstance(found.what, Refused) and (known is None or known.change_key != found.change_key):
         return Do.REMEMBER
     return Do.NOTHING
+
+
+def _same(known: Known, found: Found) -> bool:
+    return known.change_key == found.change_key or known.digest == found.digest
 
 
 def names_a_window(found: Found) -> bool:

@@ -1,0 +1,58 @@
+"""The command that shows what Graph payloads become; it needs nothing but the files."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from .domain.test_capture import event, message
+
+
+def normalise(*files: Path, arguments: tuple[str, ...] = ()) -> tuple[int, list[dict[str, Any]], str]:
+    command = [sys.executable, "-m", "services.mail_ingest", "normalise", *map(str, files), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def test_each_payload_becomes_a_line(tmp_path: Path) -> None:
+    payloads: dict[str, Any] = {
+        "message": message(),
+        "event": event(),
+        "collection": {
+            "value": [message(), {"@odata.type": "#microsoft.graph.eventMessageRequest", **message()}, {"id": "x", "@removed": {"reason": "deleted"}}]
+        },
+        "notification": {"value": [{"subscriptionId": "s", "changeType": "created", "resourceData": {"id": "m1"}}]},
+        "folder": {"id": "f", "displayName": "Inbox"},
+        "number": 7,
+    }
+    files = []
+    for name, payload in payloads.items():
+        (file := tmp_path / f"{name}.json").write_text(json.dumps(payload))
+        files.append(file)
+
+    status, lines, _ = normalise(*files)
+
+    assert status == 0
+    assert [(Path(line["file"]).stem, line.get("refused") or line["activity"]["kind"]) for line in lines] == [
+        ("message", "email"),
+        ("event", "meeting"),
+        ("collection", "email"),
+        ("collection", "meeting_mail"),
+        ("collection", "gone"),
+        ("notification", "notification"),
+        ("folder", "neither_message_nor_event"),
+        ("number", "neither_message_nor_event"),
+    ]
+
+
+def test_an_unreadable_file_fails_and_the_others_are_shown(tmp_path: Path) -> None:
+    (broken := tmp_path / "broken.json").write_text("{")
+    (good := tmp_path / "good.json").write_text(json.dumps(message(**{"from": {"emailAddress": {"address": "ann@contoso.com"}}})))
+
+    status, lines, errors = normalise(broken, tmp_path / "none.json", good, arguments=("--address", "ANN@contoso.com", "--now", "2026-12-24T00:00:00Z"))
+
+    assert status == 1
+    assert [line["refused"] for line in lines] == ["out_of_window"]
+    assert "broken.json" in errors
+    assert "none.json" in errors
