@@ -14,7 +14,6 @@ from .documents import Mailbox
 from .domain.capture import Owner, Payload, Refused, of_event, of_message
 from .domain.content import MOST_BYTES, cut
 from .domain.folders import Folders
-from .domain.window import Do
 from .errors import Blocked, Gone, Unavailable
 from .graph import Body, Graph
 from .metrics import CONTENT as ANSWERS
@@ -72,13 +71,13 @@ class Answers:
                     claims.append(Claim(request, _answer(request, mailbox, body)))
         return claims, fetched, None
 
-    async def say(self, lease: Lease, mailbox: Mailbox, claims: Sequence[Claim], versions: Mapping[str, tuple[int, Do]]) -> None:
+    async def say(self, lease: Lease, mailbox: Mailbox, claims: Sequence[Claim], versions: Mapping[str, int]) -> None:
         """Says answers, each with its item's version."""
         messages = []
         for each in claims:
             ANSWERS.labels("dropped" if each.answer is None else each.answer.unavailable or "answered").inc()
             if each.answer is not None:
-                version, _ = versions.get(each.request.item, (0, None))
+                version = versions.get(each.request.item, 0)
                 key = (mailbox.tenant, mailbox.mailbox)
                 now = self._clock()
                 messages.append(_fitting(Outgoing(CONTENT, key, each.answer, version or stamp(now)), each.answer, now))

@@ -18,7 +18,7 @@ from .documents import Mailbox, Note
 from .domain.capture import DAYS, Owner, Payload, Refused, of_item
 from .domain.folders import Folders
 from .domain.standing import CONDITIONAL_ACCESS
-from .domain.window import Absent, Do, Found, Known, compare, decide, names_a_window
+from .domain.window import Absent, Do, Found, Known, compare, decide, names_a_window, was_missed
 from .errors import Blocked, Gone, Unavailable
 from .graph import Graph
 from .metrics import CAPTURED, GONE, MISSED, REFUSED
@@ -48,6 +48,21 @@ class Tools:
     sayer: Sayer
     clock: Clock
     settings: IngestSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """An item of which all is done: what it was found to be, what was known, what was done, its version."""
+
+    found: Found
+    before: Known | None
+    do: Do
+    version: int
+
+    @property
+    def known(self) -> bool:
+        """Was there a note of it before?"""
+        return self.before is not None
 
 
 class Turn:
@@ -161,8 +176,8 @@ class Turn:
 
     async def _answer(self, mailbox: Mailbox) -> None:
         claims, found, failure = await self._answers.prepare(mailbox)
-        versions = await self._settle(mailbox, await self._look(mailbox, found))
-        await self._answers.say(self._lease, mailbox, claims, versions)
+        settled = await self._settle(mailbox, await self._look(mailbox, found))
+        await self._answers.say(self._lease, mailbox, claims, {item: each.version for item, each in settled.items()})
         await self._store.requests_done(self._key, self._holder, [claim.claim for claim in claims])
         if failure:
             raise failure
@@ -175,10 +190,10 @@ class Turn:
             return False
         fetched, failure = await self._fetch(mailbox, [(hint.kind, hint.item) for hint in hints])
         found = await self._look(mailbox, fetched)
-        noted = await self._settle(mailbox, found)
-        if any(names_a_window(each) for each in found):
+        settled = await self._settle(mailbox, found)
+        if any(names_a_window(each, known=settled[each.item].known) for each in found if each.item in settled):
             await self._store.hint({}, [self._key])
-        await self._store.hints_done(self._key, self._holder, [hint for hint in hints if hint.item in noted])
+        await self._store.hints_done(self._key, self._holder, [hint for hint in hints if hint.item in settled])
         if failure:
             raise failure
         return len(mailbox.hints) > len(hints)
@@ -225,24 +240,24 @@ class Turn:
             for (kind, item), payload in fetched.items()
         ]
 
-    async def _settle(self, mailbox: Mailbox, found: Sequence[Found]) -> dict[str, tuple[int, Do]]:
+    async def _settle(self, mailbox: Mailbox, found: Sequence[Found]) -> dict[str, Settled]:
         """Notes, says and confirms what was found.
 
         Answers:
-            Every item that is settled, with its version and what was done; an item that somebody
-            else noted meanwhile is left out, and is looked at again.
+            Every item that is settled; one that somebody else noted meanwhile is left out, and is
+            looked at again.
         """
         if not found:
             return {}
         now = self._clock()
         known = await self._store.known(self._key, [each.item for each in found])
-        settled: dict[str, tuple[int, Do]] = {}
+        settled: dict[str, Settled] = {}
         notes: dict[str, tuple[Note, Found, Do]] = {}
         for each in found:
             before = known.get(each.item)
             do = decide(before, each)
             if do is Do.NOTHING:
-                settled[each.item] = before.version if before else 0, do
+                settled[each.item] = Settled(each, before, do, before.version if before else 0)
             else:
                 notes[each.item] = _note(each, before, do, now), each, do
         self._lease.check()
@@ -251,7 +266,7 @@ class Turn:
         versions: dict[str, int] = {}
         for item in noted:
             note, each, do = notes[item]
-            settled[item] = note.version, do
+            settled[item] = Settled(each, known.get(item), do, note.version)
             if note.unsent:
                 versions[item] = note.version
                 messages.append(Outgoing(ACTIVITIES, (mailbox.tenant, mailbox.mailbox, item), _said(each, do), note.version))
@@ -289,7 +304,7 @@ class Turn:
         missed = 0
         for start in range(0, len(found), CHUNK):
             settled = await self._settle(mailbox, found[start : start + CHUNK])
-            missed += sum(do in {Do.SAY, Do.WITHDRAW} and item not in hinted for item, (_, do) in settled.items())
+            missed += sum(item not in hinted and was_missed(each.found, each.do, mailbox.complete_as_of) for item, each in settled.items())
         return missed
 
     async def _reconciled(self, mailbox: Mailbox, now: datetime, missed: int) -> None:
@@ -309,6 +324,7 @@ class Turn:
         gone = {known.item: Found(known.item, known.kind, known.change_key, Absent.REMOVED) for known in left}
         await self._settle_all(mailbox, list(gone.values()), set())
         await self._subscribing.end(mailbox)
+        await self._store.keep(self._key, self._holder, addresses=None, folders=None)
         return False
 
 

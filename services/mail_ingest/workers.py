@@ -101,20 +101,9 @@ class Workers:
 
     async def _turn(self, lease: Lease) -> None:
         """A turn, and what its end means for the mailbox."""
-        turn = Turn(self._tools, lease)
         async with self._renewed(lease):
             try:
-                try:
-                    await turn.run()
-                except (Unavailable, Blocked) as refused:
-                    await self._refused(turn, lease, refused)
-                except (LeaseLost, Transient):
-                    raise
-                except Exception as error:  # noqa: BLE001  # one mailbox's oddity stops nobody else's capture
-                    # Not the message: it may hold what the mailbox holds.
-                    log.error("a turn failed", extra={"error": type(error).__name__, "at": _where(error)})  # noqa: TRY400  # nor the traceback's values
-                    await self._refused(turn, lease, Blocked(UNEXPECTED))
-                await self._store.release(lease.key, lease.holder, await turn.next_at())
+                await self._finish(Turn(self._tools, lease), lease)
             except LeaseLost:
                 LEASES_LOST.inc()
                 log.warning("a lease was lost")
@@ -125,6 +114,21 @@ class Workers:
             except asyncio.CancelledError:
                 await self._let_go(lease)
                 raise
+            except Exception as error:  # noqa: BLE001  # the lease ends by itself, and the next holder tries
+                _say_what_failed(error)
+
+    async def _finish(self, turn: Turn, lease: Lease) -> None:
+        """A whole turn; what Graph refuses is kept, and so is that something went wrong here."""
+        try:
+            await turn.run()
+        except (Unavailable, Blocked) as refused:
+            await self._refused(turn, lease, refused)
+        except (LeaseLost, Transient):
+            raise
+        except Exception as error:  # noqa: BLE001  # one mailbox's oddity stops nobody else's capture
+            _say_what_failed(error)
+            await self._refused(turn, lease, Blocked(UNEXPECTED))
+        await self._store.release(lease.key, lease.holder, await turn.next_at())
 
     async def _let_go(self, lease: Lease) -> None:
         """For whoever comes next; where MongoDB is away the lease ends by itself."""
@@ -175,7 +179,8 @@ class Workers:
             lease.extended(asked)
 
 
-def _where(error: BaseException) -> str:
-    """The innermost place in our own code."""
+def _say_what_failed(error: Exception) -> None:
+    """Its class and the innermost place in our own code; its message may hold what the mailbox holds."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "mail_ingest" in frame.filename]
-    return f"{frames[-1].name}:{frames[-1].lineno}" if frames else ""
+    where = f"{frames[-1].name}:{frames[-1].lineno}" if frames else ""
+    log.error("a turn failed", extra={"error": type(error).__name__, "at": where})

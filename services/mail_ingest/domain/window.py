@@ -92,9 +92,24 @@ def _same(known: Known, found: Found) -> bool:
     return known.change_key == found.change_key or known.digest == found.digest
 
 
-def names_a_window(found: Found) -> bool:
-    """Is this something that only a reading of the window can resolve?"""
-    return isinstance(found.what, Refused) and found.what.reason is Reason.SERIES_MASTER
+def names_a_window(found: Found, *, known: bool) -> bool:
+    """Is this something that only a reading of the window can resolve: a series, there or gone?"""
+    if isinstance(found.what, Refused):
+        return found.what.reason is Reason.SERIES_MASTER
+    return found.what is Absent.NOT_FOUND and found.kind is Kind.MEETING and not known
+
+
+def was_missed(found: Found, do: Do, last_reading: datetime | None) -> bool:
+    """Does this, found by reading the window, mean that a hint was missed?
+
+    Not a meeting that has come within three days by the clock, and not an occurrence: hints name
+    its series.
+    """
+    if isinstance(found.what, Activity) and found.kind is Kind.MEETING:
+        by_itself = last_reading is None or found.what.visible_from > last_reading
+        if by_itself or found.what.original_start is not None:
+            return False
+    return do in {Do.SAY, Do.WITHDRAW}
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.mail_ingest.domain.capture import Reason, Refused
-from services.mail_ingest.domain.window import Absent, Do, Found, Known, compare, decide, left
+from services.mail_ingest.domain.window import Absent, Do, Found, Known, compare, decide, left, names_a_window, was_missed
 from shared.events import Activity, Kind
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -74,3 +74,28 @@ def test_what_the_window_no_longer_shows() -> None:
 def test_an_item_leaves_when_its_time_is_over() -> None:
     assert left(live("i", Kind.EMAIL, leaves_in=timedelta()), NOW)
     assert not left(live("i", Kind.EMAIL, leaves_in=timedelta(microseconds=1)), NOW)
+
+
+def test_a_series_there_or_gone_needs_the_window() -> None:
+    assert names_a_window(Found("i", Kind.MEETING, "k", Refused(Reason.SERIES_MASTER)), known=True)
+    assert names_a_window(Found("i", Kind.MEETING, "", Absent.NOT_FOUND), known=False)
+    assert not names_a_window(Found("i", Kind.MEETING, "", Absent.NOT_FOUND), known=True)
+    assert not names_a_window(found(Absent.NOT_FOUND), known=False)
+    assert not names_a_window(found(DRAFT), known=False)
+
+
+def meeting(visible_from: datetime, original_start: datetime | None = None) -> Found:
+    what = activity().model_copy(update={"kind": Kind.MEETING, "visible_from": visible_from, "original_start": original_start})
+    return Found("i", Kind.MEETING, "k", what)
+
+
+def test_what_comes_by_the_clock_or_by_its_series_was_not_missed() -> None:
+    earlier, later = NOW - timedelta(minutes=1), NOW + timedelta(minutes=1)
+
+    assert was_missed(found(activity()), Do.SAY, NOW)
+    assert was_missed(found(Absent.NOT_FOUND), Do.WITHDRAW, NOW)
+    assert was_missed(meeting(earlier), Do.SAY, NOW)
+    assert not was_missed(meeting(later), Do.SAY, NOW)
+    assert not was_missed(meeting(earlier, original_start=NOW), Do.SAY, NOW)
+    assert not was_missed(found(activity()), Do.NOTHING, NOW)
+    assert not was_missed(found(DRAFT), Do.REMEMBER, NOW)
