@@ -4,12 +4,11 @@ Every route is under `/api/v1` and for signed-in people only; who it is, is sett
 read. Whatever a user may not know of is the same 404.
 """
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,6 +19,8 @@ from shared.records import RecordKey
 
 from .answers import ErrorAnswer, FoundRecord, MeAnswer, Place, RecordAnswer, RecordsAnswer, TextAnswer, TimelineAnswer, TrackedWithText, TrackingAnswer, place
 from .domain.visibility import User
+from .live import Live
+from .page import WithHeaders
 from .previews import NoText
 from .signin import SignIn, Unauthorized
 from .timelines import Filters, NotThere, Refused, Timelines
@@ -27,8 +28,6 @@ from .timelines import Filters, NotThere, Refused, Timelines
 PREFIX = "/api/v1"
 LARGEST_BODY = 4096
 """Bytes; the largest that we ask for is one word."""
-NO_STORE = {"Cache-Control": "no-store"}
-"""What is private is kept by no proxy and no browser."""
 
 
 class TrackBody(BaseModel):
@@ -110,13 +109,25 @@ def routes(timelines: Timelines) -> APIRouter:
     return api
 
 
+def live_routes(timelines: Timelines, live: Live) -> APIRouter:
+    """The stream of a timeline's changes."""
+    api = APIRouter(prefix=PREFIX)
+
+    @api.get(RECORD + "/stream")
+    async def stream(user: Me, key: OnRecord) -> StreamingResponse:
+        await timelines.check(user, key)
+        return StreamingResponse(live.events(user, key), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+    return api
+
+
 # -- errors ---------------------------------------------------------------------------------------
 
 
 def error(status: int, code: str, message: str, *, field: str | None = None, headers: dict[str, str] | None = None) -> Response:
     """An answer that says why not."""
     answer = ErrorAnswer(error=code, message=message, field=field).model_dump(exclude_none=True)
-    return JSONResponse(answer, status, NO_STORE | (headers or {}))
+    return JSONResponse(answer, status, headers)
 
 
 def answer_to(_: Request, exception: Exception) -> Response:
@@ -172,18 +183,13 @@ class ForUsers:
         return None
 
 
-async def _no_store(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-    response = await call_next(request)
-    response.headers.update(NO_STORE)
-    return response
-
-
-def create_api(timelines: Timelines, signin: SignIn) -> FastAPI:
+def create_api(timelines: Timelines, live: Live, signin: SignIn, page: APIRouter) -> FastAPI:
     """The HTTP application, without health, metrics and status, which the service adds."""
     app = FastAPI(title="Timeline", openapi_url=None, docs_url=None, redoc_url=None)
-    app.include_router(routes(timelines))
+    for router in (routes(timelines), live_routes(timelines, live), page):
+        app.include_router(router)
     for kind in ANSWERED:
         app.add_exception_handler(kind, answer_to)
     app.add_middleware(ForUsers, signin=signin)
-    app.middleware("http")(_no_store)
+    app.add_middleware(WithHeaders)
     return app

@@ -11,9 +11,11 @@ from shared.errors import Transient
 from shared.service import Service
 from shared.topics import CONTENT, MAILBOXES, MATCHES, RECORDS, TRACKING
 
+from . import page
 from .api import create_api
 from .domain.visibility import DefaultReaders
 from .handlers import Handlers
+from .live import Live
 from .outbox import Outbox
 from .previews import Previews
 from .settings import TrackingSettings
@@ -38,8 +40,9 @@ async def create_app(settings: TrackingSettings, clock: Clock, *, keys: Authorit
     previews = previews or Previews(settings.ingest_url, settings.service_token)
     outbox = Outbox(store, kafka, readers, clock, subjects=settings.tracked_subjects)
     timelines = Timelines(store, outbox, previews, readers, clock, settings.pending_for)
-    api = create_api(timelines, SignIn(keys, settings.audience, settings.tenants, clock))
-    service = Service(TRACKING, kafka, clock, http=[(settings.host, settings.port, api)], loops={"outbox": outbox.run})
+    live = Live(store, timelines)
+    api = create_api(timelines, live, SignIn(keys, settings.audience, settings.tenants, clock), page.routes(settings))
+    service = Service(TRACKING, kafka, clock, http=[(settings.host, settings.port, api)], loops={"outbox": outbox.run, "live": live.run})
 
     handlers = Handlers(store, outbox, clock)
     for topic, on_batch, positions, at_once in (
@@ -73,9 +76,14 @@ async def create_app(settings: TrackingSettings, clock: Clock, *, keys: Authorit
         return f"it is not known yet where to start reading {', '.join(unknown)}" if unknown else None
 
     service.open = opened
-    service.health.alive["outbox"] = outbox.silent_for
+    service.health.alive |= {"outbox": outbox.silent_for, "live": live.silent_for}
     service.health.ready |= {"mongodb": mongodb, "positions": positions_known}
-    service.health.status |= {"suggestions": store.suggestions.count, "claims": store.claims.counts, "unsent tracked": store.tracked.unsent}
+    service.health.status |= {
+        "suggestions": store.suggestions.count,
+        "open claims": store.claims.open,
+        "unsent claims": store.claims.unsent,
+        "unsent tracked": store.tracked.unsent,
+    }
     return service
 
 

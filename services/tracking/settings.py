@@ -19,6 +19,7 @@ class TrackingSettings(ServiceSettings, MongoSettings):
     port: int = Field(18083, ge=0, le=65535, description="Where its HTTP interface listens; 0: any free port.")
     mongodb_database: str = Field("tracking", pattern=r"^[a-zA-Z0-9_-]{1,60}$", description="Its own database; no other service reads it.")
     authority_url: Url = Field("https://login.microsoftonline.com", description="Whose tokens are taken.")
+    browser_authority_url: Url | None = Field(None, description="Where browsers reach the authority; absent: at AUTHORITY_URL.")
     ca_file: Path | None = Field(None, description="PEM of the CA that signed the authority's certificate; default: the system's.")
     audience: str = Field("5f0c1c5e-8a57-4c0e-9a4b-3f0f6b1f7a02", min_length=1, description="Client id of our API: the `aud` of its tokens.")
     tenants: frozenset[TenantId] = Field(frozenset(), description='Ids of the onboarded tenants, as a JSON list: `["1f5c…"]`. Tokens of any other are refused.')

@@ -165,6 +165,10 @@ class Timelines:
             if one.content
         ]
 
+    async def check(self, user: User, key: RecordKey) -> None:
+        """Raises NotThere where she may not read the record."""
+        await self._readable(user, key)
+
     async def text(self, user: User, key: RecordKey, item: str) -> Text:
         """The text of her own item; raises NotThere, Refused or what `Previews.text` raises."""
         suggestion = await self._own(user, key, item)

@@ -10,6 +10,7 @@ import asyncio
 
 from services.tracking.settings import TrackingSettings
 
+from .changes import Change, Changes
 from .claims import StoredClaims
 from .connection import Connection, Document, Session, asks_mongodb, joined
 from .dismissals import StoredDismissals
@@ -18,7 +19,7 @@ from .records import StoredMailboxes, StoredRecords, mailbox_document, record_do
 from .suggestions import StoredSuggestions, suggestion_document
 from .tracked import StoredTracked
 
-__all__ = ["Document", "Session", "Store", "joined", "mailbox_document", "record_document", "suggestion_document"]
+__all__ = ["Change", "Document", "Session", "Store", "joined", "mailbox_document", "record_document", "suggestion_document"]
 
 
 class Store(Connection):
@@ -33,6 +34,7 @@ class Store(Connection):
         self.claims = StoredClaims(self.collection("claims"))
         self.tracked = StoredTracked(self.collection("tracked"))
         self.positions = StoredPositions(self.collection("positions"))
+        self.changes = Changes(self._database)
 
     @asks_mongodb
     async def prepare(self) -> None:

@@ -133,9 +133,14 @@ class StoredClaims:
         await self._collection.update_many({"_id": {"$in": [claim.id for claim in claims]}}, {"$unset": {"unsent": "", "saying": ""}})
 
     @asks_mongodb
-    async def counts(self) -> dict[str, int]:
-        """Those that are open, and those that are unsent."""
-        return {"open": await self._collection.count_documents(OPEN), "unsent": await self._collection.count_documents({"unsent": True})}
+    async def open(self) -> int:
+        """How many are open."""
+        return await self._collection.count_documents(OPEN)
+
+    @asks_mongodb
+    async def unsent(self) -> int:
+        """How many mail-ingest was not asked for yet."""
+        return await self._collection.count_documents({"unsent": True})
 
 
 def _settled(state: ClaimState, reason: str | None) -> Document:

@@ -80,7 +80,7 @@ class StoredRecords:
     @asks_mongodb
     async def changed(self, keys: Sequence[str]) -> dict[str, Any]:
         """Those of these records that have changed and were not announced since, each with its change."""
-        found = self._collection.find({"_id": {"$in": list(keys)}, "changed": {"$ne": None}}, {"changed": 1})
+        found = self._collection.find({"_id": {"$in": list(keys)}, "changed": {"$exists": True}}, {"changed": 1})
         return {document["_id"]: document["changed"] async for document in found}
 
     @asks_mongodb
@@ -131,7 +131,7 @@ def _if_later(document: Document) -> list[Document]:
         new["readers"] = known["readers"]
     # Nothing can be tracked on a record that was never there.
     differs = {"$and": [{"$gt": ["$source", None]}, {"$or": [{"$ne": [known[field], new[field]]} for field in known]}]}
-    changed = {"$cond": [differs, order, {"$ifNull": ["$changed", None]}]}
+    changed = {"$cond": [differs, order, {"$ifNull": ["$changed", "$$REMOVE"]}]}
     # What is gone keeps its last readers, and nothing else that could be read.
     whole = {"$mergeObjects": [{"readers": known["readers"]}, {"$literal": document}, {"changed": changed}]}
     return [{"$replaceWith": {"$cond": [later, whole, "$$ROOT"]}}]

@@ -1,8 +1,9 @@
 """Tracked activities, and the note of what is to be said of them.
 
     {_id: "tenant/activity", tenant, identity, kind, direction, at, activity, content: {text, html, cut},
-     regarding: [{record: "tenant/type/id", by, name, at}], revision, unsent, saying, delete_at}
+     regarding: [{record: "tenant/type/id", by, name, at}], touched, revision, unsent, saying, delete_at}
 
+`touched` are the records that it is on, and those that the last change took it off.
 Of an untracked one only ids and the revision are left, and they go as its tombstone on Kafka does.
 """
 
@@ -109,6 +110,7 @@ class StoredTracked:
     async def put(self, tracked: Tracked, after: Tracked | None, session: Session | None = None) -> bool:
         """The new state, noted as unsent, if the old one is still `after`; False otherwise."""
         document = _document(tracked)
+        document["touched"] = sorted({joined(entry.record) for state in (tracked, after) if state for entry in state.regarding})
         if after is None:
             await self._collection.insert_one(document, session=session)
             return True
