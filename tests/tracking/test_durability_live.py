@@ -1,0 +1,139 @@
+"""Nothing is lost: killed, stopped, doubled, and with MongoDB asleep. What arrives is counted in the database."""
+
+import asyncio
+import random
+import signal
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from deploy.local.stack import LocalStack
+from services.tracking.domain.activity import track
+from shared.events import Activity, ActivityTracked
+from shared.topics import TRACKED_ACTIVITIES
+
+from .bus import Bus, a_bus, replicas
+from .worlds import ACCOUNT, ANN, BEN, RENEWAL, asks, content, email
+
+NOW = datetime.now(UTC) - timedelta(hours=1)
+MESSAGES = 2000
+BATCH = 100
+AUTO_COMMIT = 5
+"""Seconds between the commits that a consumer makes by itself under FastStream's default policy."""
+
+
+@pytest.fixture
+async def bus(environment: dict[str, str]) -> AsyncIterator[Bus]:
+    async with a_bus(environment) as bus:
+        yield bus
+
+
+def mail(number: int) -> Activity:
+    return email(ANN if number % 2 else BEN, f"m-{number}", identity=f"i-{number}", at=NOW)
+
+
+async def flood(bus: Bus, count: int = MESSAGES, first: int = 0) -> None:
+    """Sends so many matches messages, a batch at a time."""
+    for number in range(first, first + count, BATCH):
+        await bus.match(*((mail(each), [RENEWAL, ACCOUNT]) for each in range(number, number + BATCH)))
+        await asyncio.sleep(0.02)
+
+
+async def test_killed_in_mid_flight_nothing_is_lost(bus: Bus) -> None:
+    chance = random.Random(7)
+    in_flight = []
+    sending = asyncio.create_task(flood(bus))
+    async with replicas(bus.environment) as [replica]:
+        while not sending.done() or await bus.store.suggestions.count() < MESSAGES:
+            await asyncio.sleep(chance.uniform(0.05, 0.6))
+            in_flight.append(bus.version - await bus.store.suggestions.count())
+            await replica.kill()
+            await replica.start()
+            if len(in_flight) == 6:
+                break
+        await sending
+        await replica.until_quiet()
+    assert await bus.store.suggestions.count() == MESSAGES, f"killed with {in_flight} messages in flight"
+    assert any(in_flight), "it was never killed in mid-flight"
+
+
+async def test_killed_while_mongodb_sleeps_nothing_is_lost(bus: Bus, stack: LocalStack) -> None:
+    """The batch in hand is not stored, however long it takes; a policy that commits meanwhile loses it."""
+    async with replicas(bus.environment) as [replica]:
+        await flood(bus, BATCH)
+        await replica.until_quiet()
+        stack.mongod.process.signal(signal.SIGSTOP)
+        try:
+            await flood(bus, BATCH, first=BATCH)
+            await asyncio.sleep(AUTO_COMMIT + 2)
+            await replica.kill()
+        finally:
+            stack.mongod.process.signal(signal.SIGCONT)
+        assert await bus.store.suggestions.count() == BATCH, f"{BATCH} messages were to be in flight"
+        await replica.start()
+        await replica.until_quiet()
+    assert await bus.store.suggestions.count() == 2 * BATCH
+
+
+async def test_told_to_stop_it_drains_within_ten_seconds(bus: Bus) -> None:
+    sending = asyncio.create_task(flood(bus))
+    async with replicas(bus.environment) as [replica]:
+        await asyncio.sleep(0.3)
+        status, took = await replica.stop()
+        stored = await bus.store.suggestions.count()
+        await sending
+        assert stored < MESSAGES, "it was to be stopped in mid-flight"
+        await replica.start()
+        await replica.until_quiet()
+    assert (status, took < 10) == (0, True)
+    assert await bus.store.suggestions.count() == MESSAGES
+
+
+async def test_mongodb_killed_and_back_nothing_is_lost(bus: Bus, stack: LocalStack) -> None:
+    async with replicas(bus.environment) as [replica]:
+        sending = asyncio.create_task(flood(bus))
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(stack.mongod.kill)
+        await asyncio.sleep(2)
+        assert (await replica.ask("/health/ready"))[0] == 503
+        assert (await replica.ask("/health/live"))[0] == 200
+        await asyncio.to_thread(stack.mongod.start)
+        await sending
+        await replica.until_quiet()
+    assert await bus.store.suggestions.count() == MESSAGES
+
+
+async def test_two_replicas_share_the_work_and_one_may_die(bus: Bus) -> None:
+    async with replicas(bus.environment, 2) as [first, second]:
+        sending = asyncio.create_task(flood(bus))
+        await asyncio.sleep(0.5)
+        await first.kill()
+        await sending
+        await second.until_quiet()
+    assert await bus.store.suggestions.count() == MESSAGES
+
+
+async def test_two_replicas_announce_every_tracked_activity_and_the_last_word_is_the_newest(bus: Bus) -> None:
+    count, changes = 200, 5
+    now = datetime.now(UTC)
+    await bus.record(RENEWAL, name="Fleet renewal 0")
+    async with replicas(bus.environment, 2) as [first, second]:
+        await second.until_quiet()
+        for number in range(count):
+            await bus.store.tracked.put(track(None, asks((ANN, RENEWAL)), content(mail(number)), now), None)
+        for change in range(1, changes + 1):
+            await bus.record(RENEWAL, name=f"Fleet renewal {change}")
+            await asyncio.sleep(0.3)
+            if change == 2:
+                await first.kill()
+        await second.until_quiet()
+
+    held = await bus.announced()
+    assert len(held) == count
+    stored = {document["_id"].split("/")[1]: document["revision"] for document in await bus.stored("tracked")}
+    for activity, event in held.items():
+        assert isinstance(event, ActivityTracked)
+        assert event.revision == stored[activity]
+        assert event.regarding[0].name == f"Fleet renewal {changes}"
+    assert len(await bus.said(TRACKED_ACTIVITIES)) <= count * (changes + 3), "replicas leave each other's work alone"
