@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from . import browser
 from . import graph_errors as errors
 from .authority import Authority
 from .batch import Batches
@@ -38,7 +39,7 @@ def create_app(
     latency: float = 0.0,
     retry_base: float = 5.0,
 ) -> Starlette:
-    """HTTP around a world.
+    """HTTP around a world; its `state.browser` is the part of it that browsers get over plain http.
 
     Args:
         world: the state, which others may go on changing while they hold its lock.
@@ -57,6 +58,8 @@ def create_app(
     door = _Door(world, graph, tokens, recorder)
     control = Control(world, tokens, graph, notifier)
 
+    authority = Authority(world, tokens)
+
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         await notifier.start()
@@ -65,7 +68,7 @@ def create_app(
         finally:
             await notifier.stop()
 
-    return Starlette(
+    app = Starlette(
         lifespan=lifespan,
         routes=[
             Route("/v1.0/{path:path}", door.answer, methods=METHODS),
@@ -73,9 +76,11 @@ def create_app(
             Route("/health/live", _healthy),
             Route("/health/ready", _healthy),
             *control.routes(),
-            *Authority(world, tokens).routes(),
+            *authority.routes(),
         ],
     )
+    app.state.browser = browser.create_app(world, authority)
+    return app
 
 
 async def _healthy(_: Request) -> Response:

@@ -1,5 +1,6 @@
 """The sign-in authority over HTTP: discovery, keys, the sign-in page, the token endpoint."""
 
+import contextlib
 from html import escape
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -156,11 +157,11 @@ class Authority:
 
     async def logout(self, request: Request) -> Response:
         """Nothing is kept of a sign-in, so there is nothing to end."""
-        after = request.query_params.get("post_logout_redirect_uri")
+        after = request.query_params.get("post_logout_redirect_uri", "")
         for tenant in self._world.tenants.values():
             for app in tenant.apps.values():
-                if after and any(r.uri == after for r in app.redirects):
-                    return RedirectResponse(after, 302)
+                with contextlib.suppress(AuthorityError):
+                    return RedirectResponse(self._grants.redirect(app, after).uri, 302)
         return _page("You signed out of your account.", "You may close this window.", "")
 
     def _who(self, tenant: Tenant, asked: dict[str, str]) -> User | None:

@@ -30,7 +30,21 @@ ANSWERS_WITHIN = 2.0
 
 
 class Server(uvicorn.Server):
-    """Ends as soon as it has answered: a client's idle TLS connection would hold it for seconds."""
+    """Ends as soon as it has answered: a client's idle TLS connection would hold it for seconds.
+
+    Args:
+        beside: what listens as long as it does.
+    """
+
+    def __init__(self, config: uvicorn.Config, beside: uvicorn.Config | None = None) -> None:
+        super().__init__(config)
+        self._beside = _Beside(beside) if beside else None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._beside:
+            self._serving = asyncio.create_task(self._beside.serve())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.server_state.tasks:
@@ -38,6 +52,17 @@ class Server(uvicorn.Server):
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         await super().shutdown(sockets)
+        if self._beside and self._serving:
+            self._beside.should_exit = True
+            await self._serving
+
+
+class _Beside(uvicorn.Server):
+    """Signals are the first server's."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 def build(settings: Settings, clock: Clock = system_clock) -> tuple[World, uvicorn.Config]:
@@ -74,7 +99,15 @@ def run(settings: Settings) -> None:
     """Listen until SIGTERM or SIGINT."""
     _, config = build(settings)
     log.info("simulator on %s, CA in %s", settings.base_url, settings.folder / "ca.pem")
-    Server(config).run()
+    Server(config, for_browsers(settings, config)).run()
+
+
+def for_browsers(settings: Settings, config: uvicorn.Config) -> uvicorn.Config | None:
+    """What listens for browsers, if anything: on the local host alone, for it is not encrypted and asks nobody who he is."""
+    if settings.browser_port is None:
+        return None
+    app = config.app.state.browser  # type: ignore[union-attr]  # made by build
+    return uvicorn.Config(app, host="127.0.0.1", port=settings.browser_port, log_level="warning", access_log=False, timeout_graceful_shutdown=3, lifespan="off")
 
 
 class Running:

@@ -23,6 +23,8 @@ class Settings:
     Attributes:
         folder: `SIMULATOR_DIR`: CA, certificate and keys are kept here.
         port: `SIMULATOR_PORT`.
+        browser_port: `SIMULATOR_BROWSER_PORT`: where browsers, which do not trust its CA, sign in and find
+            the control page over plain http, on the local host alone; None: nowhere.
         host: `SIMULATOR_HOST`: the address to listen on.
         url: `SIMULATOR_URL`: where others reach it; issuers and links are made of it.
         tenant: `SIMULATOR_TENANT_ID`: the tenant that is there from the start; empty for none.
@@ -36,6 +38,7 @@ class Settings:
 
     folder: Path = Path(".local/simulator")
     port: int = 18443
+    browser_port: int | None = None
     host: str = "127.0.0.1"
     url: str = ""
     tenant: str = TENANT
@@ -65,6 +68,7 @@ def from_environment(env: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         folder=Path(given.get("DIR") or ".local/simulator"),
         port=int(number("PORT", 18443)),
+        browser_port=int(number("BROWSER_PORT", 0)) if given.get("BROWSER_PORT") else None,
         host=given.get("HOST") or "127.0.0.1",
         url=given.get("URL", ""),
         tenant=given.get("TENANT_ID", TENANT),

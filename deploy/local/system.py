@@ -55,7 +55,7 @@ class Program:
 SIMULATOR = Program(
     "simulator",
     "simulator",
-    {"SIMULATOR_PORT": 18443},
+    {"SIMULATOR_PORT": 18443, "SIMULATOR_BROWSER_PORT": 18444},
     {"SIMULATOR_DIR": "{simulator_dir}", "SIMULATOR_TENANT_ID": "{tenant}"},
     status="/control/counters",
 )
@@ -82,6 +82,7 @@ TRACKING = Program(
     {
         "MONGODB_DATABASE": "{prefix}tracking",
         "AUTHORITY_URL": "{simulator}",
+        "BROWSER_AUTHORITY_URL": "{for_browsers}",  # they do not trust the simulator's CA
         "CA_FILE": "{ca}",
         "AUDIENCE": "5f0c1c5e-8a57-4c0e-9a4b-3f0f6b1f7a02",
         "TENANTS": '["{tenant}"]',
@@ -235,6 +236,11 @@ class System:
         return self["simulator"].url
 
     @property
+    def for_browsers(self) -> str:
+        """Where browsers sign in and find the simulator's control page."""
+        return f"http://127.0.0.1:{self['simulator'].ports['SIMULATOR_BROWSER_PORT']}"
+
+    @property
     def ca(self) -> Path:
         """The certificate of the CA that the simulator's is signed by."""
         return self.folder / "simulator" / "ca.pem"
@@ -317,6 +323,7 @@ class System:
             "prefix": self.prefix,
             "tenant": self._tenant,
             "simulator": self.simulator,
+            "for_browsers": self.for_browsers,
             "simulator_dir": str(self.folder / "simulator"),
             "ca": str(self.ca),
             "mail_ingest": self["mail-ingest"].url,
@@ -333,7 +340,7 @@ class System:
 
     def ports_of(self, name: str) -> dict[str, int]:
         """The ports that this process has or had; where it never ran, the usual ones."""
-        return dict(self._noted()["ports"].get(name) or _program(name).ports)
+        return {**_program(name).ports, **self._noted()["ports"].get(name, {})}
 
     def choose_ports(self, process: Process) -> None:
         """Note the ports of a process that is about to start: those it had, if they are free."""
@@ -341,7 +348,7 @@ class System:
         taken = {port for name, ports in noted["ports"].items() if name != process.name for port in ports.values()}
         usual = process.program.ports if self._usual_ports and process.name in PROGRAMS else dict.fromkeys(process.program.ports, 0)
         chosen: dict[str, int] = {}
-        for setting, preferred in (noted["ports"].get(process.name) or usual).items():
+        for setting, preferred in {**usual, **noted["ports"].get(process.name, {})}.items():
             chosen[setting] = choose_port(preferred, taken | set(chosen.values()))
         noted["ports"][process.name] = chosen
         self._note(noted)

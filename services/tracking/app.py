@@ -83,6 +83,7 @@ async def create_app(settings: TrackingSettings, clock: Clock, *, keys: Authorit
         "open claims": store.claims.open,
         "unsent claims": store.claims.unsent,
         "unsent tracked": store.tracked.unsent,
+        "streams": live.streams,
     }
     return service
 

@@ -11,10 +11,11 @@ from services.tracking.domain.visibility import User
 from shared.records import RecordKey
 
 from .conftest import World
+from .streams import beginning
 from .worlds import ADA, ANN, BEN, CONTOSO, EVE, FABRIKAM, RENEWAL, email, tracked
 
 SECRET = (CONTOSO, "opportunity", "secret")
-HIDDEN, SHARED, OWN = "hidden", "shared", "own"
+HIDDEN, SHARED, OWN, SILENT = "hidden", "shared", "own", "silent"
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Route:
     """A route, and what a colleague finds there who may read the record and owns nothing on it.
 
     HIDDEN: the 404. SHARED: what is tracked, and nothing of Ann's own. OWN: her own things, wherever she is.
+    SILENT: that it is there, and no word of what is on it.
     """
 
     method: str
@@ -34,6 +36,7 @@ TABLE = (
     Route("GET", "/api/v1/me", OWN),
     Route("GET", "/api/v1/records", OWN),
     Route("GET", f"{ON_RECORD}/timeline", SHARED),
+    Route("GET", f"{ON_RECORD}/stream", SILENT),
     Route("GET", f"{ON_RECORD}/suggestions/{{item:path}}/text", HIDDEN),
     Route("POST", f"{ON_RECORD}/suggestions/{{item:path}}/track", HIDDEN),
     Route("PUT", f"{ON_RECORD}/suggestions/{{item:path}}/dismissal", HIDDEN),
@@ -41,6 +44,8 @@ TABLE = (
     Route("GET", f"{ON_RECORD}/tracked/{{activity}}", SHARED),
     Route("DELETE", f"{ON_RECORD}/tracked/{{activity}}", HIDDEN),
 )
+PAGE = {("GET", "/"), ("GET", "/config.json"), ("GET", "/page/{name}")}
+"""For everybody: the page's files, and where it signs people in."""
 HEALTH = {("GET", "/health/live"), ("GET", "/health/ready"), ("GET", "/metrics"), ("GET", "/status")}
 ON_RECORDS = [route for route in TABLE if route.colleague != OWN]
 
@@ -55,7 +60,7 @@ def _routes(routes: list[Any], prefix: str = "") -> Iterator[tuple[str, str]]:
 
 def test_every_route_of_the_app_is_in_the_table(world: World) -> None:
     app: FastAPI = world.service.http[0][2]
-    assert set(_routes(app.routes)) == {(route.method, route.path) for route in TABLE} | HEALTH
+    assert set(_routes(app.routes)) == {(route.method, route.path) for route in TABLE} | PAGE | HEALTH
 
 
 @pytest.fixture
@@ -76,6 +81,8 @@ ACTIVITY = tracked(email(item="mail-2", identity="shared"), (ANN, RENEWAL)).id
 
 async def asked(world: World, user: User, route: Route, record: RecordKey, item: str = "mail-1", activity: str = ACTIVITY) -> tuple[int, bytes]:
     path = route.path.removeprefix("/api/v1").replace("{item:path}", "{item}").format(type=record[1], id=record[2], item=item, activity=activity)
+    if route.colleague == SILENT:
+        return await beginning(world, user, path)
     answer = await world.ask(user, route.method, path)
     return answer.status_code, answer.content
 
@@ -100,7 +107,7 @@ async def test_what_is_not_hers_is_the_same_404(filled: World, route: Route) -> 
     else:
         status, body = await asked(filled, BEN, route, RENEWAL)
         assert status == 200
-        assert b"For all" in body
+        assert (b"For all" in body) is (route.colleague == SHARED)
         for private in (b"Between us", b"mail-1", b"secret", b"Hostile takeover"):
             assert private not in body
 
@@ -111,7 +118,7 @@ async def test_what_is_not_hers_is_the_same_404(filled: World, route: Route) -> 
 async def test_what_is_not_there_is_that_404_too(filled: World, route: Route) -> None:
     not_there = await the_404(filled)
     assert await asked(filled, ANN, route, (CONTOSO, "opportunity", "no-such-record")) == not_there
-    if not route.path.endswith("timeline"):
+    if not route.path.endswith(("timeline", "stream")):
         assert await asked(filled, ANN, route, RENEWAL, item="no-such-item", activity="no-such-activity") == not_there
 
 

@@ -65,7 +65,8 @@ class Changes:
             Transient: MongoDB is away; watching again goes on without a gap.
         """
         try:
-            async with self._database.watch(STEPS, resume_after=self._token, max_await_time_ms=milliseconds(AWAIT)) as stream:
+            async with self._database.watch(STEPS, resume_after=self._token, max_await_time_ms=milliseconds(AWAIT)) as opened:
+                stream: Any = opened  # motor's types take its properties for methods
                 if self._token is None:
                     yield EVERYTHING
                 while stream.alive:
