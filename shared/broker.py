@@ -37,12 +37,15 @@ REBALANCE_TIMEOUT = timedelta(seconds=60)
 """Longer than the longest batch, or a waiting member is thrown out and the next one waits."""
 HEARTBEAT = timedelta(milliseconds=500)
 """A member hears of a rebalance with its next heartbeat; until then the others wait."""
-LAST_BATCH = timedelta(seconds=1)
+LEAVE = timedelta(seconds=2)
+"""Who stops does not wait longer than this for a Kafka that is away."""
+LAST_BATCH = LEAVE / 2
 """`drain` has waited for the batches in flight; what is still there at `stop` is cancelled after this."""
 
 CHUNK = 1000
 """Messages of a table at once: decoding them holds up everything else for some 20 ms."""
 
+log = logging.getLogger(__name__)
 faststream_log = logging.getLogger("faststream")
 faststream_log.setLevel(logging.ERROR)  # below that it says two lines a batch
 
@@ -143,11 +146,15 @@ class Kafka:
         await asyncio.gather(*(subscription.drain() for subscription in self.subscriptions))
 
     async def stop(self) -> None:
-        """Leaves the groups, flushes what is being sent, disconnects."""
-        await self._broker.stop()
-        await self.producer.stop()
+        """Leaves the groups, flushes what is being sent, disconnects; all as far as Kafka answers."""
         self._admin = None
-        await self._clients.aclose()
+        try:
+            async with asyncio.timeout(LEAVE.total_seconds()):
+                await self._broker.stop()
+                await self.producer.stop()
+                await self._clients.aclose()
+        except TimeoutError:
+            log.warning("Kafka did not let us go in time")
 
     async def ping(self) -> bool:
         """Does Kafka answer within a second?"""

@@ -29,6 +29,8 @@ BACK_OFF = (0.2, 15.0)
 """Seconds before the first retry of a batch, and at most."""
 ANSWER = timedelta(seconds=2)
 """Who asks how much waits gets an answer within this, or that Kafka does not say."""
+COMMIT = timedelta(seconds=5)
+"""aiokafka would wait for a Kafka that is away for ever, and with it whoever waits for the batch."""
 LATE = (CommitFailedError, IllegalGenerationError, IllegalStateError, RebalanceInProgressError, UnknownMemberIdError)
 """What a commit says that came after the partition had moved on: the next owner does the batch again."""
 
@@ -70,7 +72,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self.group = group
         self.assigned: frozenset[TopicPartition] = frozenset()
         self.paused = False
-        self._kafka = kafka
+        self.kafka = kafka
         self._on_batch = on_batch
         self._start_at = start_at
         self._decoders = kafka.decoders(topic)
@@ -182,8 +184,8 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         batch: Batch[Any] = Batch([self._decoders[record.topic](record) for record in records])
         await self._on_batch(batch)
         refused = [(message, message.refused) for message in batch.messages if message.refused] + batch.rejections
-        letters = [(self._kafka.name(self.topic.dead_letters), *dead_letter(message, reason)) for message, reason in refused]
-        await self._kafka.producer.send_raw(letters, limit=MAX_DEAD_LETTER_BYTES)
+        letters = [(self.kafka.name(self.topic.dead_letters), *dead_letter(message, reason)) for message, reason in refused]
+        await self.kafka.producer.send_raw(letters, limit=MAX_DEAD_LETTER_BYTES)
         for message, reason in refused:
             DEAD_LETTERS.labels(self.topic.name).inc()
             at = {"topic": message.at.topic, "partition": message.at.partition, "offset": message.at.offset}
@@ -191,10 +193,11 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def _commit(self, after: dict[TopicPartition, int]) -> None:
         try:
-            await self.consumer.commit(after)
+            async with asyncio.timeout(COMMIT.total_seconds()):
+                await self.consumer.commit(after)
         except LATE as late:
             log.info("a commit came late", extra={"topic": self.topic.name, "error": type(late).__name__})
-        except KafkaError as error:
+        except (KafkaError, TimeoutError) as error:
             # Harmless: the next commit says the same and more, or the messages come again.
             log.warning("a commit failed", extra={"topic": self.topic.name, "error": type(error).__name__})
 
@@ -217,7 +220,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
     def _fail(self, error: Exception) -> None:
         """The third fate: nothing more is read here, and the process stops."""
         self._stop()
-        self._kafka.fail(error)
+        self.kafka.fail(error)
 
     def _stop(self) -> None:
         self._stopped, self._open = True, False
@@ -244,7 +247,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def backlog(self) -> int:
         """Messages that wait in the whole topic for this service, in whichever replica; raises as `lag` does."""
-        return sum((await self._waiting([tp for name in self._decoders for tp in await self._kafka.partitions(name)])).values())
+        return sum((await self._waiting([tp for name in self._decoders for tp in await self.kafka.partitions(name)])).values())
 
     async def _waiting(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         if not self._open:
@@ -256,7 +259,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
                 ends = await self.consumer.end_offsets(partitions)
                 done = {tp: await self._position(tp) for tp in partitions if tp in self.assigned}
                 if elsewhere := [tp for tp in partitions if tp not in done]:
-                    done |= await self._kafka.committed(self.group, elsewhere)
+                    done |= await self.kafka.committed(self.group, elsewhere)
         except (TimeoutError, KafkaError) as away:
             raise Transient("Kafka does not say how much waits") from away
         return {tp: max(0, ends[tp] - done[tp]) for tp in partitions}
@@ -266,7 +269,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def measure(self) -> None:
         """Brings the lag's gauges up to date."""
-        now_ms = int(self._kafka.clock().timestamp() * 1000)
+        now_ms = int(self.kafka.clock().timestamp() * 1000)
         lag = await self.lag()
         for tp, waiting in lag.items():
             LAG_MESSAGES.labels(*self._labels(tp)).set(waiting)
@@ -277,7 +280,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._measured = set(lag)
 
     def _labels(self, tp: TopicPartition) -> tuple[str, str, str]:
-        return self._kafka.source, tp.topic.removeprefix(self._kafka.settings.topic_prefix), str(tp.partition)
+        return self.kafka.source, tp.topic.removeprefix(self.kafka.settings.topic_prefix), str(tp.partition)
 
     def silent_for(self, now_ms: int) -> float:
         """Seconds since Kafka last answered a poll; 0 where none is due: nothing assigned, or paused."""

@@ -19,8 +19,8 @@ from .topics import MAX_DEAD_LETTER_BYTES, MAX_MESSAGE_BYTES
 
 log = logging.getLogger(__name__)
 
-ENVELOPE_BYTES = 200
-"""What Kafka adds to a record at most, beside key, value and headers."""
+ENVELOPE_BYTES = 1000
+"""What a record needs at most beside key, value and headers: its batch, and what lz4 adds where it finds nothing to compress."""
 REQUEST_TIMEOUT = timedelta(seconds=10)
 """A broker that hangs is given up after this; the default of 40 s stalls everybody for that long."""
 SEND_DEADLINE = timedelta(seconds=30)
