@@ -8,6 +8,7 @@ import asyncio
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -19,8 +20,8 @@ from .errors import Transient
 from .settings import KafkaSettings, load
 from .topics import ACTIVITIES, MATCHES, MAX_DEAD_LETTER_BYTES, MAX_MESSAGE_BYTES, RECORDS, TOPICS, Topic
 
-VISIBLE_SECONDS = 10
-"""A topic that was just created is known to all brokers after this at the latest."""
+VISIBLE = timedelta(seconds=30)
+"""A topic that was just created has its leaders, and is known, after this at the latest."""
 
 
 class Unsafe(Exception):
@@ -49,7 +50,7 @@ def wanted(settings: KafkaSettings, topics: Iterable[Topic] = TOPICS) -> Iterato
 
 
 async def create(settings: KafkaSettings) -> list[str]:
-    """Creates the topics that are missing; answers their names."""
+    """Creates the topics that are missing, and waits until they are there; answers their names."""
     async with admin_client(settings) as admin:
         existing = set(await admin.list_topics())
         missing = [topic for topic in wanted(settings) if topic.name not in existing]
@@ -58,14 +59,21 @@ async def create(settings: KafkaSettings) -> list[str]:
             for name, code, *why in (await admin.create_topics(new)).topic_errors:
                 if code and for_code(code) is not TopicAlreadyExistsError:
                     raise Unsafe(f"cannot create topic {name}: {' '.join([for_code(code).__name__, *filter(None, why)])}")
-        return [topic.name for topic in missing]
+        names = [topic.name for topic in missing]
+        try:
+            async with asyncio.timeout(VISIBLE.total_seconds()):
+                while len(await _partitions(admin, names)) < len(names):  # noqa: ASYNC110  # Kafka has no event for it
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise Transient("topics were created, but Kafka does not show them yet") from None
+        return names
 
 
 async def check(settings: KafkaSettings, topics: Iterable[Topic] = TOPICS) -> None:
     """Raises Unsafe with all that is wrong with these topics, Transient where Kafka does not answer."""
     must = {topic.name: topic for topic in wanted(settings, topics)}
     async with admin_client(settings) as admin:
-        found = {entry["topic"]: entry["partitions"] for entry in await admin.describe_topics(list(must)) if not entry["error_code"]}
+        found = await _partitions(admin, list(must))
         if missing := must.keys() - found.keys():
             raise Unsafe(f"topics are missing, create them with `python -m shared.provision create`: {', '.join(sorted(missing))}")
         configs = await _configs(admin, list(must))
@@ -73,6 +81,12 @@ async def check(settings: KafkaSettings, topics: Iterable[Topic] = TOPICS) -> No
     faults += _pair(*(found.get(settings.topic_prefix + topic.name) for topic in (ACTIVITIES, MATCHES)))
     if faults:
         raise Unsafe("topics would lose data or keep it for too long: " + "; ".join(faults))
+
+
+async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The partitions of those of these topics that are there, leaders and all."""
+    topics = await admin.describe_topics(names) if names else []
+    return {topic["topic"]: topic["partitions"] for topic in topics if not any(part["error_code"] for part in (topic, *topic["partitions"]))}
 
 
 def _layout(topic: Wanted, partitions: list[dict[str, Any]]) -> Iterator[str]:
@@ -108,13 +122,6 @@ async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, di
 async def _create_and_check(settings: KafkaSettings) -> None:
     for name in await create(settings):
         print(f"created {name}")
-    for _ in range(VISIBLE_SECONDS):
-        try:
-            await check(settings)
-        except Unsafe:
-            await asyncio.sleep(1)
-        else:
-            return
     await check(settings)
 
 
