@@ -30,7 +30,7 @@ def create_app(settings: MatcherSettings, clock: Clock) -> Service:
     directory = Directory(rules)
     partitions = Partitions(kafka)
     records = Records(kafka, directory, partitions.touch)
-    replay = Replay(kafka, Matcher(directory), records, partitions)
+    replay = Replay(kafka, Matcher(directory), records, partitions, reading=settings.takeover)
     handlers = Handlers(partitions, clock, settings.quiet, settings.at_most)
     partitions.subscription = kafka.subscribe(ACTIVITIES, handlers.on_activities, start_at=replay.take_over)
 

@@ -80,16 +80,20 @@ class Records:
 class Replay:
     """Takes partitions over, and looks after them.
 
+    Args:
+        reading: off, for counting deliveries alone, a takeover knows nothing but the group's commit.
+
     Attributes:
         under_way: how many partitions are being taken over.
     """
 
-    def __init__(self, kafka: Kafka, matcher: Matcher, records: Records, partitions: Partitions) -> None:
+    def __init__(self, kafka: Kafka, matcher: Matcher, records: Records, partitions: Partitions, *, reading: bool = True) -> None:
         self.under_way = 0
         self._kafka = kafka
         self._matcher = matcher
         self._records = records
         self._partitions = partitions
+        self._reading = reading
 
     # -- takeover ---------------------------------------------------------------------------------
 
@@ -124,7 +128,7 @@ class Replay:
     async def _read_and_say(self, numbers: Sequence[int]) -> None:
         if not numbers:
             return
-        for number, partition in (await self._read(numbers)).items():
+        for number, partition in (await (self._read if self._reading else self._unread)(numbers)).items():
             self._partitions.own[number] = partition
             EPOCH.labels(str(number)).set(partition.epoch)
         for number in numbers:
@@ -157,6 +161,16 @@ class Replay:
             self._partitions.beat = asyncio.get_running_loop().time()
         now = self._kafka.clock()
         return {number: Partition(windows[number], stamp(now, greatest[number]), goes_on[number], heard[number]) for number in numbers}
+
+    async def _unread(self, numbers: Sequence[int]) -> dict[int, Partition]:
+        """These partitions as if nothing were in their tables; what no commit covers comes again."""
+        here, ends = self._partitions.here(numbers), await self._ends(numbers)
+        try:
+            committed = await self._kafka.committed(self._partitions.subscription.group, here)
+        except KafkaError as away:
+            raise Transient(f"Kafka does not say what is committed: {type(away).__name__}") from away
+        now = self._kafka.clock()
+        return {tp.partition: Partition(Window(self._matcher), stamp(now), committed[tp], ends[tp.partition]) for tp in here}
 
     async def _ends(self, numbers: Sequence[int]) -> dict[int, int]:
         """Where `matches` ends in these partitions."""

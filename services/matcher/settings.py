@@ -27,6 +27,7 @@ class MatcherSettings(ServiceSettings):
     check_every: timedelta = Field(
         timedelta(minutes=1), gt=timedelta(0), description="How often the end of `matches` is compared with what this replica wrote."
     )
+    takeover: bool = Field(True, description="Off, for counting deliveries alone: begin at the group's commit, without reading the tables.")
 
 
 class BadRules(Exception):
