@@ -1,0 +1,107 @@
+"""Over TLS and SASL/SCRAM everything works as it does without, and nothing works with the wrong credentials."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from pydantic import SecretStr
+
+from deploy.local import stack
+from deploy.local.processes import say
+from shared import provision
+from shared.broker import Kafka
+from shared.bus import Outgoing
+from shared.clock import system_clock
+from shared.errors import Transient
+from shared.settings import KafkaSettings
+from shared.topics import ACTIVITIES
+
+from .examples import EMAIL
+from .members import Sink, all_done, eventually, member
+
+PASSWORD = "a-password-of-the-broker-itself"
+SECURED = """
+listeners=SASL_SSL://{address},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=SASL_SSL://{address}
+listener.security.protocol.map=SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=SASL_SSL
+sasl.enabled.mechanisms=SCRAM-SHA-512
+sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required username="admin" password="{password}";
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/keystore.pem
+ssl.truststore.type=PEM
+ssl.truststore.location={folder}/ca.pem
+"""
+
+
+class SecuredKafka(stack.Kafka):
+    """A broker that takes nothing but TLS with SCRAM."""
+
+    def _launch(self) -> None:
+        ca = trustme.CA()
+        certificate = ca.issue_cert("127.0.0.1")
+        key = load_pem_private_key(certificate.private_key_pem.bytes(), None).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (self._folder / "keystore.pem").write_bytes(key + b"".join(pem.bytes() for pem in certificate.cert_chain_pems))
+        ca.cert_pem.write_to_path(self._folder / "ca.pem")
+        properties = self._folder / "secured.properties"
+        secured = stack.SERVER_PROPERTIES + SECURED  # of two lines for one property the last counts
+        properties.write_text(secured.format(data=self._data, folder=self._folder, address=self.address, password=PASSWORD, **self.ports))
+        java: list[str | Path] = [stack._java(), *stack.JVM, "-cp", os.pathsep.join(map(str, stack.kafka_jars(say)))]
+        user = f"SCRAM-SHA-512=[name=admin,password={PASSWORD}]"
+        subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", "a-cluster-of-one-test0", "-c", properties, "--add-scram", user], check=True)
+        self.process.start([*java, "kafka.Kafka", properties], tied=True)
+        self.process.wait_until(lambda: stack.KAFKA_SERVES in self.process.log.read_text(errors="replace"), stack.START_SECONDS, "starting")
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
+    """How it is reached."""
+    folder = tmp_path_factory.mktemp("secured")
+    broker = SecuredKafka(folder, tied=True, say=say)
+    try:
+        broker.start()
+        yield KafkaSettings(
+            kafka_bootstrap_servers=broker.address,
+            kafka_replication=1,
+            kafka_partitions=1,
+            kafka_security_protocol="SASL_SSL",
+            kafka_sasl_username="admin",
+            kafka_sasl_password=SecretStr(PASSWORD),
+            kafka_ssl_cafile=folder / "ca.pem",
+        )
+    finally:
+        broker.kill()
+
+
+async def test_all_clients_work_over_tls_and_scram(secured: KafkaSettings) -> None:
+    await provision.create(secured)
+    await provision.check(secured)
+    sink = Sink()
+    async with member(secured, sink) as subscription:
+        await subscription.kafka.producer.send(Outgoing(ACTIVITIES, ("contoso", "mia", "1"), EMAIL, 1))
+        await eventually(lambda: sink.items == ["1"])
+        await all_done(subscription)
+        assert [len(chunk.messages) async for chunk in subscription.kafka.read_table(ACTIVITIES)] == [1]
+        assert await subscription.kafka.ping()
+
+
+@pytest.mark.parametrize("wrong", ["password", "authority", "protocol"])
+async def test_nothing_works_with_the_wrong_credentials(secured: KafkaSettings, wrong: str, tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
+    change: dict[str, dict[str, Any]] = {
+        "password": {"kafka_sasl_password": SecretStr("hunter2")},
+        "authority": {"kafka_ssl_cafile": tmp_path / "other.pem"},
+        "protocol": {"kafka_security_protocol": "PLAINTEXT"},
+    }
+    settings = secured.model_copy(update=change[wrong])
+    with pytest.raises(Transient) as refused:
+        await provision.check(settings)
+    assert "hunter2" not in str(refused.value)
+    with pytest.raises(Transient):
+        await Kafka(settings, "matcher", system_clock).start()
