@@ -69,7 +69,8 @@ async def test_killed_while_mongodb_sleeps_nothing_is_lost(bus: Bus, stack: Loca
             await asyncio.sleep(AUTO_COMMIT + 2)
             await replica.kill()
         finally:
-            stack.mongod.process.signal(signal.SIGCONT)
+            await asyncio.to_thread(stack.mongod.kill)  # awake, it would still do what it was sent
+            await asyncio.to_thread(stack.mongod.start)
         assert await bus.store.suggestions.count() == BATCH, f"{BATCH} messages were to be in flight"
         await replica.start()
         await replica.until_quiet()
