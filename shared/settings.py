@@ -20,7 +20,7 @@ TopicName: TypeAlias = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,140}$")]
 class KafkaSettings(BaseSettings):
     """How to reach Kafka, and what its topics are called."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_ignore_empty=True)
 
     kafka_bootstrap_servers: str = Field(default="127.0.0.1:19092", description="host:port, several separated by commas.")
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(default="PLAINTEXT", description="How connections are secured.")
@@ -70,7 +70,7 @@ class ServiceSettings(KafkaSettings):
 class MongoSettings(BaseSettings):
     """How to reach MongoDB; for the services that have a store."""
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_ignore_empty=True)
 
     mongodb_uri: SecretStr = Field(
         default=SecretStr("mongodb://127.0.0.1:27117/?replicaSet=rs0"), description="A replica set; writes are acknowledged by its majority."
