@@ -23,7 +23,7 @@ COMMON = ("common", "organizations", "consumers")
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Sign in</title>
-<meta name="viewport" content="width=device-width,initial-scale=1">
+<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">
 <style>
 body{{font:16px system-ui,sans-serif;background:#f2f2f2;margin:0}}
 main{{max-width:26rem;margin:12vh auto;background:#fff;padding:2rem;box-shadow:0 2px 6px #0003}}

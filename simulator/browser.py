@@ -26,7 +26,7 @@ Form = Mapping[str, str]
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Simulator</title>
-<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark">
+<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
 <style>
 :root{{--back:#f6f6f3;--card:#fff;--text:#1d1f23;--soft:#5b6068;--line:#d9dade;--mark:#2f5d50}}
 @media (prefers-color-scheme:dark){{:root{{--back:#15171a;--card:#1e2125;--text:#eceef1;--soft:#a5abb4;--line:#3a3f46;--mark:#8fd0b9}}}}
@@ -102,7 +102,7 @@ class ControlPage:
             blocks="".join(f"<option>{block}</option>" for block in BLOCKS),
             people="".join(f'<option value="{escape(address)}">{escape(name)}</option>' for address, name in (own | others).items()),
         )
-        policy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+        policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
         return HTMLResponse(html, headers={"cache-control": "no-store", "content-security-policy": policy})
 
     async def do(self, request: Request) -> Response:
