@@ -171,6 +171,7 @@ def known_from(document: Mapping[str, Any]) -> Known:
         at=document["at"],
         leaves_at=document["leaves_at"],
         gone=document["gone"] is not None,
+        refused=document["refused"],
         missing=document["missing"],
         unsent=document["unsent"],
     )

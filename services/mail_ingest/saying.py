@@ -58,8 +58,9 @@ class Lease:
 class Sayer:
     """Says what was noted, and confirms it."""
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: Producer, patience: timedelta = PATIENCE) -> None:
         self._producer = producer
+        self._patience = patience
         self._late: set[asyncio.Task[None]] = set()
 
     async def say(self, lease: Lease, messages: Sequence[Outgoing], confirm: Confirm) -> None:
@@ -76,7 +77,7 @@ class Sayer:
         saying = asyncio.create_task(self._say(messages, confirm))
         self._late.add(saying)
         saying.add_done_callback(self._done)
-        await asyncio.wait({saying}, timeout=PATIENCE.total_seconds())
+        await asyncio.wait({saying}, timeout=self._patience.total_seconds())
         if not saying.done():
             raise Transient("Kafka has not confirmed in time")
         saying.result()

@@ -59,11 +59,6 @@ class Settled:
     do: Do
     version: int
 
-    @property
-    def known(self) -> bool:
-        """Was there a note of it before?"""
-        return self.before is not None
-
 
 class Turn:
     """A turn at one mailbox.
@@ -191,7 +186,7 @@ class Turn:
         fetched, failure = await self._fetch(mailbox, [(hint.kind, hint.item) for hint in hints])
         found = await self._look(mailbox, fetched)
         settled = await self._settle(mailbox, found)
-        if any(names_a_window(each, known=settled[each.item].known) for each in found if each.item in settled):
+        if any(names_a_window(each.before, each.found) for each in settled.values()):
             await self._store.hint({}, [self._key])
         await self._store.hints_done(self._key, self._holder, [hint for hint in hints if hint.item in settled])
         if failure:

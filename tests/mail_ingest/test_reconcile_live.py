@@ -43,7 +43,7 @@ async def test_lost_hints_are_found_and_counted(reconciling: World) -> None:
     assert world.ingest.metric("missed_by_hints_sum") == 3
 
 
-async def test_a_meeting_that_two_views_lack_is_gone(reconciling: World) -> None:
+async def test_a_meeting_that_a_view_lacks_and_that_is_not_found_is_gone(reconciling: World) -> None:
     world, ann = reconciling, reconciling.user("ann")
     world.simulator.delivery(followed_by_updated=False)
     await world.enrol(ann)
@@ -58,8 +58,8 @@ async def test_a_meeting_that_two_views_lack_is_gone(reconciling: World) -> None
     assert item["gone"] is not None
 
 
-async def test_a_series_comes_expanded_and_without_what_is_excluded(reconciling: World) -> None:
-    world, ann = reconciling, reconciling.user("ann")
+async def test_a_hint_of_a_series_brings_its_occurrences_and_takes_them(seldom: World) -> None:
+    world, ann = seldom, seldom.user("ann")
     await world.enrol(ann)
 
     uid = world.tenant.book("ann@contoso.example", ["x@fabrikam.com"], soon(1), rule="FREQ=DAILY;COUNT=10", subject="Daily")["uid"]
@@ -67,8 +67,27 @@ async def test_a_series_comes_expanded_and_without_what_is_excluded(reconciling:
     activities = sorted((await world.activities()).values(), key=lambda each: each.at)
     assert len({activity.identity for activity in activities}) == 3
     world.tenant.delete_event(ann, uid, original_start=activities[1].at.isoformat())
-
     await eventually(lambda: world.has("Daily", "Daily"))
+    world.tenant.delete_event(ann, uid)
+
+    await eventually(world.has)
+    assert [said.missed_by_hints for said in await world.mailbox_said(ann) if said.complete_as_of][:2] == [None, 0]
+
+
+async def test_more_hints_than_can_wait_are_one_reading_of_the_window(seldom: World) -> None:
+    world, ann = seldom, seldom.user("ann")
+    await world.enrol(ann)
+    world.ingest.call("POST", f"/mailboxes/{world.tenant.id}/{ann}/pause")
+    item = world.tenant.put(ann, **{"from": "x@fabrikam.com"}, to=["ann@contoso.example"], subject="One of many")["id"]
+    await eventually(lambda: world.state(ann)["hints_waiting"] == 1)
+
+    statuses, _ = await world.post([world.notification(item=f"{item}-{number}") for number in range(250)])
+    await eventually(lambda: world.state(ann)["window_due"])
+    assert world.state(ann)["hints_waiting"] < 200
+    world.ingest.call("POST", f"/mailboxes/{world.tenant.id}/{ann}/resume")
+
+    await eventually(lambda: world.has("One of many"))
+    assert statuses == [202]
 
 
 async def test_a_folder_moved_into_deleted_items_takes_its_messages_along(reconciling: World) -> None:
@@ -96,9 +115,10 @@ async def test_a_subscription_that_graph_removed_is_made_again(world: World) -> 
     await eventually(lambda: world.has("Still heard"))
 
 
-async def test_missed_reads_the_window_at_once_and_reauthorisation_renews(reconciling: World) -> None:
-    world, ann = reconciling, reconciling.user("ann")
+async def test_missed_reads_the_window_at_once_and_reauthorisation_renews(seldom: World) -> None:
+    world, ann = seldom, seldom.user("ann")
     await world.enrol(ann)
+    await eventually(lambda: world.state(ann)["complete_as_of"])
     expires = {each["expirationDateTime"] for each in world.simulator.subscriptions()}
     views = world.simulator.counters()["requests"].get("calendar_view", 0)
 

@@ -35,6 +35,7 @@ class Known:
             and nothing that is said.
         version: of the note; 0 where there is none yet.
         gone: not an activity (any more).
+        refused: why it never was one.
         missing: complete calendar views in a row that lacked it.
         unsent: noted, and Kafka may not have it.
     """
@@ -47,6 +48,7 @@ class Known:
     at: datetime | None = None
     leaves_at: datetime | None = None
     gone: bool = True
+    refused: str | None = None
     missing: int = 0
     unsent: bool = False
 
@@ -92,11 +94,11 @@ def _same(known: Known, found: Found) -> bool:
     return known.change_key == found.change_key or known.digest == found.digest
 
 
-def names_a_window(found: Found, *, known: bool) -> bool:
+def names_a_window(known: Known | None, found: Found) -> bool:
     """Is this something that only a reading of the window can resolve: a series, there or gone?"""
     if isinstance(found.what, Refused):
         return found.what.reason is Reason.SERIES_MASTER
-    return found.what is Absent.NOT_FOUND and found.kind is Kind.MEETING and not known
+    return found.what is Absent.NOT_FOUND and found.kind is Kind.MEETING and (known is None or known.refused == Reason.SERIES_MASTER)
 
 
 def was_missed(found: Found, do: Do, last_reading: datetime | None) -> bool:
@@ -117,7 +119,7 @@ class Compared:
     """What a reading of the window says beside the items that it shows.
 
     Attributes:
-        ask: messages that it no longer shows: each is asked for by its id.
+        ask: what it no longer shows: each is asked for by its id, and gone where that is not found.
         gone: meetings that too many views lacked.
         missing: meetings that this view lacked -> how many in a row now.
         back: meetings that had been missing and are shown again.
@@ -149,6 +151,7 @@ def compare(live: Iterable[Known], shown: frozenset[str], now: datetime) -> Comp
         elif known.missing + 1 >= VIEWS_WITHOUT:
             gone.append(known)
         else:
+            ask.append(known)
             missing[known.item] = known.missing + 1
     return Compared(tuple(ask), tuple(gone), missing, tuple(back))
 

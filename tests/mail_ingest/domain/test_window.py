@@ -65,7 +65,7 @@ def test_what_the_window_no_longer_shows() -> None:
 
     compared = compare([shown, unseen, once, twice, back, over], frozenset({"shown", "back"}), NOW)
 
-    assert compared.ask == (unseen,)
+    assert compared.ask == (unseen, once)
     assert compared.gone == (twice,)
     assert compared.missing == {"once": 1}
     assert compared.back == ("back",)
@@ -77,11 +77,14 @@ def test_an_item_leaves_when_its_time_is_over() -> None:
 
 
 def test_a_series_there_or_gone_needs_the_window() -> None:
-    assert names_a_window(Found("i", Kind.MEETING, "k", Refused(Reason.SERIES_MASTER)), known=True)
-    assert names_a_window(Found("i", Kind.MEETING, "", Absent.NOT_FOUND), known=False)
-    assert not names_a_window(Found("i", Kind.MEETING, "", Absent.NOT_FOUND), known=True)
-    assert not names_a_window(found(Absent.NOT_FOUND), known=False)
-    assert not names_a_window(found(DRAFT), known=False)
+    lost = Found("i", Kind.MEETING, "", Absent.NOT_FOUND)
+
+    assert names_a_window(known(), Found("i", Kind.MEETING, "k", Refused(Reason.SERIES_MASTER)))
+    assert names_a_window(None, lost)
+    assert names_a_window(known(gone=True, refused=Reason.SERIES_MASTER), lost)
+    assert not names_a_window(known(gone=True), lost)
+    assert not names_a_window(None, found(Absent.NOT_FOUND))
+    assert not names_a_window(None, found(DRAFT))
 
 
 def meeting(visible_from: datetime, original_start: datetime | None = None) -> Found:
