@@ -25,7 +25,7 @@ from shared.clock import Clock, system_clock
 from shared.events import Activity, ActivityMatched
 from shared.provision import Unsafe, check, create
 from shared.records import AnyRecord
-from shared.service import Service
+from shared.service import Loop, Service, Stopping
 from shared.topics import ACTIVITIES, MATCHES, RECORDS
 
 from .worlds import TENANT, record
@@ -162,18 +162,28 @@ def settings_of(environment: dict[str, str]) -> MatcherSettings:
 
 
 @contextlib.asynccontextmanager
-async def a_matcher(environment: dict[str, str], clock: Clock = system_clock) -> AsyncIterator[Service]:
-    """A matcher in this process, ready; it is stopped as by SIGTERM."""
+async def a_matcher(environment: dict[str, str], clock: Clock = system_clock, *, reads_when: asyncio.Event | None = None) -> AsyncIterator[Service]:
+    """A matcher in this process, ready; it is stopped as by SIGTERM. Told to, it reads records only when an event is set."""
     service = create_app(settings_of(environment), clock)
+    if reads_when:
+        service.loops["records"] = _late(reads_when, service.loops["records"])
     running = asyncio.create_task(service.run())
     try:
-        while not await quiet(service):
+        while not reads_when and not await quiet(service):
             assert not running.done(), "it stopped at its start"
             await asyncio.sleep(0.02)
         yield service
     finally:
         service.stopping.set()
         await running
+
+
+def _late(when: asyncio.Event, loop: Loop) -> Loop:
+    async def wait_and_run(stopping: Stopping) -> None:
+        await when.wait()
+        await loop(stopping)
+
+    return wait_and_run
 
 
 async def quiet(service: Service) -> bool:

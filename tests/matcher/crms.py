@@ -1,6 +1,8 @@
 """Random CRMs and their histories, small and dense: few ids and addresses, so that everything meets."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
@@ -8,54 +10,48 @@ from shared.records import AnyRecord
 
 from .worlds import NOW, record
 
-IDS = ["1", "2", "3", "4"]
+V = TypeVar("V")
+
 ADDRESSES = ["ann@x.com", "bob@x.com", "Cid@X.com", "dora@bücher.example", "DORA@xn--bcher-kva.example", "not an address"]
-CONTACTS, ACCOUNTS, LEADS, OPPORTUNITIES, PROJECTS = ([f"{letter}{id_}" for id_ in IDS] for letter in "calop")
+CONTACTS, ACCOUNTS, LEADS, OPPORTUNITIES, PROJECTS = ["c1", "c2", "c3", "c4", "c5"], ["a1", "a2"], ["l1", "l2"], ["o1", "o2"], ["p1", "p2"]
 
 
-def _maybe(ids: list[str]) -> st.SearchStrategy[str | None]:
-    return st.none() | st.sampled_from(ids)
+def mostly(values: Sequence[V]) -> st.SearchStrategy[V | None]:
+    """One of these, and sometimes none."""
+    return st.sampled_from([*values, *values, None])
 
 
-emails = st.none() | st.lists(st.none() | st.sampled_from(ADDRESSES), max_size=3)
+emails = st.lists(mostly(ADDRESSES), max_size=3) | st.lists(st.sampled_from(ADDRESSES), min_size=1, max_size=2)
 times = st.none() | st.integers(0, 3).map(lambda minutes: NOW + timedelta(minutes=minutes))
-lookup = st.none() | st.one_of(
-    st.builds(lambda id_: {"type": "account", "id": id_}, st.sampled_from(ACCOUNTS)),
-    st.builds(lambda id_: {"type": "contact", "id": id_}, st.sampled_from(CONTACTS)),
-)
+lookup = st.sampled_from([None, *({"type": "account", "id": id_} for id_ in ACCOUNTS), *({"type": "contact", "id": id_} for id_ in CONTACTS)])
 
-records: st.SearchStrategy[AnyRecord] = st.one_of(
-    st.builds(record, st.just("contact"), st.sampled_from(CONTACTS), emails=emails, modified_on=times, parent_account_id=_maybe(ACCOUNTS)),
-    st.builds(record, st.just("account"), st.sampled_from(ACCOUNTS), emails=emails, modified_on=times, primary_contact_id=_maybe(CONTACTS)),
-    st.builds(
-        record,
-        st.just("lead"),
-        st.sampled_from(LEADS),
-        emails=emails,
-        modified_on=times,
-        contact=st.none() | st.fixed_dictionaries({"email": st.none() | st.sampled_from(ADDRESSES)}),
-        contact_id=_maybe(CONTACTS),
+MODELS: dict[str, tuple[list[str], dict[str, st.SearchStrategy[Any]]]] = {
+    "contact": (CONTACTS, {"parent_account_id": mostly(ACCOUNTS)}),
+    "account": (ACCOUNTS, {"primary_contact_id": mostly(CONTACTS)}),
+    "lead": (LEADS, {"contact": st.none() | st.fixed_dictionaries({"email": mostly(ADDRESSES)}), "contact_id": mostly(CONTACTS)}),
+    "opportunity": (
+        OPPORTUNITIES,
+        {
+            "contact_id": mostly(CONTACTS),
+            "stakeholder_ids": st.none() | st.lists(st.sampled_from(CONTACTS), max_size=3),
+            "account_id": mostly(ACCOUNTS),
+            "lead_id": mostly(LEADS),
+        },
     ),
-    st.builds(
-        record,
-        st.just("opportunity"),
-        st.sampled_from(OPPORTUNITIES),
-        emails=emails,
-        modified_on=times,
-        contact_id=_maybe(CONTACTS),
-        stakeholder_ids=st.none() | st.lists(st.sampled_from(CONTACTS), max_size=3),
-        account_id=_maybe(ACCOUNTS),
-        lead_id=_maybe(LEADS),
-    ),
-    st.builds(
-        record,
-        st.sampled_from(["project", "ticket"]),
-        st.sampled_from(PROJECTS),
-        emails=emails,
-        modified_on=times,
-        lookups=st.none() | st.dictionaries(st.sampled_from(["customer", "partner"]), lookup, max_size=2),
-    ),
-)
+    "project": (PROJECTS, {"lookups": st.none() | st.dictionaries(st.sampled_from(["customer", "partner"]), lookup, max_size=2)}),
+    "ticket": (PROJECTS, {"lookups": st.none() | st.dictionaries(st.just("customer"), lookup, max_size=1)}),
+}
 
-changes: st.SearchStrategy[AnyRecord | tuple[str, str]] = records | records.map(lambda gone: (gone.type, gone.id))
+
+def _of(type_: str) -> st.SearchStrategy[AnyRecord]:
+    ids, links = MODELS[type_]
+    return st.builds(record, st.just(type_), st.sampled_from(ids), emails=emails, modified_on=times, **links)
+
+
+records: st.SearchStrategy[AnyRecord] = st.sampled_from(["contact", "contact", "contact", *MODELS]).flatmap(_of)
+"""More contacts than others, so that a cap is reached."""
+
+changes: st.SearchStrategy[AnyRecord | tuple[str, str]] = st.tuples(records, st.integers(0, 5)).map(
+    lambda drawn: drawn[0] if drawn[1] else (drawn[0].type, drawn[0].id)
+)
 """A record that comes or changes, or (type, id) of one that goes, if it is there."""

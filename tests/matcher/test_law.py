@@ -22,6 +22,8 @@ CAP_OF_TWO = [Rule(rule.name, rule.type, (contacts.first(2),), rule.ending, rule
 """The table with a cap that small worlds reach."""
 TABLES = pytest.mark.parametrize("table", [TABLE, CAP_OF_TWO], ids=["table", "cap of two"])
 
+PEOPLE = st.lists(st.tuples(st.sampled_from(["from", "to", "cc"]), st.sampled_from(ADDRESSES)), max_size=4)
+
 Pairs = set[tuple[tuple[str, str], str, str]]
 Change = AnyRecord | tuple[str, str]
 
@@ -39,8 +41,8 @@ def apply(world: World, change: Change) -> Touched:
 
 
 @TABLES
-@settings(max_examples=300)
-@given(history=st.lists(changes, max_size=25))
+@settings(max_examples=120)
+@given(history=st.lists(changes, min_size=10, max_size=25))
 def test_a_record_is_related_to_an_address_by_a_rule_exactly_where_the_rule_gives_it_the_address(table: Sequence[Rule], history: list[Change]) -> None:
     world = World(Rules(table))
     for change in history:
@@ -50,7 +52,8 @@ def test_a_record_is_related_to_an_address_by_a_rule_exactly_where_the_rule_give
     assert backwards(crm) == forwards(crm)
 
 
-@given(history=st.lists(records, max_size=25))
+@settings(max_examples=120)
+@given(history=st.lists(records, min_size=10, max_size=25))
 def test_the_forward_reading_is_what_the_oracle_says(history: list[AnyRecord]) -> None:
     world = World()
     db: oracle.Db = {}
@@ -63,8 +66,8 @@ def test_the_forward_reading_is_what_the_oracle_says(history: list[AnyRecord]) -
 
 
 @TABLES
-@settings(max_examples=300)
-@given(history=st.lists(changes, min_size=1, max_size=25), probes=st.lists(st.booleans(), min_size=25, max_size=25))
+@settings(max_examples=120)
+@given(history=st.lists(changes, min_size=10, max_size=25), probes=st.lists(st.booleans(), min_size=25, max_size=25))
 def test_a_change_touches_every_address_whose_records_or_rules_differ(table: Sequence[Rule], history: list[Change], probes: list[bool]) -> None:
     world = World(Rules(table))
     crm = world.directory.of(TENANT)
@@ -79,8 +82,11 @@ def test_a_change_touches_every_address_whose_records_or_rules_differ(table: Seq
             assert backwards(crm) == forwards(crm)
 
 
-@settings(max_examples=300)
-@given(history=st.lists(changes, max_size=25), people=st.lists(st.tuples(st.sampled_from(["from", "to", "cc"]), st.sampled_from(ADDRESSES)), max_size=4))
+@settings(max_examples=120)
+@given(
+    history=st.lists(changes, min_size=10, max_size=25),
+    people=PEOPLE,
+)
 def test_after_any_history_a_live_activity_has_the_matches_and_reasons_of_the_oracle(history: list[Change], people: list[tuple[str, str]]) -> None:
     world = World()
     db: oracle.Db = {}

@@ -1,5 +1,6 @@
 """The matcher on the real Kafka: records and activities in, matches out."""
 
+import asyncio
 from datetime import datetime, timedelta
 
 from prometheus_client import REGISTRY
@@ -71,15 +72,23 @@ async def test_a_message_stands_in_the_partition_of_its_activity(bus: Bus) -> No
 
 
 async def test_nothing_is_matched_before_all_records_are_read(bus: Bus) -> None:
-    await bus.capture(mail("m", ANN))
-    await bus.publish(record("contact", "ann", emails=ANN), *(record("opportunity", f"o{number:03}", contact_id="ann") for number in range(900)))
-
     async with a_matcher(bus.environment):
-        await until(lambda: len(bus.log) > 0)
+        await bus.put("contact", "ann", emails=ANN)
+        await bus.capture(mail("m", ANN))
+        await bus.until({"m": ["ann"]})
+    await bus.publish(*(record("opportunity", f"o{number:03}", contact_id="ann") for number in range(900)))
+    reads = asyncio.Event()
+    before = len(bus.log)
 
-    first = bus.log[0].value
-    assert first
-    assert len(first.matches) == 901
+    async with a_matcher(bus.environment, reads_when=reads) as matcher:
+        await until(lambda: len(matcher.kafka.subscriptions[0].assigned) == 4)
+        await asyncio.sleep(1)
+        assert len(bus.log) == before
+        assert await matcher.health.ready["records"]()
+        reads.set()
+        await bus.until({"m": ["ann", *(f"o{number:03}" for number in range(900))]})
+
+    assert len(bus.log) == before + 1
 
 
 async def test_an_activity_leaves_by_the_clock(bus: Bus) -> None:
