@@ -208,7 +208,7 @@ class Kafka(Server):
         settings.write_text(SERVER_PROPERTIES.format(data=self._data, **self.ports))
         if not (self._data / "meta.properties").exists():
             tool: Command = [java, *JVM, *on_classpath, "kafka.tools.StorageTool"]
-            _run([*tool, "format", "-t", _cluster_id(), "-c", settings], "formatting Kafka's storage")
+            _run([*tool, "format", f"--cluster-id={_cluster_id()}", "-c", settings], "formatting Kafka's storage")
         self._say(f"starting Kafka {KAFKA_VERSION} on {self.address} …")
         self.process.start([java, *JVM, *on_classpath, "kafka.Kafka", settings], tied=self._tied)
         self.process.wait_until(
