@@ -35,7 +35,7 @@ def exported(document: Document) -> dict[str, Any]:
         "kind": activity["kind"],
         "internet_message_id": activity.get("internet_message_id"),
         "ical_uid": activity.get("ical_uid"),
-        "matches": sorted(record.split("/")[1:] for record in document["records"]),
+        "matches": sorted(record.split("/") for record in document["records"]),
     }
 
 

@@ -15,7 +15,7 @@ from .worlds import ACCOUNT, ANN, CONTOSO, RENEWAL, email, matched
 
 NOW = datetime.now(UTC) - timedelta(hours=1)
 OWNER = f"{ANN.tenant}/{ANN.oid}"
-BOTH = ["tenant-contoso/opportunity/renewal", "tenant-contoso/account/fabrikam"]
+BOTH = ["opportunity/renewal", "account/fabrikam"]
 
 
 def mail(number: int = 1) -> Activity:

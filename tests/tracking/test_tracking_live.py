@@ -203,7 +203,7 @@ async def test_the_last_untrack_is_said_with_ids_only_and_then_a_tombstone(bus: 
     assert untracked.revision > tracked.revision
     assert tombstone is None
     [left] = await bus.stored("tracked")
-    assert left.keys() == {"_id", "tenant", "identity", "regarding", "revision", "delete_at"}
+    assert left.keys() == {"_id", "tenant", "identity", "regarding", "touched", "revision", "delete_at"}
     assert await office.tiles(ANN) == ([("untracked", None)], [])
 
     await office.track(ANN, "m-1")

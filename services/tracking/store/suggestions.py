@@ -3,9 +3,9 @@
     {_id: "tenant/mailbox/item", owner: "tenant/mailbox", live: true, activity, rules, reasons, records, matches,
      truncated, identity, at, visible_from, visible_until, version, epoch, count, partition, delete_at}
 
-A dense mail matches hundreds of records for the same few reasons. So a document names each distinct
-list of reasons once, in `reasons`, and `matches` says for each of `records` which one it is. A
-withdrawn one keeps its ids and its order, and nothing else.
+A dense mail matches hundreds of records for the same few reasons. So `records` are "type/id", of the
+owner's tenant; a document names each distinct list of reasons once, in `reasons`, and `matches` says
+for each of `records` which one it is. A withdrawn one keeps its ids and its order, and nothing else.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -56,7 +56,7 @@ def suggestion_document(message: Received[ActivityMatched], now: datetime) -> Do
         "activity": activity_document(activity),
         "rules": list(value.rules.values()),
         "reasons": reasons,
-        "records": [joined((tenant, match.type, match.id)) for match in value.matches],
+        "records": [f"{match.type}/{match.id}" for match in value.matches],
         "matches": matches,
         "truncated": value.truncated,
         "identity": activity.identity,
@@ -93,9 +93,14 @@ def to_activity(document: Mapping[str, Any]) -> Activity:
     return Activity.model_validate(document)
 
 
-def _only(record: str) -> Document:
+def _of_tenant(record: RecordKey) -> str:
+    """A record as its tenant's suggestions name it."""
+    return joined(record[1:])
+
+
+def _only(record: RecordKey) -> Document:
     """The projection that leaves of a suggestion what concerns one record."""
-    number = {"$arrayElemAt": ["$matches", {"$indexOfArray": ["$records", record]}]}
+    number = {"$arrayElemAt": ["$matches", {"$indexOfArray": ["$records", _of_tenant(record)]}]}
     return {"activity": 1, "rules": 1, "reason": {"$arrayElemAt": ["$reasons", number]}}
 
 
@@ -129,8 +134,8 @@ class StoredSuggestions:
 
     async def pages(self, owner: str, record: RecordKey, now: datetime, filters: Document) -> AsyncIterator[list[Suggestion]]:
         """One owner's suggestions on a record inside their window, newest first."""
-        wanted = _visible(owner, now) | {"records": joined(record)} | {f"activity.{name}": value for name, value in filters.items()}
-        steps: list[Document] = [{"$match": wanted}, {"$sort": {"at": -1, "_id": -1}}, {"$project": _only(joined(record))}]
+        wanted = _visible(owner, now) | {"records": _of_tenant(record)} | {f"activity.{name}": value for name, value in filters.items()}
+        steps: list[Document] = [{"$match": wanted}, {"$sort": {"at": -1, "_id": -1}}, {"$project": _only(record)}]
         with translated():
             cursor = self._collection.aggregate(steps)
             while page := await cursor.to_list(PAGE):
@@ -140,7 +145,7 @@ class StoredSuggestions:
     async def one(self, item: ItemKey, record: RecordKey) -> tuple[bool, Suggestion | None]:
         """Is the item known in its mailbox, and what it is on the record, if it is related."""
         of_item = {"_id": joined(item)}
-        steps: list[Document] = [{"$match": of_item | {"records": joined(record)}}, {"$project": _only(joined(record))}]
+        steps: list[Document] = [{"$match": of_item | {"records": _of_tenant(record)}}, {"$project": _only(record)}]
         if found := await self._collection.aggregate(steps).to_list(1):
             return True, _to_suggestion(found[0])
         return await self._collection.find_one(of_item, {"_id": 1}) is not None, None
@@ -148,7 +153,7 @@ class StoredSuggestions:
     @asks_mongodb
     async def on(self, owner: str, records: Sequence[RecordKey], now: datetime) -> list[tuple[RecordKey, str]]:
         """(record, identity) of what one owner has inside its window on any of these records."""
-        keys = {joined(record): record for record in records}
+        keys = {_of_tenant(record): record for record in records}
         wanted = _visible(owner, now) | {"records": {"$in": list(keys)}}
         only = {"identity": 1, "on": {"$setIntersection": ["$records", list(keys)]}}
         found = self._collection.aggregate([{"$match": wanted}, {"$project": only}])
