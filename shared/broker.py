@@ -16,20 +16,18 @@ from datetime import timedelta
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
-from .bus import Received, decode, decode_record
+from .bus import Received
 from .clock import Clock
+from .cluster import Cluster
 from .connection import admin_client, bootstrap_servers, broker_security, client_options, kafka_away
-from .consumer import Batch, Decoder, OnBatch, StartAt, Subscription
-from .errors import Transient
+from .consumer import Batch, OnBatch, StartAt, Subscription
 from .producer import Producer
 from .settings import KafkaSettings
-from .topics import RECORDS, Topic
+from .topics import Topic
 
 __all__ = ["Batch", "Chunk", "Kafka", "OnBatch", "Producer", "StartAt", "Subscription"]
 
@@ -50,26 +48,18 @@ faststream_log = logging.getLogger("faststream")
 faststream_log.setLevel(logging.ERROR)  # below that it says two lines a batch
 
 
-class Kafka:
+class Kafka(Cluster):
     """A service's connection to Kafka.
 
     Args:
-        settings: where it is and how it is secured.
-        source: the service's name: CloudEvents `source`, and its groups' names with it.
-        clock: for `ce_time`.
+        settings, source, clock: see `Cluster`.
         instance: a replica's stable name, for static membership.
     """
 
     def __init__(self, settings: KafkaSettings, source: str, clock: Clock, instance: str | None = None) -> None:
-        self.settings = settings
-        self.source = source
-        self.clock = clock
-        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.producer = Producer(settings, source, clock, self.fail)
+        super().__init__(settings, source, clock)
         self.subscriptions: list[Subscription] = []
         self._instance = instance
-        self._admin: AIOKafkaAdminClient | None = None
-        self._away_at = 0.0
         self._clients = contextlib.AsyncExitStack()
         self._broker = KafkaBroker(
             bootstrap_servers(settings),
@@ -81,20 +71,6 @@ class Kafka:
             apply_types=False,
             logger=faststream_log,
         )
-
-    def name(self, topic: Topic | str) -> str:
-        """What a topic or a group is called on this cluster."""
-        return self.settings.topic_prefix + (topic.name if isinstance(topic, Topic) else topic)
-
-    def record_topics(self) -> dict[str, Decoder]:
-        """The topics of record events, by their names here, each with its decoder."""
-        return {self.name(topic): _record_decoder(tenants) for topic, tenants in self.settings.records_topics.items()}
-
-    def decoders(self, topic: Topic) -> dict[str, Decoder]:
-        """The names of a topic here, and how its messages are read."""
-        if topic is RECORDS:
-            return self.record_topics()
-        return {self.name(topic): lambda record: decode(topic, record)}
 
     def subscribe(self, topic: Topic, on_batch: OnBatch, *, start_at: StartAt | None = None, max_records: int = 500) -> Subscription:
         """Reads a topic in a group of this service's own, from the first message that it has not done.
@@ -156,40 +132,10 @@ class Kafka:
         except TimeoutError:
             log.warning("Kafka did not let us go in time")
 
-    async def ping(self) -> bool:
-        """Does Kafka answer within a second?"""
-        try:
-            async with asyncio.timeout(1):
-                await self._connected().describe_cluster()
-        except (TimeoutError, KafkaError, Transient):
-            self._away_at = time.time()
-            return False
-        return True
-
     def silent_for(self, subscription: Subscription) -> float:
         """Seconds for which a subscription has heard nothing although Kafka answers."""
         now = time.time()
-        return min(subscription.silent_for(int(now * 1000)), now - self._away_at)
-
-    def fail(self, error: BaseException) -> None:
-        """The third fate: the process must stop."""
-        if not self.failed.done():
-            self.failed.set_exception(error)
-
-    async def partitions(self, topic: Topic | str) -> list[TopicPartition]:
-        """A topic's partitions, in order."""
-        name = self.name(topic) if isinstance(topic, Topic) else topic
-        return [TopicPartition(name, number) for number in sorted(await self.producer.partitions_for(name))]
-
-    async def committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Up to where a group has done its work; 0 where it has never said so."""
-        found = await self._connected().list_consumer_group_offsets(group, partitions=list(partitions))
-        return {tp: max(0, found[tp].offset) if tp in found else 0 for tp in partitions}
-
-    def _connected(self) -> AIOKafkaAdminClient:
-        if self._admin is None:
-            raise Transient("not connected to Kafka")
-        return self._admin
+        return min(subscription.silent_for(int(now * 1000)), now - self.away_at)
 
     @contextlib.asynccontextmanager
     async def consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
@@ -239,10 +185,6 @@ class Chunk:
     caught_up: bool
     positions: dict[TopicPartition, int]
     waiting: int = 0
-
-
-def _record_decoder(tenants: Sequence[str]) -> Decoder:
-    return lambda record: decode_record(RECORDS, tenants, record)
 
 
 def _ms(time: timedelta) -> int:

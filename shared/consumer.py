@@ -7,20 +7,18 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalGenerationError, IllegalStateError, KafkaError, RebalanceInProgressError, UnknownMemberIdError
 from faststream.kafka.message import KafkaAckableMessage
 
 from .bus import ENVELOPE, Headers, Received
+from .cluster import Cluster
 from .errors import Rejected, Transient
 from .producer import size
 from .telemetry import DEAD_LETTERS, LAG_MESSAGES, LAG_SECONDS
 from .topics import MAX_DEAD_LETTER_BYTES, Topic
-
-if TYPE_CHECKING:
-    from .broker import Kafka
 
 log = logging.getLogger(__name__)
 V = TypeVar("V")
@@ -53,7 +51,6 @@ class Batch(Generic[V]):
 
 
 Records = tuple["ConsumerRecord[bytes, bytes]", ...]
-Decoder = Callable[["ConsumerRecord[bytes, bytes]"], Received[Any]]
 OnBatch = Callable[[Batch[Any]], Awaitable[None]]
 StartAt = Callable[[Sequence[TopicPartition]], Awaitable[dict[TopicPartition, int]]]
 """Asked at every assignment: the offsets to start from; a partition left out starts at its commit."""
@@ -67,7 +64,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         paused: no messages come, because a batch will be tried again or the start is being asked for.
     """
 
-    def __init__(self, kafka: "Kafka", topic: Topic, group: str, on_batch: OnBatch, start_at: StartAt | None) -> None:
+    def __init__(self, kafka: Cluster, topic: Topic, group: str, on_batch: OnBatch, start_at: StartAt | None) -> None:
         self.topic = topic
         self.group = group
         self.assigned: frozenset[TopicPartition] = frozenset()

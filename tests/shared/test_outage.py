@@ -53,6 +53,7 @@ async def test_kafka_dies_and_comes_back(broker: LocalKafka, settings: KafkaSett
         await reader.producer.send(*words, deadline=timedelta(seconds=1))
 
     async with member(settings, write_on, max_records=20) as subscription:
+        assert isinstance(subscription.kafka, Kafka)
         reader = subscription.kafka
         writing = asyncio.create_task(write(reader))
         await eventually(lambda: len(confirmed) >= 50 and subscription._last)

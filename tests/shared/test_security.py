@@ -87,6 +87,7 @@ async def test_all_clients_work_over_tls_and_scram(secured: KafkaSettings) -> No
         await subscription.kafka.producer.send(Outgoing(ACTIVITIES, ("contoso", "mia", "1"), EMAIL, 1))
         await eventually(lambda: sink.items == ["1"])
         await all_done(subscription)
+        assert isinstance(subscription.kafka, Kafka)
         assert [len(chunk.messages) async for chunk in subscription.kafka.read_table(ACTIVITIES)] == [1]
         assert await subscription.kafka.ping()
 
