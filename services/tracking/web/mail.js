@@ -6,12 +6,19 @@ const BLOCKS = new Set(
 );
 const APART = new Set(["P", "H1", "H2", "H3", "H4", "H5", "H6", "UL", "OL", "TABLE", "BLOCKQUOTE", "PRE"]);
 
+const KEPT = [/\shref\s*=\s*("https?:[^"]*"|'https?:[^']*'|https?:[^\s>]+)/i, /\salt\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)/i];
+
 export function textOf(html) {
-  // Attributes go before anything is parsed: a style that is never applied is a breach of the page's policy all the same.
-  const plain = html.replace(/\sstyle\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)/gi, "").replace(/<style\b[\s\S]*?<\/style\s*>/gi, "");
   const out = new Text();
-  read(new DOMParser().parseFromString(plain, "text/html").body, out, false);
+  read(new DOMParser().parseFromString(bare(html), "text/html").body, out, false);
   return out.whole();
+}
+
+// Without its attributes: a handler or a style that is never applied is a breach of the page's policy all the same.
+function bare(html) {
+  return html
+    .replace(/<(style|script)\b[\s\S]*?<\/\1\s*>/gi, "")
+    .replace(/<([a-z][^\s/>"'<]*)((?:"[^"]*"|'[^']*'|[^"'<>])*)>/gi, (_, tag, attributes) => `<${tag}${KEPT.map((name) => name.exec(attributes)?.[0] ?? "").join("")}>`);
 }
 
 // Text as it grows: spaces are squeezed as a browser would, and lines are kept apart as blocks are.

@@ -1,0 +1,62 @@
+"""One system for all stories, each with records and colleagues of its own, in Debian's Chromium."""
+
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+from playwright.async_api import Browser, async_playwright
+
+from deploy.local.stack import LocalStack
+from deploy.local.system import TENANT, System
+from simulator.client import Simulator
+from simulator.upstream import Upstream
+
+from .office import Desk, Office
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+SitsDown: TypeAlias = Callable[..., Awaitable[Desk]]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    if CHROMIUM is None:
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    return CHROMIUM
+
+
+@pytest.fixture(scope="session")
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])  # root has no sandbox in a container
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture(scope="session")
+async def office(chromium: str, stack: LocalStack, kafka: str, mongodb_uri: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Office]:
+    folder: Path = tmp_path_factory.mktemp("page")
+    with System(stack, folder, prefix="page-", env={"KAFKA_PARTITIONS": "2"}) as system:
+        system.start()
+        simulator = Simulator(system.simulator, system.ca)
+        async with Upstream(kafka, "page-records") as upstream:
+            yield Office(system, simulator.tenant(TENANT), upstream)
+        simulator.close()
+
+
+@pytest.fixture
+async def sits_down(browser: Browser, office: Office) -> AsyncIterator[SitsDown]:
+    """`await sits_down("Ann Lee", width=…)`: a browser of her own, not signed in; all that it complained of fails the test."""
+    desks: list[Desk] = []
+
+    async def sits_down(name: str, *, width: int = 1100, zone: str = "Europe/Zurich", locale: str = "en-GB") -> Desk:
+        context = await browser.new_context(viewport={"width": width, "height": 800}, locale=locale, timezone_id=zone, reduced_motion="reduce")
+        desk = Desk(context, await context.new_page(), name, office.home, {office.home, office.system.for_browsers})
+        await desk.sit_down()
+        desks.append(desk)
+        return desk
+
+    yield sits_down
+    for desk in desks:
+        await desk.leave()

@@ -1,0 +1,264 @@
+"""What the page says where there is nothing, where something is in the way, and who may not."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from playwright.async_api import expect
+
+from .conftest import SitsDown
+from .office import Office
+
+ZURICH = ZoneInfo("Europe/Zurich")
+NOT_FOUND = r"Failed to load resource: the server responded with a status of 404"
+
+
+async def test_a_mailbox_that_is_not_enrolled_paused_or_blocked_is_said_with_what_to_do(office: Office, sits_down: SitsDown) -> None:
+    address = office.colleague("Bea Wait", enrolled=False)
+    deal = await office.deal()
+    desk = await sits_down("Bea Wait")
+    await desk.sign_in(f"/#/opportunity/{deal['id']}")
+    notice = desk.page.locator(".notice")
+    await expect(notice).to_contain_text("Your mailbox is not connected")
+    await expect(notice).to_contain_text("Ask your administrator to enrol your mailbox")
+    await desk.is_accessible("not enrolled")
+
+    enrolled = office.mailbox("POST", "", {"tenant": office.tenant.id, "mailbox": address})
+    await expect(notice).to_contain_text("Nothing in the last three days")
+    await desk.is_accessible("nothing")
+
+    place = f"/{office.tenant.id}/{enrolled['mailbox']}"
+    office.mailbox("POST", f"{place}/pause")
+    await expect(notice.first).to_contain_text("Capture of your mailbox is paused")
+    await desk.is_accessible("paused")
+    office.mailbox("POST", f"{place}/resume")
+    await expect(notice).to_contain_text("Nothing in the last three days")
+
+    office.tenant.block(address, "access-policy")
+    office.send(deal["from"], address, "Behind a closed door")
+    await expect(notice.first).to_contain_text("Your mailbox cannot be read at the moment")
+    await expect(notice.first).to_contain_text("policy does not let this application read your mailbox")
+    await desk.is_accessible("blocked")
+
+
+async def test_track_that_fails_says_why_and_can_be_retried(office: Office, sits_down: SitsDown) -> None:
+    address = office.colleague("Fay Retry")
+    deal = await office.deal()
+    office.send(deal["from"], address, "Try me")
+    desk = await sits_down("Fay Retry")
+    await desk.sign_in(f"/#/opportunity/{deal['id']}")
+    tile = desk.tile("Try me")
+    await tile.wait_for()
+    mailbox = next(f"/{office.tenant.id}/{user['oid']}" for user in office.tenant.show()["users"] if user["address"] == address)
+    office.mailbox("POST", f"{mailbox}/pause")
+    await tile.get_by_role("button", name="Track").click()
+    await expect(tile).to_contain_text("Not tracked. Capture of your mailbox is paused.")
+    await desk.is_accessible("failed")
+    office.mailbox("POST", f"{mailbox}/resume")
+    await expect(desk.page.locator(".notice.warning")).to_have_count(0)
+    await tile.get_by_role("button", name="Retry").click()
+    await expect(tile).to_contain_text("Tracked by you")
+
+
+async def test_a_private_item_asks_once_more(office: Office, sits_down: SitsDown) -> None:
+    address = office.colleague("Pia Shy")
+    deal = await office.deal()
+    office.send(deal["from"], address, "My own affair", sensitivity="private")
+    desk = await sits_down("Pia Shy")
+    await desk.sign_in(f"/#/opportunity/{deal['id']}")
+    tile, dialog = desk.tile("My own affair"), desk.page.get_by_role("dialog", name="Share something private?")
+    await tile.get_by_role("button", name="Track").click()
+    await expect(dialog).to_contain_text("everyone who can read " + deal["name"])
+    await desk.is_accessible("asked once more")
+    await dialog.get_by_role("button", name="Cancel").click()
+    await expect(tile).to_contain_text("Only you can see this")
+    await expect(tile.get_by_role("button", name="Track")).to_be_focused()
+    await tile.get_by_role("button", name="Track").click()
+    await dialog.get_by_role("button", name="Track it").click()
+    await expect(tile).to_contain_text("Tracked by you")
+
+
+LONG = f"A subject that is long enough to need several lines, and {'Donaudampfschifffahrtselektrizitätenhauptbetriebswerk' * 2}"
+HOSTILE = """<html><head><title>t</title><style>p{color:red}</style><script>window.harmed = 1</script></head>
+<body style="background:url(https://tracker.example/b.png)" onload="window.harmed = 2"><p style='color:red'>Dear Ann,</p>
+<img src="https://tracker.example/p.png" alt="Our logo" onerror="window.harmed = 3"><svg onload="window.harmed = 4"></svg>
+<ul><li>one &lt;b&gt;</li><li>two</li></ul><a href="https://evil.example/x">www.bank.example</a><iframe src="https://tracker.example/"></iframe>
+<a href="javascript:window.harmed = 5">click</a></body></html>"""
+
+
+async def test_the_text_of_a_hostile_mail_is_text(office: Office, sits_down: SitsDown) -> None:
+    address = office.colleague("Hal Text")
+    deal = await office.deal()
+    office.send(deal["from"], address, "<img src=x onerror=window.harmed=6>", html=HOSTILE, text=None)
+    desk = await sits_down("Hal Text")
+    await desk.sign_in(f"/#/opportunity/{deal['id']}")
+    tile = desk.page.get_by_role("article")
+    await tile.get_by_role("button").first.click()
+    await tile.get_by_role("button", name="Show text").click()
+    text = tile.get_by_role("region")
+    await expect(text).to_contain_text("one <b>")
+    assert (await text.inner_text()).strip() == "Dear Ann,\n\n[Our logo]\n\n• one <b>\n• two\n\nwww.bank.example (evil.example) click"
+    assert await desk.page.evaluate("window.harmed") is None
+    link = tile.get_by_role("link", name="Open in Outlook")
+    assert (await link.get_attribute("rel")) == "noopener noreferrer"
+    await tile.get_by_role("button", name="Track").click()
+    await expect(tile).to_contain_text("Tracked by you")
+    await expect(tile.get_by_role("region")).to_contain_text("• two")
+
+
+async def test_filters_choose_what_is_shown(office: Office, sits_down: SitsDown) -> None:
+    address = office.colleague("Phil Ter")
+    deal = await office.deal()
+    office.send(deal["from"], address, "Received")
+    office.tenant.send(address, [deal["from"]], subject="Sent", text="…")
+    office.tenant.book(address, [deal["from"]], _tomorrow(), subject="Talk")
+    desk = await sits_down("Phil Ter", locale="de-CH", zone=ZURICH.key)
+    await desk.sign_in(f"/#/opportunity/{deal['id']}")
+    titles = desk.page.get_by_role("article").get_by_role("heading", level=3)
+    await expect(titles).to_have_count(3)
+    await expect(desk.page.get_by_role("heading", level=2, name="Morgen")).to_be_visible()
+    await expect(desk.tile("Talk").locator("time")).to_have_text("16:00–16:30 Uhr")
+    await desk.tile("Received").get_by_role("button", name="Track").click()
+    await expect(desk.tile("Received")).to_contain_text("Tracked by you")
+    for choice, left in (("Meetings", ["Talk"]), ("All kinds", 3), ("Sent", ["Sent"]), ("Both ways", 3), ("Tracked", ["Received"]), ("Meetings", [])):
+        await desk.page.get_by_text(choice, exact=True).first.click()
+        if isinstance(left, list):
+            await expect(titles).to_have_text(left)
+        else:
+            await expect(titles).to_have_count(left)
+    await expect(desk.page.locator(".notice")).to_contain_text("Nothing passes the filters")
+    await desk.page.get_by_role("button", name="Clear the filters").click()
+    await expect(titles).to_have_count(3)
+
+
+def _tomorrow() -> str:
+    return (datetime.now(ZURICH) + timedelta(days=1)).replace(hour=16, minute=0, second=0, microsecond=0).astimezone(UTC).isoformat()
+
+
+async def test_more_than_fifty_suggestions_are_said(office: Office, sits_down: SitsDown) -> None:
+    address = office.colleague("Max Many")
+    deal = await office.deal()
+    for number in range(52):
+        office.send(deal["from"], address, f"Number {number}")
+    desk = await sits_down("Max Many")
+    await desk.sign_in(f"/#/opportunity/{deal['id']}")
+    await expect(desk.page.get_by_role("article")).to_have_count(50)
+    await expect(desk.page.locator(".notices")).to_contain_text("there are more")
+
+
+async def test_no_such_record_and_one_that_is_taken_away(office: Office, sits_down: SitsDown) -> None:
+    office.colleague("Nora Out")
+    deal = await office.deal()
+    desk = await sits_down("Nora Out")
+    desk.expected = NOT_FOUND
+    await desk.sign_in("/#/opportunity/was-never-there")
+    await expect(desk.page.get_by_role("heading", level=1)).to_have_text("There is no such record here")
+    await desk.is_accessible("no such record")
+    await desk.open(deal)
+    await office.publish_again(deal, readers=["user:somebody-else"])
+    await expect(desk.page.get_by_role("heading", level=1)).to_have_text("There is no such record here")
+    await expect(desk.page.get_by_role("link", name=deal["name"])).to_have_count(0)
+
+
+async def test_offline_is_said_and_passes(office: Office, sits_down: SitsDown) -> None:
+    address = office.colleague("Otto Offline")
+    deal = await office.deal()
+    desk = await sits_down("Otto Offline")
+    desk.expected = "net::ERR_"
+    await desk.sign_in(f"/#/opportunity/{deal['id']}")
+    await desk.is_live()
+    await desk.context.set_offline(True)
+    await expect(desk.page.locator(".banner")).to_contain_text("You are offline")
+    await desk.is_accessible("offline")
+    office.send(deal["from"], address, "Meanwhile")
+    await desk.context.set_offline(False)
+    await expect(desk.tile("Meanwhile")).to_be_visible()
+    await expect(desk.page.locator(".banner")).to_be_hidden()
+
+
+async def test_a_reload_stays_signed_in_an_ended_session_asks_and_sign_out_forgets(office: Office, sits_down: SitsDown) -> None:
+    office.colleague("Sue Sion")
+    deal = await office.deal()
+    desk = await sits_down("Sue Sion")
+    desk.expected = r"status of (400|401)"
+    await desk.page.goto(desk.home)
+    await desk.is_accessible("signed out")
+    await desk.sign_in()
+    await desk.is_accessible("no record chosen")
+    await desk.open(deal)
+    await desk.page.reload()
+    await desk.is_live()
+    [session] = await desk.page.evaluate("Object.values(sessionStorage)")
+    assert await desk.page.evaluate("localStorage.length") == 0
+    assert await desk.context.cookies() == []
+
+    await desk.page.evaluate("([s]) => sessionStorage.setItem('timeline.session', s)", [json.dumps(json.loads(session) | {"token": "x.y.z", "ends": 9e9})])
+    await desk.page.reload()
+    await desk.is_live()  # renewed by the refresh token
+
+    await desk.page.evaluate("([s]) => sessionStorage.setItem('timeline.session', s)", [json.dumps({"token": "x.y.z", "refresh": "none", "ends": 9e9})])
+    await desk.page.reload()
+    await expect(desk.page.get_by_role("alert")).to_contain_text("Your session has ended")
+    await desk.is_accessible("session ended")
+    await desk.page.get_by_role("button", name="Sign in").click()
+    await desk.page.get_by_role("button", name="Sue Sion").click()
+    await expect(desk.page.get_by_role("heading", level=1)).to_have_text(deal["name"])
+
+    await desk.page.get_by_role("button", name="Sign out").click()
+    await expect(desk.page.get_by_role("button", name="Sign in")).to_be_visible()
+    assert await desk.page.evaluate("sessionStorage.length") == 0
+
+
+async def test_a_sign_in_that_was_not_begun_here_is_not_taken(office: Office, sits_down: SitsDown) -> None:
+    desk = await sits_down("Nobody")
+    await desk.page.goto(f"{desk.home}/?code=abc&state=of-somebody-else")
+    await expect(desk.page.get_by_role("alert")).to_contain_text("was not begun in this tab")
+    assert desk.page.url == f"{desk.home}/"
+    await desk.page.goto(f"{desk.home}/?error=access_denied&state=x")
+    await expect(desk.page.get_by_role("alert")).to_contain_text("was not begun in this tab")
+
+
+@pytest.mark.parametrize("width", [320, 390])
+async def test_on_a_phone_nothing_is_wider_than_the_screen(office: Office, sits_down: SitsDown, width: int) -> None:
+    address = office.colleague(f"Tess Tiny {width}")
+    deal = await office.deal()
+    office.send(
+        deal["from"],
+        address,
+        LONG,
+    )
+    desk = await sits_down(f"Tess Tiny {width}", width=width)
+    await desk.sign_in()
+    await desk.open(deal)
+    await desk.page.get_by_role("article").get_by_role("button").first.click()
+    assert await desk.page.evaluate("document.documentElement.scrollWidth") == width
+    await desk.is_accessible("on a phone")
+    await desk.page.get_by_role("link", name="All records").click()
+    await expect(desk.page.get_by_role("searchbox")).to_be_focused()
+
+
+async def test_the_control_page_sends_books_and_closes(office: Office, sits_down: SitsDown) -> None:
+    address = office.colleague("Cora Play")
+    deal = await office.deal()
+    desk = await sits_down("Cora Play")
+    await desk.sign_in(f"/#/opportunity/{deal['id']}")
+    control = await desk.context.new_page()
+    await control.goto(office.system.for_browsers)
+    mail = control.locator("form[action='/control/mail']")
+    await mail.get_by_label("From").fill(deal["from"]["address"])
+    await mail.get_by_label("To", exact=True).fill(address)
+    await mail.get_by_label("Subject").fill("Played")
+    await mail.get_by_role("button", name="Send").click()
+    await expect(control.get_by_role("status")).to_contain_text("Sent: Played")
+    await expect(desk.tile("Played")).to_be_visible()
+    meeting = control.locator("form[action='/control/meeting']")
+    await meeting.get_by_label("Organizer").fill(address)
+    await meeting.get_by_label("Attendee").fill(deal["from"]["address"])
+    await meeting.get_by_role("button", name="Book").click()
+    await expect(desk.tile("Talk about delivery")).to_be_visible()
+    closing = control.locator("form[action='/control/mailbox']")
+    await closing.get_by_label("Mailbox").select_option("Cora Play")
+    await closing.get_by_label("State").select_option("access-policy")
+    await closing.get_by_role("button", name="Apply").click()
+    await expect(control.get_by_role("status")).to_contain_text("closed to applications")

@@ -1,0 +1,155 @@
+"""The story of the demo, on the page, in two browsers."""
+
+from playwright.async_api import expect
+
+from .conftest import SitsDown
+from .office import Office
+
+
+async def test_a_mail_arrives_is_tracked_and_the_colleague_sees_it_and_nothing_else(office: Office, sits_down: SitsDown) -> None:
+    ann_address = office.colleague("Ann Lee")
+    office.colleague("Ben Roy")
+    deal = await office.deal()
+    ann, ben = await sits_down("Ann Lee"), await sits_down("Ben Roy")
+    for desk in (ann, ben):
+        await desk.sign_in()
+        await desk.open(deal)
+        await desk.page.evaluate("window.sameDocument = true")
+    await expect(ben.page.get_by_role("heading", name="Nothing in the last three days")).to_be_visible()
+
+    office.send(deal["from"], ann_address, "Forty vans")
+    office.send(deal["from"], ann_address, "Between us")
+    vans = ann.tile("Forty vans")
+    await expect(vans).to_contain_text("Only you can see this")
+    await expect(vans).to_contain_text(f"From: {deal['from']['address']} is the contact of this opportunity")
+    await ann.says("New, seen by you alone: Forty vans.")
+    await expect(ann.page.get_by_role("link", name=deal["name"])).to_contain_text("2 suggestions")
+    await ann.is_accessible("with suggestions")
+
+    with office.slow_graph(1.5):
+        await vans.get_by_role("button", name="Track").click()
+        await expect(vans).to_contain_text("Tracking pending")
+        await ann.is_accessible("pending")
+    await expect(vans).to_contain_text("Tracked by you")
+    await ann.says("Tracked: Forty vans.")
+
+    shared = ben.tile("Forty vans")
+    await expect(shared).to_contain_text("Tracked by Ann Lee")
+    await shared.get_by_role("button", name="Forty vans").click()
+    await expect(shared).to_contain_text("About Forty vans.")
+    await expect(shared.get_by_role("button", name="Untrack")).to_have_count(0)
+    await ben.is_accessible("tracked, open")
+    assert "Between us" not in await ben.page.content()
+
+    await vans.get_by_role("button", name="Forty vans").click()
+    await vans.get_by_role("button", name="Untrack").click()
+    await ann.page.get_by_role("dialog").get_by_role("button", name="Untrack").click()
+    await expect(vans).to_contain_text("Only you can see this")
+    await expect(shared).to_have_count(0)
+    for desk in (ann, ben):
+        assert await desk.page.evaluate("window.sameDocument"), "nobody reloaded"
+
+
+async def test_dismiss_undo_and_a_stakeholder_who_brings_older_mail(office: Office, sits_down: SitsDown) -> None:
+    address = office.colleague("Dora Min")
+    deal = await office.deal()
+    adviser = await office.add_stakeholder(deal)
+    office.send(adviser, address, "Terms I would ask for")
+    office.send(deal["from"], address, "A newsletter")
+    desk = await sits_down("Dora Min")
+    await desk.sign_in(f"/#/opportunity/{deal['id']}")
+
+    letter = desk.tile("A newsletter")
+    await letter.get_by_role("button", name="Dismiss").click()
+    gone = desk.page.get_by_role("article").filter(has_text="Dismissed here, for you alone")
+    await expect(gone).to_contain_text("A newsletter")
+    undo = gone.get_by_role("button", name="Undo")
+    await expect(undo).to_be_focused()
+    await desk.is_accessible("dismissed")
+    await desk.page.reload()
+    await expect(desk.page.get_by_role("heading", name="Nothing in the last three days")).to_be_visible()
+    await office.publish(deal)
+    await expect(desk.tile("Terms I would ask for")).to_contain_text(f"From: {adviser['address']} is a stakeholder of this opportunity")
+    await expect(letter).to_have_count(0)
+
+    terms = desk.tile("Terms I would ask for")
+    await terms.get_by_role("button", name="Dismiss").click()
+    await desk.page.get_by_role("button", name="Undo").click()
+    await expect(terms).to_contain_text("Only you can see this")
+    await expect(terms.get_by_role("button", name="Terms I would ask for").first).to_be_focused()
+    await desk.page.reload()
+    await expect(terms).to_be_visible()
+
+
+async def test_tracking_and_mongodb_are_restarted_and_the_page_goes_on_by_itself(office: Office, sits_down: SitsDown) -> None:
+    address = office.colleague("Gil Rest")
+    deal = await office.deal()
+    desk = await sits_down("Gil Rest")
+    desk.expected = "Failed to load resource: (net::ERR_|the server responded with a status of 503)|net::ERR_(INCOMPLETE_CHUNKED|CONNECTION)"
+    await desk.sign_in(f"/#/opportunity/{deal['id']}")
+    await desk.is_live()
+    await desk.page.evaluate("window.sameDocument = true")
+
+    await office.restart("tracking", pause=1.0)
+    office.send(deal["from"], address, "After the restart")
+    await expect(desk.tile("After the restart")).to_be_visible()
+    await desk.is_live()
+    await expect(desk.page.locator(".banner")).to_be_hidden()
+
+    office.system.stack.mongod.kill()
+    office.system.stack.start()
+    office.send(deal["from"], address, "After MongoDB was killed")
+    await expect(desk.tile("After MongoDB was killed")).to_be_visible()
+    assert await desk.page.evaluate("window.sameDocument"), "nobody reloaded"
+
+
+async def test_all_of_it_by_keyboard_alone(office: Office, sits_down: SitsDown) -> None:
+    address = office.colleague("Kim Key")
+    deal = await office.deal()
+    office.send(deal["from"], address, "Typed only")
+    office.send(deal["from"], address, "Not wanted")
+    desk = await sits_down("Kim Key")
+    press = desk.page.keyboard.press
+    await desk.page.goto(desk.home)
+    await expect(desk.page.get_by_role("button", name="Sign in")).to_be_focused()
+    await press("Enter")
+    await desk.page.get_by_role("button", name="Kim Key").wait_for()
+    await desk.tab_to("Kim Key")
+    await press("Enter")
+    await desk.page.get_by_role("link", name=deal["name"]).wait_for()
+    await desk.tab_to("Search records")
+    await desk.page.keyboard.type(deal["name"][:7])
+    await desk.tab_to(deal["name"])
+    await press("Enter")
+    await expect(desk.page.get_by_role("heading", level=1, name=deal["name"])).to_be_focused()
+
+    tile = desk.tile("Typed only")
+    await tile.wait_for()
+    await desk.tile("Not wanted").wait_for()
+    await desk.tab_to("All kinds")
+    await desk.tab_to("Typed only")
+    await press("Enter")
+    await desk.tab_to("Show text")
+    await press("Enter")
+    await expect(tile).to_contain_text("About Typed only.")
+    await expect(tile.get_by_role("button", name="Hide text")).to_be_focused()
+    await press("Shift+Tab")
+    await press("Shift+Tab")
+    await expect(tile.get_by_role("button", name="Track")).to_be_focused()
+    await press("Enter")
+    await expect(tile).to_contain_text("Tracked by you")
+    await expect(tile.get_by_role("button", name="Typed only").first).to_be_focused()
+
+    await desk.page.get_by_role("heading", level=1).focus()
+    await desk.tab_to("Dismiss Not wanted")
+    await press("Enter")
+    await expect(desk.page.get_by_role("button", name="Undo")).to_be_focused()
+    await press("Enter")
+    await expect(desk.tile("Not wanted").get_by_role("button", name="Not wanted").first).to_be_focused()
+
+    await desk.page.get_by_role("heading", level=1).focus()
+    await desk.tab_to("Untrack")
+    await press("Enter")
+    await expect(desk.page.get_by_role("button", name="Cancel")).to_be_focused()
+    await press("Escape")
+    await expect(tile).to_contain_text("Tracked by you")
