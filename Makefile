@@ -13,7 +13,7 @@ INSTALLED := .venv/.installed
 lower = $(subst _,-,$(shell echo $(1) | tr A-Z a-z))
 option = $(if $($(1)),--$(call lower,$(1)) "$($(1))")
 
-.PHONY: help demo test test-full up down status verify lint format docs lock
+.PHONY: help demo test test-full up down status verify lint format pictures docs lock
 
 help:  ## list the doors
 	@echo "make DOOR [NAME=value]"
@@ -51,6 +51,9 @@ lint: $(INSTALLED)  ## check style, types and the direction of imports
 format: $(INSTALLED)  ## bring the code into its form
 	@$(RUN) -m ruff check --fix-only .
 	@$(RUN) -m ruff format .
+
+pictures: $(INSTALLED)  ## take the pictures of README anew, of the page with the demo's story, in Chromium
+	@exec $(RUN) -m docs.pictures
 
 docs: $(INSTALLED)  ## write anew the documents that are generated from the code
 	@exec $(RUN) -m docs.generate

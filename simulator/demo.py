@@ -320,7 +320,12 @@ async def run(system: System, tenant: TenantControl, args: argparse.Namespace) -
         await show_archive(system, tenant, args.mail, args.meetings, args.records)
     else:
         await play(system, tenant)
-    tell(f"\n  timeline API  {system['tracking'].url}/api/v1")
+    who = " or ".join([user["name"] for user in tenant.show()["users"]][:3])
+    tell(
+        f"\n  {bold('the page')}      {bold(system['tracking'].url)}   sign in as {who or 'anybody of the tenant'}, in a second (private) window as a colleague"
+    )
+    tell(f"  play          {system.for_browsers}   send a mail, book a meeting, close a mailbox, and watch the page")
+    tell(f"  timeline API  {system['tracking'].url}/api/v1")
     tell(f"  simulator     {system.simulator}   (CA: {system.ca})")
     tell(f"  logs          {system.folder / 'logs'}")
     if not args.once:

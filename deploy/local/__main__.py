@@ -54,6 +54,7 @@ def up() -> int:
             server.stop()
         raise
     _show(stack, system)
+    say(f"the page is on {system['tracking'].url}, and on {system.for_browsers} is the simulator's control page")
     say("it runs in the background: `make status` asks it how it is, `make down` stops it")
     return 0
 
