@@ -2,10 +2,12 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from playwright.async_api import expect
+from pymongo import MongoClient
 
 from .conftest import SitsDown
 from .office import Office
@@ -145,6 +147,33 @@ async def test_more_than_fifty_suggestions_are_said(office: Office, sits_down: S
     await desk.sign_in(f"/#/opportunity/{deal['id']}")
     await expect(desk.page.get_by_role("article")).to_have_count(50)
     await expect(desk.page.locator(".notices")).to_contain_text("there are more")
+
+
+async def test_older_tracked_activities_come_page_by_page_and_stay(office: Office, sits_down: SitsDown, mongodb_uri: str) -> None:
+    address = office.colleague("Olga Old")
+    deal = await office.deal()
+    office.send(deal["from"], address, "Newest")
+    desk = await sits_down("Olga Old")
+    await desk.sign_in(f"/#/opportunity/{deal['id']}")
+    await desk.tile("Newest").get_by_role("button", name="Track").click()
+    await expect(desk.tile("Newest")).to_contain_text("Tracked by you")
+    with MongoClient[dict[str, Any]](mongodb_uri) as client:  # a year's worth, as if tracked one by one
+        collection = client["page-tracking"]["tracked"]
+        newest = collection.find_one({"regarding.record": f"{office.tenant.id}/opportunity/{deal['id']}"})
+        assert newest
+        days = [newest["at"] - timedelta(days=number) for number in range(1, 71)]
+        collection.insert_many(
+            newest | {"_id": f"{newest['_id']}-{n}", "at": at, "activity": newest["activity"] | {"at": at.isoformat() + "Z", "subject": f"Old {n}"}}
+            for n, at in enumerate(days, 1)
+        )
+    tiles = desk.page.get_by_role("article")
+    await expect(tiles).to_have_count(50)
+    await desk.page.get_by_role("button", name="Older tracked activities").click()
+    await expect(tiles).to_have_count(71)
+    await expect(desk.tile("Old 50").get_by_role("button")).to_be_focused()
+    office.send(deal["from"], address, "Newer still")
+    await expect(tiles).to_have_count(72)
+    await expect(desk.page.get_by_text("That is all there is.")).to_be_visible()
 
 
 async def test_no_such_record_and_one_that_is_taken_away(office: Office, sits_down: SitsDown) -> None:
