@@ -17,7 +17,7 @@ from shared.events import ActivityMatched, ContentAnswered, MailboxChanged
 from shared.records import AnyRecord
 
 from .domain.activity import Claim, ClaimState, activity_id, track
-from .metrics import CLAIMS, RECORDS_IN_TWO_PARTITIONS, SUGGESTIONS, TRACKED_AFTER
+from .metrics import CLAIMS, RECORDS_IGNORED, SUGGESTIONS, TRACKED_AFTER
 from .outbox import Outbox
 from .positions import Positions
 from .store import Document, Session, Store, mailbox_document, record_document, suggestion_document
@@ -62,18 +62,16 @@ class Handlers:
 
     async def on_records(self, batch: Batch[AnyRecord]) -> None:
         """Names and readers; where one changes, what is tracked on the record is announced again."""
-        latest: dict[str, Document] = {}
+        latest: dict[tuple[str, str], Document] = {}
         for message in batch.messages:
             if not message.key:
                 continue  # refused with its key: it is no record's last word
             document = record_document(message, self.records.taken(_partition(message)))
-            other = latest.get(document["_id"])
-            if other and other["source"] < document["source"]:
-                RECORDS_IN_TWO_PARTITIONS.inc()
-                continue
-            latest[document["_id"]] = document
-        await self._store.records.put(list(latest.values()))
-        if changes := await self._store.records.changed(list(latest)):
+            latest[document["_id"], document["source"]] = document
+        written = await self._store.records.put(list(latest.values()))
+        RECORDS_IGNORED.inc(len(latest) - written)
+        keys = sorted({key for key, _ in latest})
+        if changes := await self._store.records.changed(keys):
             if await self._store.tracked.announce_again(changes, micros(self._clock())):
                 self._outbox.wake()
             await self._store.records.announced(changes)

@@ -79,24 +79,16 @@ class Positions:
         A refused message becomes a dead letter only after this: until the next batch, reading would
         start with it again.
         """
-        refused = {(message.at.topic, message.at.partition, message.at.offset) for message, _ in batch.rejections}
-        held: set[TopicPartition] = set()
+        refused = {message.at for message, _ in batch.rejections} | {message.at for message in batch.messages if message.refused}
+        after: dict[TopicPartition, Position] = {}
         for message in batch.messages:
-            at = message.at
-            tp = TopicPartition(at.topic, at.partition)
-            if tp in held:
-                continue
+            tp = TopicPartition(message.at.topic, message.at.partition)
             known = self._known[tp]
-            if message.refused or (at.topic, at.partition, at.offset) in refused:
-                held.add(tp)
-                known.next = at.offset
-            else:
-                known.next = at.offset + 1
-            if epochs:
-                known.epoch = epochs[tp]
-        touched = {TopicPartition(message.at.topic, message.at.partition) for message in batch.messages}
-        known_now = [(tp, self._known[tp]) for tp in sorted(touched)]
-        await self._store.positions.put([{"_id": _name(tp), "next": p.next, "epoch": p.epoch, "taken": p.taken} for tp, p in known_now])
+            done = after.setdefault(tp, Position(known.next, epochs[tp] if epochs else known.epoch, known.taken))
+            if not any(at.offset <= message.at.offset for at in refused if (at.topic, at.partition) == tp):
+                done.next = message.at.offset + 1
+        await self._store.positions.put([{"_id": _name(tp), "next": p.next, "epoch": p.epoch, "taken": p.taken} for tp, p in after.items()])
+        self._known |= after
 
 
 def _name(tp: TopicPartition) -> str:

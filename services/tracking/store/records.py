@@ -71,11 +71,16 @@ class StoredRecords:
         self._collection = collection
 
     @asks_mongodb
-    async def put(self, documents: Sequence[Document]) -> None:
-        """The records as they now are; where what others may know of one changed, it is noted as `changed`."""
-        if documents:
-            writes = [UpdateOne({"_id": document["_id"]}, _if_later(document), upsert=True) for document in documents]
-            await self._collection.bulk_write(writes, ordered=False)
+    async def put(self, documents: Sequence[Document]) -> int:
+        """The records as they now are, each only where it is the later word; answers how many were.
+
+        Where what others may know of a record changed, it is noted as `changed`.
+        """
+        if not documents:
+            return 0
+        writes = [UpdateOne({"_id": document["_id"]}, _if_later(document), upsert=True) for document in documents]
+        result = await self._collection.bulk_write(writes, ordered=False)
+        return result.upserted_count + result.modified_count
 
     @asks_mongodb
     async def changed(self, keys: Sequence[str]) -> dict[str, Any]:
@@ -121,10 +126,16 @@ class StoredRecords:
 
 
 def _if_later(document: Document) -> list[Document]:
-    """An update that stays out where a later word is there: a later offset, or that of a lower partition."""
+    """An update that stays out where a later word is there.
+
+    Within a partition the later offset counts. Where publishers disagree on a key's partition, the
+    lowest that has the record counts, and a deletion is only of what its own partition says.
+    """
     source, order = document["source"], {"$literal": document["order"]}
-    here_later = {"$and": [{"$eq": ["$source", source]}, {"$lt": ["$order", order]}]}
-    later = {"$or": [{"$lte": ["$source", None]}, {"$gt": ["$source", source]}, here_later]}
+    later: Document = {"$or": [{"$lte": ["$source", None]}, {"$and": [{"$eq": ["$source", source]}, {"$lt": ["$order", order]}]}]}
+    if document["gone"] != Gone.DELETED:
+        deleted_elsewhere = {"$and": [{"$lt": ["$source", source]}, {"$eq": ["$gone", Gone.DELETED.value]}]}
+        later["$or"] += [{"$gt": ["$source", source]}, deleted_elsewhere]
     known = {field: {"$ifNull": [f"${field}", None]} for field in ("name", "readers", "gone")}
     new: dict[str, Document] = {field: {"$literal": document.get(field)} for field in known}
     if document["gone"]:

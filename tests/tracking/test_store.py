@@ -1,0 +1,110 @@
+"""What the conditions of the store keep out, and where reading starts, on the real MongoDB."""
+
+from typing import Any, cast
+
+import pytest
+from aiokafka import TopicPartition
+
+from services.tracking.positions import Positions
+from services.tracking.store import record_document
+from shared.broker import Batch, Subscription
+from shared.bus import Position, Received
+from shared.errors import Rejected
+from shared.records import Custom
+from shared.topics import RECORDS
+
+from .conftest import World
+from .worlds import CONTOSO
+
+KEY = (CONTOSO, "project", "apollo")
+
+
+def said(name: str | None, *, partition: int = 0, offset: int = 0, refused: bool = False) -> Any:
+    """A message on records: a name, a deletion (None), or one that is refused."""
+    value = Custom.model_validate({"tenant": CONTOSO, "type": "project", "id": "apollo", "name": name}) if name else None
+    why = Rejected("broken") if refused else None
+    return Received(RECORDS, Position("records", partition, offset), KEY, value, 1, 0, 0, why, None)
+
+
+A, B = said("A", offset=5), said("B", offset=6)
+HIGH = said("high", partition=3)
+
+
+@pytest.mark.parametrize(
+    "messages,held",
+    [
+        ([A, B], "B"),
+        ([B, A], "B"),
+        ([A, HIGH], "A"),
+        ([HIGH, A], "A"),
+        ([A, said(None, partition=3, offset=9)], "A"),
+        ([HIGH, said(None, offset=9)], "high"),
+        ([A, said(None, offset=9), HIGH], "high"),
+        ([HIGH, said(None, offset=9, refused=True)], None),
+        ([A, said(None, offset=9, refused=True), HIGH], None),
+    ],
+)
+async def test_the_last_word_of_the_lowest_partition_that_has_the_record_counts(world: World, messages: list[Any], held: str | None) -> None:
+    for message in messages:
+        await world.store.records.put([record_document(message, taken=1)])
+    record = await world.store.records.one(KEY)
+    assert record
+    assert record.name == held
+
+
+async def test_offsets_count_anew_in_a_topic_that_was_lost_and_made_again(world: World) -> None:
+    await world.store.records.put([record_document(said("before", offset=1000), 1)])
+    await world.store.records.put([record_document(said("after", offset=0), 2)])
+    record = await world.store.records.one(KEY)
+    assert record
+    assert record.name == "after"
+
+
+# -- positions ------------------------------------------------------------------------------------
+
+PARTITION = TopicPartition("records", 0)
+
+
+class Reading:
+    """A subscription whose partitions all end at one offset."""
+
+    def __init__(self, end: int) -> None:
+        self.consumer = self
+        self._end = end
+
+    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, self._end)
+
+
+async def started(world: World, end: int) -> tuple[Positions, int]:
+    """The positions as a replica finds them, and where it starts to read."""
+    positions = Positions(world.store, world.time)
+    start = await positions.start_at(lambda: cast("Subscription", Reading(end)))([PARTITION])
+    return positions, start[PARTITION]
+
+
+async def test_reading_starts_after_the_last_batch_that_is_stored(world: World) -> None:
+    positions, start = await started(world, end=10)
+    assert (start, positions.known) == (0, True)
+    await positions.done(Batch([said("A", offset=0), said("B", offset=4)]))
+    assert (await started(world, end=10))[1] == 5
+
+
+async def test_a_refused_message_is_not_passed_before_the_next_batch_since_its_dead_letter_comes_after(world: World) -> None:
+    positions, _ = await started(world, end=10)
+    batch = Batch([said("A", offset=0), said("B", offset=1), said(None, offset=2, refused=True), said("D", offset=3)])
+    await positions.done(batch)
+    assert (await started(world, end=10))[1] == 2
+    batch.reject(batch.messages[1], Rejected("a handler's own"))
+    await positions.done(batch)
+    assert (await started(world, end=10))[1] == 1
+    await positions.done(Batch([said("E", offset=4)]))
+    assert (await started(world, end=10))[1] == 5
+
+
+async def test_a_topic_that_ends_before_the_position_was_made_anew_and_is_read_from_its_start(world: World) -> None:
+    positions, _ = await started(world, end=10)
+    await positions.done(Batch([said("A", offset=9)]))
+    again, start = await started(world, end=3)
+    assert start == 0
+    assert again.taken(PARTITION) > positions.taken(PARTITION)
