@@ -1,8 +1,9 @@
 """Between events and Kafka's records: keys, CloudEvents headers, JSON, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from aiokafka import ConsumerRecord
@@ -49,7 +50,7 @@ class Outgoing:
             ("ce_id", (of_key if self.epoch is None else f"{of_key}/{self.epoch}.{self.count}").encode()),
             ("ce_type", kind.encode()),
             ("ce_source", source.encode()),
-            ("ce_time", now.astimezone(UTC).isoformat().encode()),
+            ("ce_time", _time(now)),
             ("ce_version", str(self.version).encode()),
             ("content-type", b"application/json"),
         ]
@@ -91,7 +92,7 @@ class Received(Generic[V]):
 
 def header(record: "ConsumerRecord[bytes, bytes]", name: str) -> bytes | None:
     """The last header of that name."""
-    return next((value for key, value in reversed(record.headers) if key == name), None)
+    return dict(record.headers).get(name)
 
 
 def decode(topic: Topic, record: "ConsumerRecord[bytes, bytes]") -> Received[Event]:
@@ -103,10 +104,10 @@ def decode(topic: Topic, record: "ConsumerRecord[bytes, bytes]") -> Received[Eve
     version = epoch = count = 0
     try:
         key = _key(topic, record.key)
-        version, epoch, count = (_number(record, name) for name in ("ce_version", "ce_epoch", "ce_count"))
+        headers = dict(record.headers)  # of two with one name the last counts
+        version, epoch, count = _number(headers, "ce_version"), _number(headers, "ce_epoch"), _number(headers, "ce_count")
         if record.value is not None:
-            kind = header(record, "ce_type")
-            model = topic.model_of.get((kind or b"").decode(errors="replace"))
+            model = topic.model_of.get((headers.get("ce_type") or b"").decode(errors="replace"))
             if model is None:
                 raise Rejected("no such message on this topic", "ce_type")
             value = model.model_validate_json(record.value)
@@ -137,6 +138,12 @@ def decode_record(topic: Topic, tenants: Sequence[str], record: "ConsumerRecord[
     return Received(topic, at, key, value, version, 0, 0, refused, record)
 
 
+@lru_cache(maxsize=16)
+def _time(now: datetime) -> bytes:
+    """The same for all that is sent at once."""
+    return now.astimezone(UTC).isoformat().encode()
+
+
 def _at(record: "ConsumerRecord[bytes, bytes]") -> Position:
     return Position(record.topic, record.partition, record.offset)
 
@@ -148,8 +155,8 @@ def _key(topic: Topic, key: bytes | None) -> tuple[str, ...]:
         raise Rejected(f"the key is not {'/'.join(topic.key)}", "key") from None
 
 
-def _number(record: "ConsumerRecord[bytes, bytes]", name: str) -> int:
-    text = header(record, name)
+def _number(headers: Mapping[str, bytes | None], name: str) -> int:
+    text = headers.get(name)
     if text is None:
         return 0
     if not text.isdigit() or len(text) > len(str(LARGEST)) or int(text) > LARGEST:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, TypeAlias
 
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AwareDatetime, Field
 
 Clock = Callable[[], datetime]
 """Answers the present moment, aware, in UTC."""
@@ -16,15 +16,8 @@ Clock = Callable[[], datetime]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _in_utc(moment: datetime) -> datetime:
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("should be in the years 1 to 9999") from None
-
-
-Moment: TypeAlias = Annotated[AwareDatetime, AfterValidator(_in_utc)]
-"""A time in a message: with an offset, and in UTC once it is read."""
+Moment: TypeAlias = Annotated[AwareDatetime, Field(ge=datetime(2, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))]
+"""A time in a message: with an offset, and nowhere near the ends of the calendar, where no other zone can tell it."""
 
 
 def system_clock() -> datetime:

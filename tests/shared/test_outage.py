@@ -73,7 +73,7 @@ async def test_kafka_dies_and_comes_back(broker: LocalKafka, settings: KafkaSett
         await writing
         await all_done(subscription)
         assert not reader.failed.done()
-    assert max(seconds) < 1.5
+    assert max(seconds) < 1 * 3, "a second, and three times that on a busy machine"
     written = [int(dict(record.headers)["ce_version"]) for record in await bus.all(ACTIVITIES)]
     written_on = [int(dict(record.headers)["ce_version"]) for record in await bus.all(MATCHES)]
     assert set(confirmed) <= set(written), "what was confirmed is there; of the rest nobody was told"

@@ -13,7 +13,7 @@ from shared.broker import Kafka
 from shared.bus import Outgoing, decode
 from shared.clock import system_clock
 from shared.errors import Rejected, Transient
-from shared.producer import Raw, size
+from shared.producer import MANY, Raw, size
 from shared.settings import KafkaSettings
 from shared.topics import ACTIVITIES, CONTENT, GRAPH_NOTIFICATIONS, MAX_MESSAGE_BYTES
 
@@ -45,13 +45,33 @@ async def test_what_is_sent_stands_there_in_order_for_each_key(kafka_client: Kaf
     assert all(message.refused is None for message in found)
 
 
+@pytest.mark.parametrize("count", [1, MANY - 1, MANY, 1000])
+async def test_the_answer_says_where_each_message_stands(kafka_client: Kafka, bus: Bus, count: int) -> None:
+    """One by one or in batches of our own, and among others' messages that are sent at the same time."""
+    messages = [activity(f"item-{number % 7}", number + 1) for number in range(count)]
+    sending = asyncio.create_task(kafka_client.producer.send(*map(activity, "abc")))
+    places = await kafka_client.producer.send(*messages)
+    await sending
+    stands = {(record.partition, record.offset): int(dict(record.headers)["ce_version"]) for record in await bus.all(ACTIVITIES)}
+    assert [stands[place.partition, place.offset] for place in places] == list(range(1, count + 1))
+
+
+async def test_large_and_small_messages_together_keep_their_order(kafka_client: Kafka, bus: Bus) -> None:
+    """A batch of ours takes no more than 16 kB, except for one message that is larger by itself."""
+    lengths = [10, 100_000, 20_000, 10, 900_000, 5_000, 5_000, 5_000, 5_000, 10] * 4
+    await kafka_client.producer.send_raw([raw(bus, length) for length in lengths])
+    assert [len(record.value or b"") for record in await bus.all(ACTIVITIES)] == lengths
+
+
 async def test_a_key_always_goes_where_other_clients_put_it(kafka_client: Kafka, bus: Bus) -> None:
     """The default partitioner: a partition of `activities` belongs to that of `matches` with the same keys."""
-    keys = [f"item-{number}" for number in range(50)]
+    keys = [f"item-{number}" for number in range(MANY + 5)]
+    one_by_one = [(await kafka_client.producer.send(activity(key)))[0].partition for key in keys]
     ours = await kafka_client.producer.send(*map(activity, keys))
     await bus.put_activities(*keys, partition=None)
     theirs = {record.key: record.partition for record in await bus.all(ACTIVITIES) if "ce_source" not in dict(record.headers)}
     assert {f"contoso/mia/{key}".encode(): place.partition for key, place in zip(keys, ours, strict=True)} == theirs
+    assert [place.partition for place in ours] == one_by_one
 
 
 # -- too large ------------------------------------------------------------------------------------
