@@ -65,7 +65,7 @@ class Handlers:
             try:
                 await asyncio.wait_for(changed.wait(), EVERY_SECOND.total_seconds())
                 await self._until_quiet()
-                await self._partitions.say_all()
+                await self._partitions.say_all(stopping)
             except TimeoutError:
                 continue
             except Transient as away:
@@ -89,7 +89,7 @@ class Handlers:
             for partition in self._partitions.own.values():
                 partition.window.leave(now)
             try:
-                await self._partitions.say_all()
+                await self._partitions.say_all(stopping)
             except Transient as away:
                 log.warning("what is over is withdrawn later", extra={"why": str(away)})
             await stopping.sleep(EVERY_SECOND)

@@ -15,6 +15,7 @@ from shared.broker import Kafka, Subscription
 from shared.bus import Outgoing, Received
 from shared.errors import Rejected, Transient
 from shared.events import Activity
+from shared.service import Stopping
 from shared.topics import ACTIVITIES, MATCHES
 
 from .domain.directory import Touched
@@ -97,19 +98,22 @@ class Partitions:
 
     # -- saying -----------------------------------------------------------------------------------
 
-    async def say_all(self) -> None:
-        """Says what waits anywhere; raises Transient where that is not possible now."""
-        await together(self.say(number) for number, partition in self.own.items() if partition.window.unsaid)
+    async def say_all(self, stopping: Stopping) -> None:
+        """Says what waits anywhere; raises Transient where that is not possible now.
 
-    async def say(self, number: int) -> None:
+        What is still unsaid when the service is to stop is left to the partition's next owner, whose takeover finds it.
+        """
+        await together(self.say(number, stopping) for number, partition in self.own.items() if partition.window.unsaid)
+
+    async def say(self, number: int, stopping: Stopping | None = None) -> None:
         """Says what waits in a partition, if it is still ours."""
         async with self.locks[number]:
-            await self.say_locked(number)
+            await self.say_locked(number, stopping)
 
-    async def say_locked(self, number: int) -> None:
+    async def say_locked(self, number: int, stopping: Stopping | None = None) -> None:
         """The same for whoever holds the partition's lock."""
         partition = self.own.get(number)
-        while partition and partition.window.waiting:
+        while partition and partition.window.waiting and not stopping:
             await self.be_sure(number, partition)
             if words := partition.window.words(AT_ONCE):
                 await self._send(partition, words)
