@@ -32,7 +32,7 @@ SERVICE_TOKEN = "a-service-token-for-tests"
 STARTS_WITHIN = 30.0
 
 
-async def eventually(look: Callable[[], Any], seconds: float = 20.0) -> Any:
+async def eventually(look: Callable[[], Any], seconds: float = 40.0) -> Any:
     """What `look` answers as soon as it is true; it may be a coroutine function."""
     deadline = time.monotonic() + seconds
     while True:
