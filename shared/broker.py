@@ -44,7 +44,7 @@ CHUNK = 1000
 """Messages of a table at once: decoding them holds up everything else for some 20 ms."""
 
 log = logging.getLogger(__name__)
-faststream_log = logging.getLogger("faststream")
+faststream_log = logging.getLogger(f"{__name__}.faststream")  # the one that it names "faststream" writes lines of its own form
 faststream_log.setLevel(logging.ERROR)  # below that it says two lines a batch
 
 
@@ -113,6 +113,8 @@ class Kafka(Cluster):
             self._admin = await self._clients.enter_async_context(admin_client(self.settings))
             with kafka_away(self.settings):
                 await self._broker.start()
+            for subscription in self.subscriptions:
+                subscription.watch()
         except BaseException:
             await self.stop()
             raise

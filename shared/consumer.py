@@ -88,6 +88,15 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._subscriber = subscriber
         subscriber(self._handle)
 
+    def watch(self) -> None:
+        """FastStream would begin its loop again after any error, and again after the same one."""
+        for task in self._subscriber.tasks:
+            task.add_done_callback(self._ended)
+
+    def _ended(self, polling: "asyncio.Task[None]") -> None:
+        if not polling.cancelled() and (error := polling.exception()):
+            self._fail(error)
+
     @property
     def consumer(self) -> AIOKafkaConsumer:
         """The consumer under way; Transient where there is none."""
@@ -214,7 +223,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         await asyncio.sleep(seconds)
         self._resume()
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         """The third fate: nothing more is read here, and the process stops."""
         self._stop()
         self.kafka.fail(error)

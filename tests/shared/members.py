@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.record._crc32c import crc
 
 from shared.broker import Batch, Kafka, OnBatch, Subscription
 from shared.bus import Received
@@ -166,6 +168,14 @@ class Bus:
     ) -> None:
         """One message, as it is."""
         await self._producer.send_and_wait(self.name(topic), value, key, partition=partition, headers=headers or [])
+
+    async def put_unreadable(self, topic: Topic) -> None:
+        """A message with a header whose name is no UTF-8, which no aiokafka client can read; C clients can write it."""
+        batch = self._producer.create_batch()
+        batch.append(timestamp=None, key=b"contoso/mia/1", value=b"{}", headers=[("NAME", b"")])
+        written = bytes(batch._build()).replace(b"NAME", b"\xff\xff\xff\xff")
+        batch._buffer = written[:17] + struct.pack(">I", crc(written[21:])) + written[21:]
+        await (await self._producer.send_batch(batch, self.name(topic), partition=0))
 
     async def put_activities(self, *items: str, partition: int | None = 0) -> None:
         """Activities, good ones, with these item ids."""

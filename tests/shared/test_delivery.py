@@ -184,6 +184,18 @@ async def test_anything_else_stops_uncommitted(settings: KafkaSettings, bus: Bus
     assert await bus.committed() == {}
 
 
+async def test_what_the_client_itself_cannot_read_stops_the_process_too(settings: KafkaSettings, bus: Bus) -> None:
+    """FastStream would try the same again for ever, and say so once."""
+    await bus.put_activities("before")
+    sink = Sink()
+    async with member(settings, sink) as subscription:
+        await eventually(lambda: sink.items == ["before"])
+        await bus.put_unreadable(ACTIVITIES)
+        await eventually(subscription.kafka.failed.done)
+        assert isinstance(subscription.kafka.failed.exception(), UnicodeDecodeError)
+    assert await bus.committed() == {0: 1}
+
+
 # -- batches and positions ------------------------------------------------------------------------
 
 

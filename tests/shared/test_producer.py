@@ -74,6 +74,14 @@ async def test_a_key_always_goes_where_other_clients_put_it(kafka_client: Kafka,
     assert [place.partition for place in ours] == one_by_one
 
 
+async def test_no_producer_can_be_weakened(kafka_client: Kafka) -> None:
+    """Idempotent, and confirmed by all replicas: neither lost nor doubled when a broker dies."""
+    producer = kafka_client.producer._producer
+    assert producer is not None
+    assert producer._txn_manager is not None
+    assert producer._sender._acks == -1
+
+
 # -- too large ------------------------------------------------------------------------------------
 
 
