@@ -6,6 +6,7 @@ import { textOf } from "./mail.js";
 import { because, kindOf, named, recordName, ROLES, subjectOf } from "./words.js";
 
 let numbers = 0;
+const STILL = () => h("p.still", {}, icon("lock"), "Still only you can see this");
 
 export class Tile {
   // acts: what its buttons do, each called with the tile; text(tile) fetches its text.
@@ -56,7 +57,7 @@ export class Tile {
       this.toggle.replaceChildren(h("span.subject", {}, subjectOf(activity)), icon("chevron"));
       this.toggle.setAttribute("aria-expanded", String(this.expanded));
       this.head.replaceChildren(this.title, ...this.marks(), this.when());
-      this.rest.replaceChildren(h("p.who", {}, who(activity)), this.why(), h("div.foot", {}, this.chip(), this.buttons()), this.problem());
+      this.rest.replaceChildren(h("p.who", {}, who(activity)), this.why(), h("div.foot", {}, h("div.row", {}, this.chip()), this.buttons()), this.problem());
       this.body.hidden = !this.expanded;
       this.body.replaceChildren(...(this.expanded ? this.details() : []));
     }
@@ -123,9 +124,9 @@ export class Tile {
       case "tracked":
         return h("p.chip.shared", {}, icon("people"), trackers(this.mine(), this.context.me));
       case "pending":
-        return h("p.chip.pending", {}, icon("wait"), "Tracking pending");
+        return [h("p.chip.pending", {}, icon("wait"), "Tracking pending"), STILL()];
       case "failed":
-        return h("p.chip.failed", {}, icon("alert"), h("span", {}, "Not tracked. ", because(data.reason)));
+        return [h("p.chip.failed", {}, icon("alert"), h("span", {}, "Not tracked. ", because(data.reason))), STILL()];
       default:
         return h("p.chip.private", {}, icon("lock"), "Only you can see this");
     }

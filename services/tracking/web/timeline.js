@@ -23,7 +23,8 @@ export class Timeline {
     this.filters = { kind: "", direction: "", state: "" };
     this.tiles = new Map();
     this.days = new Map();
-    this.dismissed = new Map();
+    this.dismissed = new Map(); // item -> {data, since}: the reading that was the last to begin before it was dismissed
+    this.readings = 0;
     this.pages = 1;
     this.answer = null;
     this.heading = h("h1", { tabindex: "-1" }, "…");
@@ -87,8 +88,13 @@ export class Timeline {
 
   // Reads the timeline; what is asked for meanwhile is one further reading after it.
   async load() {
-    this.again = Boolean(this.loading);
-    this.loading ??= this.read().finally(() => {
+    if (this.loading) {
+      this.again = true;
+      await this.loading;
+      return this.loading;
+    }
+    this.again = false;
+    this.loading = this.read().finally(() => {
       this.loading = null;
       if (this.again && !this.stopped) this.load();
     });
@@ -97,6 +103,7 @@ export class Timeline {
 
   async read() {
     const { kind, direction } = this.filters;
+    const number = ++this.readings;
     try {
       const answer = await this.api.get(`${recordPath(this.key)}/timeline`, { kind, direction, limit: PAGE });
       for (let page = 1; page < this.pages && answer.next; page++) {
@@ -106,7 +113,7 @@ export class Timeline {
       }
       if (this.stopped || kind !== this.filters.kind || direction !== this.filters.direction) return;
       const before = this.answer;
-      this.answer = answer;
+      this.answer = { ...answer, number };
       this.say(null);
       this.draw();
       if (before && kind === this.readKind && direction === this.readDirection) this.tell(before, answer);
@@ -146,11 +153,11 @@ export class Timeline {
   entries() {
     const { suggestions, tracked } = this.answer;
     const { kind, direction, state } = this.filters;
-    const all = suggestions.map((data) => ({ key: `item/${data.item}`, state: data.state, data }));
     const there = new Set(suggestions.map((data) => data.item));
-    for (const [item, data] of this.dismissed) {
-      if (there.has(item)) this.dismissed.delete(item); // undone, here or elsewhere
-      else if ((!kind || data.activity.kind === kind) && (!direction || data.activity.direction === direction)) all.push({ key: `item/${item}`, state: "dismissed", data });
+    for (const [item, { since }] of this.dismissed) if (there.has(item) && this.answer.number > since) this.dismissed.delete(item); // undone elsewhere
+    const all = suggestions.filter(({ item }) => !this.dismissed.has(item)).map((data) => ({ key: `item/${data.item}`, state: data.state, data }));
+    for (const [item, { data }] of this.dismissed) {
+      if ((!kind || data.activity.kind === kind) && (!direction || data.activity.direction === direction)) all.push({ key: `item/${item}`, state: "dismissed", data });
     }
     all.push(...tracked.map((data) => ({ key: `tracked/${data.id}`, state: "tracked", data })));
     const shown = all.filter((entry) => !state || (entry.state === "tracked") === (state === "tracked"));
@@ -316,14 +323,14 @@ export class Timeline {
     await tile.run(() =>
       this.attempt(async () => {
         await this.api.ask("PUT", `${this.suggestion(tile)}/dismissal`);
-        this.dismissed.set(data.item, { ...data, state: "untracked" });
-        if (this.answer) this.answer.suggestions = this.answer.suggestions.filter((one) => one.item !== data.item);
+        this.dismissed.set(data.item, { data, since: this.readings });
         tile.expanded = false;
         this.draw();
         announce(`Dismissed: ${words.subjectOf(data.activity)}.`);
       }),
     );
-    if (tile.state === "dismissed") tile.focus("undo");
+    const now = this.tiles.get(`item/${data.item}`); // another one, where the change was heard of before the answer
+    if (now?.state === "dismissed") now.focus("undo");
     this.hears.changed();
   }
 
@@ -339,7 +346,7 @@ export class Timeline {
         await this.load();
       }),
     );
-    tile.focus();
+    (this.tiles.get(`item/${data.item}`) ?? tile).focus();
   }
 
   async untrack(tile, entry, own) {
