@@ -94,8 +94,7 @@ def topics() -> str:
         "",
         "## Records",
         "",
-        "On `records`, by upstream systems: a key and a JSON value, no headers needed; docs/schemas/records.json. Beside what every",
-        RECORDS_MORE,
+        *RECORDS_PAGE,
     ]
     for model in (Record, *MODELS.values(), Custom):
         name = "every record" if model is Record else "any other type" if model is Custom else next(name for name, kind in MODELS.items() if kind is model)
@@ -104,7 +103,11 @@ def topics() -> str:
     return "\n".join(lines) + "\n"
 
 
-RECORDS_MORE = "record has, the four known types and all others have fields of their own; what is not named here is ignored."
+RECORDS_PAGE = (
+    "On `records`, by upstream systems: a key and a JSON value, as in docs/schemas/records.json. No headers are needed; the name of one must be UTF-8, or",
+    "no reader gets past the message. Beside what every record has, the four known types and all others have fields of their own; what is not named here",
+    "is ignored.",
+)
 
 PLAIN_TYPES = {"AwareDatetime": "time", "str": "text", "int": "number", "bool": "yes or no"}
 

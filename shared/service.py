@@ -30,7 +30,7 @@ from .topics import TOPICS, Topic
 
 log = logging.getLogger(__name__)
 
-DRAIN = timedelta(seconds=7)
+DRAIN = timedelta(seconds=6)
 """Loops, requests and batches that are still at work after this are cancelled; with Kafka's `LEAVE` it is out within 10 s."""
 REQUESTS_DRAIN = timedelta(seconds=3)
 """Open requests and streams end after this."""
@@ -138,7 +138,7 @@ class Service:
         for task in late:
             log.warning("did not end in time", extra={"task": task.get_name()})
             task.cancel()
-        await asyncio.gather(*busy, return_exceptions=True)
+        await asyncio.wait(busy, timeout=1)  # also for what does not hear that it is cancelled
         await self.kafka.stop()
 
     async def _look(self, stopping: Stopping) -> None:
