@@ -234,10 +234,11 @@ class World:
         return User(tenant, made["oid"], address, await self._opened.enter_async_context(client))
 
     async def enrol(self, oid: str, tenant: TenantControl) -> None:
-        before = len(await asyncio.to_thread(self.simulator.subscriptions))
+        """Has a mailbox captured from now on: Graph has both of its subscriptions."""
         async with self.ingest() as ingest:
             (await ingest.post("/mailboxes", json={"tenant": tenant.id, "mailbox": oid})).raise_for_status()
-        await until(lambda: len(self.simulator.subscriptions()) >= before + 2)
+        granted = {"owner": f"{tenant.id}/{oid}", "graph_id": {"$ne": None}}
+        await until(lambda: self.database("mail_ingest").subscriptions.count_documents(granted) == 2)
 
     def ingest(self) -> httpx.AsyncClient:
         """mail-ingest's internal port."""
