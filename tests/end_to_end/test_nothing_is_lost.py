@@ -23,7 +23,7 @@ from shared.topics import ACTIVITIES, MATCHES, TRACKED_ACTIVITIES
 
 from .world import SERVICES, Item, Pairs, User, World, a_world, on, until
 
-pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a machine that may be busy
+pytestmark = [pytest.mark.full("faults"), pytest.mark.timeout(300)]  # a whole system starts first, on a machine that may be busy
 
 CARLA = "carla@fabrikam.example"
 DEALS = [f"deal-{number}" for number in range(60)]
