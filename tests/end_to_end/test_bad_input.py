@@ -65,7 +65,7 @@ class Office:
 @pytest.fixture(scope="module")
 async def office(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Office]:
     async with a_world(stack, tmp_path_factory.mktemp("system"), env_of={"mail-ingest": {"RECONCILE": "false"}}) as world:
-        await world.publish(
+        await world.publish_first(
             {"type": "contact", "id": "carla", "name": "Carla", "emails": [CARLA]},
             {"type": DEAL[0], "id": DEAL[1], "name": "Fleet renewal", "contact_id": "carla"},
         )

@@ -36,7 +36,7 @@ class Office:
     async def deal(self, **links: Any) -> None:
         """Upstream, the deal changes."""
         self.versions += 1
-        await self.world.publish({"type": DEAL[0], "id": DEAL[1], "name": "Fleet renewal", "version": self.versions, "contact_id": "carla", **links})
+        await self.world.publish_first({"type": DEAL[0], "id": DEAL[1], "name": "Fleet renewal", "version": self.versions, "contact_id": "carla", **links})
 
     async def mail(self, subject: str, sender: str = CARLA, text: str = "Hello Ann", **more: Any) -> str:
         """A mail to Ann; answers its item."""

@@ -70,7 +70,7 @@ async def office(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) ->
         fabrikam = world.simulator.tenant(FABRIKAM, domain="fabrikam.example")
         ann, ben = await world.user("ann@contoso.example", name="Ann"), await world.user("ben@contoso.example", name="Ben")
         fay = await world.user("fay@fabrikam.example", fabrikam, name="Fay")
-        await world.publish(*records(TENANT, "Contoso", ann.oid), *records(FABRIKAM, "Fabrikam", fay.oid))
+        await world.publish_first(*records(TENANT, "Contoso", ann.oid), *records(FABRIKAM, "Fabrikam", fay.oid))
         yield Office(world, ann, ben, fay)
 
 

@@ -255,6 +255,12 @@ class World:
         """Upstream publishes records, of the first tenant where they name none."""
         await self.upstream.publish([{"tenant": self.tenant.id, **record} for record in records])
 
+    async def publish_first(self, *records: dict[str, Any]) -> None:
+        """The same, until tracking knows them: before that their timelines are not there."""
+        await self.publish(*records)
+        keys = ["/".join((record.get("tenant", self.tenant.id), record["type"], record["id"])) for record in records]
+        await until(lambda: self.database("tracking").records.count_documents({"_id": {"$in": keys}}) == len(keys))
+
     # -- what came out ----------------------------------------------------------------------------
 
     def database(self, name: str) -> Database[dict[str, Any]]:
