@@ -13,7 +13,7 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from .connection import admin_client
 from .errors import Transient
@@ -74,9 +74,9 @@ async def check(settings: KafkaSettings, topics: Iterable[Topic] = TOPICS) -> No
     must = {topic.name: topic for topic in wanted(settings, topics)}
     async with admin_client(settings) as admin:
         found = await _partitions(admin, list(must))
-        if missing := must.keys() - found.keys():
-            raise Unsafe(f"topics are missing, create them with `python -m shared.provision create`: {', '.join(sorted(missing))}")
         configs = await _configs(admin, list(must))
+        if missing := must.keys() - (found.keys() & configs.keys()):
+            raise Unsafe(f"topics are missing, create them with `python -m shared.provision create`: {', '.join(sorted(missing))}")
     faults = [fault for name, topic in must.items() for fault in (*_layout(topic, found[name]), *_kept(topic, configs[name]))]
     faults += _pair(*(found.get(settings.topic_prefix + topic.name) for topic in (ACTIVITIES, MATCHES)))
     if faults:
@@ -115,8 +115,12 @@ def _kept(topic: Wanted, configs: dict[str, str]) -> Iterator[str]:
 
 
 async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    """The settings of those of these topics that are there: of one that is being deleted Kafka may still show the partitions."""
     responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
-    return {name: {entry[0]: entry[1] for entry in entries} for response in responses for *_, name, entries in response.resources}
+    resources = [resource for response in responses for resource in response.resources]
+    if other := {code for code, *_ in resources} - {0, UnknownTopicOrPartitionError.errno}:
+        raise Transient(f"cannot read the settings of topics: {', '.join(sorted(for_code(code).__name__ for code in other))}")
+    return {name: {entry[0]: entry[1] for entry in entries} for code, *_, name, entries in resources if not code}
 
 
 async def _create_and_check(settings: KafkaSettings) -> None:

@@ -58,6 +58,17 @@ async def test_a_missing_topic_is_refused_with_what_helps(settings: KafkaSetting
     await provision.check(settings, [topic for topic in TOPICS if topic.name not in {"matches", "content"}])
 
 
+async def test_a_topic_that_is_being_deleted_is_missing(settings: KafkaSettings, admin: AIOKafkaAdminClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = await provision._partitions(admin, [topic.name for topic in provision.wanted(settings)])
+
+    async def still_shown(*_: object) -> Any:
+        return before
+
+    monkeypatch.setattr(provision, "_partitions", still_shown)
+    await admin.delete_topics([f"{settings.topic_prefix}matches"])
+    assert await refusal(settings) == "topics are missing, create them with `python -m shared.provision create`: matches"
+
+
 @pytest.mark.parametrize(
     "topic, name, value, must",
     [
