@@ -181,6 +181,22 @@ class FetchContent(Event):
     deadline: Moment
 
 
+class Followed(Part):
+    """A tracked item whose changes are to be told."""
+
+    item: str
+    kind: Kind
+    version: Stamp = Field(description="Of the item as tracking knows it; what is newer is told.")
+    until: Moment = Field(description="3 days after a message's arrival or a meeting's end.")
+
+
+class FollowItems(Event):
+    """Tell the changes of these tracked items; what is not said again for a day is followed no more."""
+
+    ce_type: ClassVar[str] = "autocapture.content.follow"
+    items: tuple[Followed, ...]
+
+
 class Content(Part):
     """What Track shares: the text, and the item as it was when the text was fetched."""
 
@@ -198,6 +214,23 @@ class ContentAnswered(Event):
     item: str
     content: Content | None = None
     unavailable: str | None = Field(default=None, description="Why there is none: gone, blocked, throttled, …")
+
+
+class SourceChange(StrEnum):
+    """What became of a followed item."""
+
+    CHANGED = "changed"
+    CANCELLED = "cancelled"
+    GONE = "gone"
+
+
+class ContentUpdated(Event):
+    """A followed item is no longer as it was tracked; its version stands in the header."""
+
+    ce_type: ClassVar[str] = "autocapture.content.updated"
+    item: str
+    change: SourceChange
+    content: Content | None = Field(default=None, description="As it is now; null where it is gone.")
 
 
 # -- tracked-activities ---------------------------------------------------------------------------

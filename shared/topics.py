@@ -13,8 +13,10 @@ from .events import (
     ActivityTracked,
     ActivityUntracked,
     ContentAnswered,
+    ContentUpdated,
     Event,
     FetchContent,
+    FollowItems,
     ItemHinted,
     LifecycleNotified,
     MailboxChanged,
@@ -115,8 +117,8 @@ MAILBOXES = Topic("mailboxes", ("tenant", "mailbox"), (MailboxChanged,), MAIL_IN
 ACTIVITIES = Topic("activities", ("tenant", "mailbox", "item"), (Activity,), MAIL_INGEST, (MATCHER,), PRIVATE_TABLE)
 RECORDS = Topic("records", ("tenant", "type", "id"), (), UPSTREAM, (MATCHER, TRACKING), Kept())
 MATCHES = Topic("matches", ("tenant", "mailbox", "item"), (ActivityMatched,), MATCHER, (TRACKING, MATCHER), PRIVATE_TABLE)
-CONTENT_REQUESTS = Topic("content-requests", ("tenant", "mailbox"), (FetchContent,), TRACKING, (MAIL_INGEST,), Kept(DAY))
-CONTENT = Topic("content", ("tenant", "mailbox"), (ContentAnswered,), MAIL_INGEST, (TRACKING,), Kept(DAY), copied_to_dead_letters=False)
+CONTENT_REQUESTS = Topic("content-requests", ("tenant", "mailbox"), (FetchContent, FollowItems), TRACKING, (MAIL_INGEST,), Kept(DAY))
+CONTENT = Topic("content", ("tenant", "mailbox"), (ContentAnswered, ContentUpdated), MAIL_INGEST, (TRACKING,), Kept(DAY), copied_to_dead_letters=False)
 TRACKED_ACTIVITIES = Topic("tracked-activities", ("tenant", "activity"), (ActivityTracked, ActivityUntracked), TRACKING, (ANYONE,), Kept())
 
 TOPICS = (GRAPH_NOTIFICATIONS, MAILBOXES, ACTIVITIES, RECORDS, MATCHES, CONTENT_REQUESTS, CONTENT, TRACKED_ACTIVITIES)

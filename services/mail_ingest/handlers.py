@@ -9,7 +9,7 @@ from collections.abc import Callable
 from shared.broker import Batch, Producer
 from shared.bus import Outgoing
 from shared.clock import Clock, stamp
-from shared.events import FetchContent, ItemHinted, Kind, LifecycleNotified
+from shared.events import FetchContent, FollowItems, ItemHinted, Kind, LifecycleNotified
 from shared.topics import CONTENT
 
 from .content import NOT_ENROLLED, unavailable
@@ -53,12 +53,12 @@ class Handlers:
         await self._store.hint(hints, windows)
         self._wake()
 
-    async def on_requests(self, batch: Batch[FetchContent]) -> None:
-        """`content-requests`: noted; answered at once where there is no such mailbox."""
+    async def on_requests(self, batch: Batch[FetchContent | FollowItems]) -> None:
+        """`content-requests`: noted; answered at once where there is no such mailbox. Nobody says yet what to follow."""
         requests: dict[str, list[FetchContent]] = defaultdict(list)
         keys: dict[str, tuple[str, ...]] = {}
         for message in batch.good:
-            if message.value is not None:
+            if isinstance(message.value, FetchContent):
                 requests[key_of(*message.key)].append(message.value)
                 keys[key_of(*message.key)] = message.key
         unknown = await self._store.request(requests)

@@ -13,7 +13,7 @@ from shared.broker import Batch
 from shared.bus import Received
 from shared.clock import Clock, micros
 from shared.errors import Rejected, Transient
-from shared.events import ActivityMatched, ContentAnswered, MailboxChanged
+from shared.events import ActivityMatched, ContentAnswered, ContentUpdated, MailboxChanged
 from shared.records import AnyRecord
 
 from .domain.activity import Claim, ClaimState, activity_id, track
@@ -88,8 +88,8 @@ class Handlers:
         await self._store.mailboxes.put(list(latest.values()))
         await self.mailboxes.done(batch)
 
-    async def on_content(self, batch: Batch[ContentAnswered]) -> None:
-        """The content for a claim, or why it cannot be had."""
+    async def on_content(self, batch: Batch[ContentAnswered | ContentUpdated]) -> None:
+        """The content for a claim, or why it cannot be had. Nothing is followed yet, so an update is no news."""
         for message in batch.good:
             try:
                 await self._answered(message)
@@ -97,10 +97,12 @@ class Handlers:
                 batch.reject(message, reason)
         await self.content.done(batch)
 
-    async def _answered(self, message: Received[ContentAnswered]) -> None:
+    async def _answered(self, message: Received[ContentAnswered | ContentUpdated]) -> None:
         value, now = message.value, self._clock()
         if value is None:
             raise Rejected("an answer is never a tombstone")
+        if isinstance(value, ContentUpdated):
+            return
         async with self._store.transaction() as session:
             claim = await self._store.claims.one(value.claim, session)
             if claim is None or not claim.is_open(now):

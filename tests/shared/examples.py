@@ -13,8 +13,11 @@ from shared.events import (
     ActivityUntracked,
     Content,
     ContentAnswered,
+    ContentUpdated,
     Event,
     FetchContent,
+    Followed,
+    FollowItems,
     ItemHinted,
     Kind,
     LifecycleNotified,
@@ -24,6 +27,7 @@ from shared.events import (
     Participant,
     Regarding,
     Role,
+    SourceChange,
 )
 
 NOW = datetime(2026, 11, 20, 9, 12, tzinfo=UTC)
@@ -63,7 +67,9 @@ EXAMPLES: tuple[Event, ...] = (
     EMAIL,
     MATCHED,
     FetchContent(claim="c1", item="AAMk=", kind=Kind.EMAIL, deadline=NOW),
+    FollowItems(items=(Followed(item="AAMk=", kind=Kind.EMAIL, version=7, until=NOW),)),
     ContentAnswered(claim="c1", item="AAMk=", content=Content(activity=EMAIL, text="Dear Mia")),
+    ContentUpdated(item="AAMk=", change=SourceChange.GONE),
     TRACKED,
     ActivityUntracked(tenant="contoso", activity="a1", revision=2),
 )
