@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings
 
 from services.mail_ingest.settings import IngestSettings
 from services.matcher.settings import MatcherSettings
+from services.tracking import api as timeline_api
 from services.tracking.settings import TrackingSettings
 from shared import provision
 from shared.events import Event
@@ -59,7 +60,13 @@ SETTINGS: tuple[tuple[str, type[BaseSettings], tuple[type[BaseSettings], ...]], 
 def documents() -> dict[str, str]:
     """Path in the repository -> text of every generated document."""
     schemas = {f"docs/schemas/{name}.json": _as_json(schema) for name, schema in _schemas().items()}
-    return {"docs/topics.md": topics(), ".env.example": env_example(), "docs/asyncapi.json": _as_json(asyncapi()), **schemas}
+    return {
+        "docs/topics.md": topics(),
+        ".env.example": env_example(),
+        "docs/asyncapi.json": _as_json(asyncapi()),
+        "docs/openapi.json": _as_json(timeline_api.interface()),
+        **schemas,
+    }
 
 
 def topics() -> str:

@@ -34,9 +34,9 @@ AGAIN = timedelta(seconds=0.5)
 
 
 class _Stream:
-    def __init__(self, user: User, key: RecordKey) -> None:
+    def __init__(self, user: User, key: RecordKey | None) -> None:
         self.owner = joined((user.tenant, user.oid))
-        self.record = joined(key)
+        self.record = key and joined(key)
         self.changed = asyncio.Event()
 
     def concerned(self, change: Change) -> bool:
@@ -62,8 +62,8 @@ class Live:
         """How many are open."""
         return len(self._streams)
 
-    async def events(self, user: User, key: RecordKey) -> AsyncIterator[bytes]:
-        """The stream of one page, on a record that she may read."""
+    async def events(self, user: User, key: RecordKey | None) -> AsyncIterator[bytes]:
+        """The stream of one page: on a record that she may read, or of what is her own on any."""
         stream, number, ends = _Stream(user, key), 0, monotonic() + LASTS.total_seconds()
         self._streams.add(stream)
         self._wanted.set()
@@ -80,7 +80,8 @@ class Live:
                 stream.changed.clear()
                 number += 1
                 try:
-                    await self._timelines.check(user, key)
+                    if key:
+                        await self._timelines.check(user, key)
                 except NotThere:
                     yield _event("gone", number)
                     return

@@ -1,10 +1,12 @@
 """What other systems are told of our messages is true of them."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.openapi.models import OpenAPI
 from faststream.specification.asyncapi.v3_0_0.schema import ApplicationSchema
 
 from docs.generate import HEADERS, PUBLIC
@@ -54,6 +56,42 @@ def test_the_interface_document_is_asyncapi_3() -> None:
     ApplicationSchema.model_validate(document)
     for operation in document["operations"].values():
         assert operation["channel"]["$ref"].removeprefix("#/channels/") in document["channels"]
+
+
+INTERFACE = json.loads((DOCS / "openapi.json").read_text())
+
+
+def references(part: Any) -> list[str]:
+    """All that a document refers to."""
+    if isinstance(part, list):
+        return [found for each in part for found in references(each)]
+    if not isinstance(part, dict):
+        return []
+    return [value for name, each in part.items() for value in ([each] if name == "$ref" and isinstance(each, str) else references(each))]
+
+
+def test_the_timeline_s_interface_document_is_openapi_3_1() -> None:
+    assert INTERFACE["openapi"] == "3.1.0"
+    OpenAPI.model_validate(INTERFACE)
+
+
+def test_what_the_timeline_s_interface_document_refers_to_is_there_and_all_that_is_there_is_referred_to() -> None:
+    parts = {f"#/components/{kind}/{name}" for kind in ("schemas", "responses") for name in INTERFACE["components"][kind]}
+    assert set(references(INTERFACE)) == parts
+
+
+@pytest.mark.parametrize("path", INTERFACE["paths"])
+def test_each_operation_has_a_name_of_its_own_a_sentence_and_its_errors(path: str) -> None:
+    names = [operation["operationId"] for operations in INTERFACE["paths"].values() for operation in operations.values()]
+    assert len(names) == len(set(names))
+    for operation in INTERFACE["paths"][path].values():
+        assert operation["description"].endswith(".")
+        assert {"401", "413", "503"} <= operation["responses"].keys()
+        for status, answer in operation["responses"].items():
+            assert ("$ref" in answer) is (int(status) >= 400), "an error is described once"
+        parameters = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "path"}
+        assert parameters == set(re.findall(r"{(\w+)}", path))
+    assert ("404" in str(INTERFACE["paths"][path])) is ("{id}" in path)
 
 
 def test_every_header_of_the_envelope_is_explained() -> None:

@@ -1,8 +1,12 @@
 """What a salesperson does on her timelines, over HTTP, on the real MongoDB."""
 
 import asyncio
+import json
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -18,6 +22,7 @@ from .authority import URL, Authority
 from .conftest import Time, World
 from .worlds import ACCOUNT, ADA, ANN, BEN, DAY, HOUR, NOW, RENEWAL, asks, content, email, meeting, tracked
 
+INTERFACE: dict[str, Any] = json.loads((Path(__file__).parents[2] / "docs/openapi.json").read_text())
 ON = "/records/opportunity/renewal"
 MAIL = f"{ON}/suggestions/mail-1"
 
@@ -31,6 +36,61 @@ async def office(world: World) -> World:
         await world.mailbox(user)
     await world.suggest(email(), RENEWAL, ACCOUNT)
     return world
+
+
+# -- the interface document -----------------------------------------------------------------------
+
+
+def of_the_app(routes: list[Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for route in routes:
+        if hasattr(route, "original_router"):
+            yield from of_the_app(route.original_router.routes, prefix)
+        else:
+            yield from ((method, prefix + re.sub(r":\w+}", "}", route.path)) for method in route.methods)
+
+
+async def test_the_interface_document_has_every_route_and_no_other(world: World) -> None:
+    app = world.service.http[0][2]
+    described = {(method.upper(), path) for path, operations in INTERFACE["paths"].items() for method in operations}
+    assert described == {(method, path) for method, path in of_the_app(app.routes) if path.startswith("/api/")}
+
+
+def said_by_the_document(method: str, path: str) -> dict[str, Any] | None:
+    """The answers that the document names for a request; None where it knows no such route."""
+    for known, operations in INTERFACE["paths"].items():
+        if re.fullmatch(re.sub(r"{\w+}", "[^/]+", known), path) and method.lower() in operations:
+            return dict(operations[method.lower()]["responses"])
+    return None
+
+
+def resolved(part: dict[str, Any]) -> dict[str, Any]:
+    """A part of the document, or what it refers to."""
+    while "$ref" in part:
+        found: Any = INTERFACE
+        for step in part["$ref"].removeprefix("#/").split("/"):
+            found = found[step]
+        part = found
+    return part
+
+
+async def is_as_described(answer: httpx.Response) -> None:
+    """Every answer in this file is one that the document names for its route, with the fields that it names."""
+    described = said_by_the_document(answer.request.method, answer.request.url.raw_path.decode().partition("?")[0])
+    if described is None:
+        return
+    assert str(answer.status_code) in described, f"{answer.request.method} {answer.request.url.path}: {answer.status_code}"
+    content = resolved(described[str(answer.status_code)]).get("content", {})
+    await answer.aread()
+    assert bool(content) == bool(answer.content)
+    if "application/json" in content:
+        schema = resolved(content["application/json"]["schema"])
+        assert set(schema["required"]) <= answer.json().keys() <= schema["properties"].keys()
+
+
+@pytest.fixture(autouse=True)
+def answers_are_described(request: pytest.FixtureRequest) -> None:
+    if "world" in request.fixturenames:
+        request.getfixturevalue("world").client.event_hooks["response"].append(is_as_described)
 
 
 def states(timeline: dict[str, Any]) -> list[tuple[str, str]]:

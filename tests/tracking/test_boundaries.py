@@ -35,6 +35,7 @@ ON_RECORD = "/api/v1/records/{type}/{id}"
 TABLE = (
     Route("GET", "/api/v1/me", OWN),
     Route("GET", "/api/v1/records", OWN),
+    Route("GET", "/api/v1/stream", SILENT),
     Route("GET", f"{ON_RECORD}/timeline", SHARED),
     Route("GET", f"{ON_RECORD}/stream", SILENT),
     Route("GET", f"{ON_RECORD}/suggestions/{{item:path}}/text", HIDDEN),
@@ -47,7 +48,7 @@ TABLE = (
 PAGE = {("GET", "/"), ("GET", "/config.json"), ("GET", "/page/{name}")}
 """For everybody: the page's files, and where it signs people in."""
 HEALTH = {("GET", "/health/live"), ("GET", "/health/ready"), ("GET", "/metrics"), ("GET", "/status")}
-ON_RECORDS = [route for route in TABLE if route.colleague != OWN]
+ON_RECORDS = [route for route in TABLE if route.path.startswith(ON_RECORD)]
 
 
 def _routes(routes: list[Any], prefix: str = "") -> Iterator[tuple[str, str]]:

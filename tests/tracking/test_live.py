@@ -106,6 +106,24 @@ async def test_a_change_wakes_whom_it_concerns_and_nobody_else(office: World, ac
         assert b"Our offer" not in ann.body
 
 
+async def test_her_own_stream_tells_of_her_own_things_on_whatever_record_and_of_nobody_else_s(office: World) -> None:
+    async with contextlib.AsyncExitStack() as streams:
+        ann = await streams.enter_async_context(listening(office, ANN, "/stream"))
+        await ann.until("ready", "changed")
+        ben = await streams.enter_async_context(listening(office, BEN, "/stream"))
+        await ben.until("ready")
+        await office.suggest(email(), RENEWAL)
+        await ann.until("ready", "changed", "changed")
+        await office.suggest(email(item="elsewhere", identity="elsewhere"), ACCOUNT)
+        await ann.until("ready", "changed", "changed", "changed")
+        await office.suggest(email(BEN, item="his"), RENEWAL)
+        await ben.until("ready", "changed")
+        await office.record(ACCOUNT, "Hers to read no longer", (f"user:{BEN.oid}",))
+        await asyncio.sleep(0.3)
+        assert (len(ann.events), len(ben.events)) == (4, 2)
+        assert not ann.ended
+
+
 async def test_a_replica_hears_what_another_one_did(office: World, build: Callable[[], Awaitable[World]]) -> None:
     other = await build()
     async with listening(office, ANN, STREAM) as ann:
