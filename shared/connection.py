@@ -1,11 +1,13 @@
 """How our clients reach Kafka, and which of its errors mean that it is only away for now."""
 
 import contextlib
+import functools
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, NoBrokersAvailable, ProducerClosed
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
@@ -13,6 +15,30 @@ from .errors import Transient
 from .settings import KafkaSettings
 
 SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
+
+
+def fit_for_uvloop() -> None:
+    """Makes aiokafka take what uvloop says of a closed connection for a broken connection.
+
+    uvloop's transports raise RuntimeError where asyncio's are silent. aiokafka 0.14 expects OSError alone: the
+    task that refreshes its metadata ends then, and its consumer waits for the next refresh for ever.
+    """
+    for name in ("send", "_send_sasl_token"):
+        send = getattr(AIOKafkaConnection, name)
+        if not hasattr(send, "__wrapped__"):
+            setattr(AIOKafkaConnection, name, _or_broken(send))
+
+
+def _or_broken(send: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(send)
+    def sending(connection: AIOKafkaConnection, *arguments: Any, **more: Any) -> Any:
+        try:
+            return send(connection, *arguments, **more)
+        except RuntimeError as closed:
+            connection.close(reason=CloseReason.CONNECTION_BROKEN)
+            raise KafkaConnectionError("the connection was closed") from closed
+
+    return sending
 
 
 def client_options(settings: KafkaSettings) -> dict[str, Any]:

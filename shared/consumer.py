@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -82,6 +83,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         self._next: dict[TopicPartition, int] = {}
         self._last: dict[TopicPartition, int] = {}
         self._measured: set[TopicPartition] = set()
+        self._uncommitted_since: float | None = None
 
     def attach(self, subscriber: Any) -> None:
         """Makes FastStream's subscriber call us."""
@@ -122,6 +124,7 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             await asyncio.gather(self._waking, return_exceptions=True)
         async with self._in_flight:
             self.assigned = frozenset()
+            self._uncommitted_since = None
             self._next.clear()
             self._last.clear()
 
@@ -201,11 +204,20 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         try:
             async with asyncio.timeout(COMMIT.total_seconds()):
                 await self.consumer.commit(after)
+            self._uncommitted_since = None
         except LATE as late:
+            self._uncommitted_since = None
             log.info("a commit came late", extra={"topic": self.topic.name, "error": type(late).__name__})
         except (KafkaError, TimeoutError) as error:
-            # Harmless: the next commit says the same and more, or the messages come again.
+            # Harmless: `commit_late` or the next commit says the same and more, or the messages come again.
+            self._uncommitted_since = self._uncommitted_since or time.time()
             log.warning("a commit failed", extra={"topic": self.topic.name, "error": type(error).__name__})
+
+    async def commit_late(self) -> None:
+        """Commits what could not be committed when it was done."""
+        if self._uncommitted_since and self._open and not self._in_flight.locked():
+            async with self._in_flight:
+                await self._commit(dict(self._next))
 
     def _try_again(self, first: dict[TopicPartition, int], away: Transient) -> None:
         """Back to the batch's start; polling goes on with the partitions paused."""
@@ -289,11 +301,12 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         return self.kafka.source, tp.topic.removeprefix(self.kafka.settings.topic_prefix), str(tp.partition)
 
     def silent_for(self, now_ms: int) -> float:
-        """Seconds since Kafka last answered a poll; 0 where none is due: nothing assigned, or paused."""
+        """Seconds since Kafka last answered a poll, or since it took no commit any more; 0 where none is due."""
+        uncommitted = max(0.0, now_ms / 1000 - self._uncommitted_since) if self._uncommitted_since else 0.0
         if not self.assigned or self.paused:
-            return 0.0
+            return uncommitted
         polls = [self.consumer.last_poll_timestamp(tp) or 0 for tp in self.assigned]
-        return max(0.0, (now_ms - max(polls)) / 1000) if any(polls) else 0.0
+        return max(uncommitted, (now_ms - max(polls)) / 1000) if any(polls) else uncommitted
 
 
 def dead_letter(message: Received[Any], reason: Rejected) -> tuple[bytes | None, bytes | None, Headers]:

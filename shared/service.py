@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .broker import Kafka
 from .clock import Clock
+from .connection import fit_for_uvloop
 from .errors import Transient
 from .provision import Unsafe, check
 from .telemetry import PATHS, Health
@@ -35,7 +36,7 @@ DRAIN = timedelta(seconds=6)
 REQUESTS_DRAIN = timedelta(seconds=3)
 """Open requests and streams end after this."""
 LOOK = timedelta(seconds=5)
-"""How often we look whether Kafka answers: a consumer that hears nothing meanwhile is not alive."""
+"""How often we look whether Kafka answers: a consumer that hears nothing meanwhile, or cannot commit, is not alive."""
 
 
 class Stopping:
@@ -143,7 +144,8 @@ class Service:
 
     async def _look(self, stopping: Stopping) -> None:
         while not stopping:
-            await self.kafka.ping()
+            if await self.kafka.ping():
+                await asyncio.gather(*(each.commit_late() for each in self.kafka.subscriptions))
             await stopping.sleep(LOOK)
 
     def _observe(self) -> None:
@@ -238,6 +240,8 @@ async def _until_done(stop: "asyncio.Future[Any]", *others: "asyncio.Future[Any]
 def run(build: Callable[[], Awaitable[Service]]) -> None:
     """The whole life of a service's process, from `build` to its exit status: 0 when stopped, 2 when it refuses to start, else 1."""
     import uvloop
+
+    fit_for_uvloop()
 
     async def main() -> None:
         service = await build()

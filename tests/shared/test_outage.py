@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
+from aiokafka.protocol.metadata import MetadataRequest
 
 from deploy.local.stack import Kafka as LocalKafka
 from deploy.local.stack import LocalStack
 from shared.broker import Batch, Kafka
 from shared.bus import Outgoing
+from shared.connection import fit_for_uvloop
 from shared.errors import Transient
 from shared.settings import KafkaSettings
 from shared.topics import ACTIVITIES, MATCHES
@@ -110,3 +115,52 @@ async def test_a_store_that_is_away_when_partitions_come_is_waited_for(settings:
         assert subscription.silent_for(int(time.time() * 1000) + 120_000) == 0
         await eventually(lambda: sink.items == ["one"])
         assert subscription.silent_for(int(time.time() * 1000) + 120_000) > 100
+
+
+async def test_what_could_not_be_committed_is_committed_late(settings: KafkaSettings, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And who cannot commit although Kafka answers is not alive."""
+
+    async def commit(*_: Any) -> None:
+        raise KafkaTimeoutError
+
+    sink = Sink()
+    async with member(settings, sink) as subscription:
+        await eventually(lambda: subscription.assigned)
+        with monkeypatch.context() as away:
+            away.setattr(subscription.consumer, "commit", commit)
+            await bus.put_activities("one")
+            await eventually(lambda: sink.items == ["one"] and not subscription._in_flight.locked())
+            began = int(time.time() * 1000)
+            await subscription.commit_late()
+            await asyncio.sleep(0.5)
+            assert subscription.silent_for(began + 120_000) > 119
+            subscription.paused = True
+            assert subscription.silent_for(began + 120_000) > 119
+        await subscription.commit_late()
+        assert subscription.silent_for(began + 120_000) == 0
+        committed = await subscription.kafka.committed(subscription.group, await subscription.kafka.partitions(ACTIVITIES))
+    assert sum(committed.values()) == 1
+
+
+def test_a_connection_that_uvloop_says_is_closed_is_a_broken_one(kafka: str) -> None:
+    """With uvloop alone the first of these is a RuntimeError, and nothing refreshes the metadata any more."""
+
+    async def closed_under_its_hands() -> None:
+        client = AIOKafkaClient(bootstrap_servers=kafka)
+        await client.bootstrap()
+        try:
+            await client.force_metadata_update()
+            for connection in client._conns.values():
+                connection._read_task.cancel()  # it would hear of it a moment later
+                connection._writer.close()
+            await asyncio.sleep(0.1)
+            with pytest.raises(KafkaConnectionError):
+                connection.send(MetadataRequest([]))
+            async with asyncio.timeout(10):
+                assert await client.force_metadata_update()
+        finally:
+            await client.close()
+
+    fit_for_uvloop()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(closed_under_its_hands())
