@@ -60,13 +60,8 @@ SETTINGS: tuple[tuple[str, type[BaseSettings], tuple[type[BaseSettings], ...]], 
 def documents() -> dict[str, str]:
     """Path in the repository -> text of every generated document."""
     schemas = {f"docs/schemas/{name}.json": _as_json(schema) for name, schema in _schemas().items()}
-    return {
-        "docs/topics.md": topics(),
-        ".env.example": env_example(),
-        "docs/asyncapi.json": _as_json(asyncapi()),
-        "docs/openapi.json": _as_json(timeline_api.interface()),
-        **schemas,
-    }
+    interfaces = {"docs/asyncapi.json": _as_json(asyncapi()), "docs/openapi.json": _as_json(timeline_api.interface())}
+    return {"docs/topics.md": topics(), ".env.example": env_example(), **interfaces, **schemas}
 
 
 def topics() -> str:
