@@ -82,9 +82,11 @@ class Ours:
                     self._remembered[graph_id] = subscription, now + REMEMBERED.total_seconds()
                 found[graph_id] = [subscription]
         if unknown:
-            # Graph may notify before it has answered with the subscription's id.
+            # Graph may notify before it has answered with the subscription's id, and may have answered since we asked.
             pending = await self._store.pending()
-            found |= dict.fromkeys(unknown, pending)
+            for graph_id in unknown:
+                named = await self._store.subscription(graph_id)
+                found[graph_id] = [named, *pending] if named else pending
         return found
 
 

@@ -1,7 +1,13 @@
 """The public port: what Graph sends, what others try, and what then is on Kafka."""
 
+from typing import cast
+
 import httpx
 
+from services.mail_ingest.domain.subscriptions import Subscription
+from services.mail_ingest.store import Store as IngestStore
+from services.mail_ingest.webhook import Notification, Ours
+from shared.events import Kind
 from shared.topics import GRAPH_NOTIFICATIONS
 
 from .world import World, eventually
@@ -54,6 +60,23 @@ async def test_what_is_no_notification_is_refused(world: World) -> None:
     assert httpx.post(f"{world.ingest.webhook}/mailboxes").status_code == 404
     assert httpx.get(f"{world.ingest.webhook}/health/live").status_code == 404
     assert await hinted(world) == []
+
+
+async def test_a_subscription_that_is_named_while_we_look_is_recognised() -> None:
+    """Not yet by its id, and no longer among those that wait for one: between two looks Graph has answered."""
+    named = Subscription(key="1", owner="contoso/ann", kind=Kind.EMAIL, client_state="secret", graph_id="s1")
+
+    class Store:
+        looks = iter([None, named])
+
+        async def subscription(self, _graph_id: str) -> Subscription | None:
+            return next(self.looks)
+
+        async def pending(self) -> list[Subscription]:
+            return []
+
+    ours = Ours(cast("IngestStore", Store()))
+    assert await ours.find([Notification.model_validate({"subscriptionId": "s1"})]) == {"s1": [named]}
 
 
 async def test_a_notification_before_graph_has_named_the_subscription_is_recognised(world: World) -> None:
