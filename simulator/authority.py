@@ -20,18 +20,27 @@ SUBMIT = "<script>document.forms[0].submit()</script>"
 TROUBLE = "Sorry, but we're having trouble signing you in."
 
 COMMON = ("common", "organizations", "consumers")
+ANY_TENANT = ("common", "organizations")
+"""Where a sign-in names no tenant: the user's own is the one."""
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Sign in</title>
-<meta name="viewport" content="width=device-width,initial-scale=1"><link rel="icon" href="data:,">
+<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
 <style>
-body{{font:16px system-ui,sans-serif;background:#f2f2f2;margin:0}}
-main{{max-width:26rem;margin:12vh auto;background:#fff;padding:2rem;box-shadow:0 2px 6px #0003}}
-h1{{font-size:1.4rem;margin:0 0 .3rem}} p{{color:#555;margin:.2rem 0 1rem}}
-button{{display:block;width:100%;text-align:left;padding:.8rem;margin:.3rem 0;border:0;
-background:#f7f7f7;font:inherit;cursor:pointer}} button:hover,button:focus{{background:#e1ecf7}}
-small{{color:#555;display:block}}
-</style></head><body><main><h1>{title}</h1><p>{text}</p>{content}</main></body></html>"""
+:root{{--back:#f6f6f3;--card:#fff;--text:#1d1f23;--soft:#5b6068;--line:#d9dade;--over:#eef3f0;--mark:#2f5d50}}
+@media (prefers-color-scheme:dark){{:root{{--back:#15171a;--card:#1e2125;--text:#eceef1;--soft:#a5abb4;--line:#3a3f46;--over:#2a302f;--mark:#8fd0b9}}}}
+*{{box-sizing:border-box}} body{{font:16px/1.5 system-ui,sans-serif;background:var(--back);color:var(--text);margin:0;padding:1rem;overflow-wrap:anywhere}}
+main{{max-width:27rem;margin:10vh auto 2rem;background:var(--card);padding:2rem;border:1px solid var(--line);border-radius:14px}}
+h1{{font-size:1.4rem;line-height:1.3;margin:0 0 .2rem}} p{{color:var(--soft);margin:.2rem 0 1.2rem}} p:empty{{display:none}}
+h2{{font-size:.85rem;font-weight:600;color:var(--soft);margin:1.2rem 0 .3rem}}
+button{{display:flex;gap:.8rem;align-items:center;width:100%;text-align:left;padding:.65rem .8rem;margin:.5rem 0 0;border:1px solid var(--line);
+border-radius:10px;background:var(--card);color:var(--text);font:inherit;cursor:pointer}} button:hover{{background:var(--over)}}
+button:focus-visible{{outline:3px solid var(--mark);outline-offset:2px}}
+i{{flex:none;display:grid;place-items:center;width:2.3rem;height:2.3rem;border-radius:50%;background:var(--over);color:var(--mark);
+font:600 .9rem system-ui,sans-serif}}
+small{{color:var(--soft);display:block;font-size:.85rem}} footer{{max-width:27rem;margin:0 auto;text-align:center;color:var(--soft);font-size:.85rem}}
+</style></head><body><main><h1>{title}</h1><p>{text}</p>{content}</main>
+<footer>A simulator's sign-in: no password, nothing but what this machine made up.</footer></body></html>"""
 
 
 class Authority:
@@ -114,7 +123,7 @@ class Authority:
             if fault is not None:
                 raise AuthorityError(errors.THROTTLED if fault.status == 429 else errors.DOWN)
             form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
-            tenant = self._tenant(request)
+            tenant = self._tenant(request, self._grants.tenant_of(form))
             endpoint = f"{self._world.base_url}/{tenant.id}/oauth2/v2.0/token"
             with self._world.lock:
                 answer = self._grants.token(tenant, form, endpoint, origin)
@@ -131,7 +140,8 @@ class Authority:
         if request.method == "POST":
             asked |= dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
         try:
-            tenant = self._tenant(request)
+            tenants = self._tenants(request, asked.get("client_id", ""))
+            tenant = next((each for each in tenants if each.user(asked.get("user") or asked.get("login_hint", ""))), tenants[0])
             app = self._grants.app(tenant, asked.get("client_id", ""))
             redirect = self._grants.redirect(app, asked.get("redirect_uri", ""))
         except AuthorityError as error:
@@ -140,7 +150,7 @@ class Authority:
             challenge = _checked(asked, redirect)
             user = self._who(tenant, asked)
             if user is None:
-                return self._choose(tenant, app.name, asked)
+                return _choose(tenants, app.name, asked)
             code = self._grants.allow(
                 tenant,
                 user,
@@ -178,18 +188,19 @@ class Authority:
             raise AuthorityError(errors.NO_USER, hint, tenant.name)
         return user
 
-    def _choose(self, tenant: Tenant, app: str, asked: dict[str, str]) -> Response:
-        kept = "".join(
-            f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in asked.items() if name not in ("user", "prompt")
-        )
-        hint = asked.get("login_hint", "").lower()
-        users = sorted(tenant.users.values(), key=lambda u: (u.upn.lower() != hint, u.name))
-        buttons = "".join(f'<button name="user" value="{escape(user.oid)}">{escape(user.name)}<small>{escape(user.upn)}</small></button>' for user in users)
-        form = f'<form method="post">{kept}{buttons}</form>'
-        return _page("Pick an account", f"to continue to {escape(app)}", form)
+    def _tenants(self, request: Request, client: str) -> list[Tenant]:
+        """Whose users may sign in there: of the tenant that is named, or of all that know the application."""
+        if request.path_params["tenant"] not in ANY_TENANT:
+            return [self._tenant(request)]
+        found = [tenant for tenant in self._world.tenants.values() if client in tenant.apps]
+        if not found:
+            raise AuthorityError(errors.APPLICATION, client, request.path_params["tenant"])
+        return found
 
-    def _tenant(self, request: Request) -> Tenant:
+    def _tenant(self, request: Request, of_user: str | None = None) -> Tenant:
         named = request.path_params["tenant"]
+        if named in ANY_TENANT and of_user:
+            named = of_user
         found = self._world.tenants.get(named.lower())
         if found is None:
             tenants = self._world.tenants.values()
@@ -202,6 +213,27 @@ class Authority:
         correlation = request.headers.get("client-request-id")
         body = error.body(self._world.clock(), self._world.base_url, correlation)
         return _json(body, error.problem.status)
+
+
+def _choose(tenants: list[Tenant], app: str, asked: dict[str, str]) -> Response:
+    """The page of all users; with several tenants, each under its name."""
+    kept = "".join(f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in asked.items() if name not in ("user", "prompt"))
+    hint = asked.get("login_hint", "").lower()
+    content = ""
+    for tenant in tenants:
+        users = sorted(tenant.users.values(), key=lambda u: (u.upn.lower() != hint, u.name))
+        content += f"<h2>{escape(tenant.name)}</h2>" if len(tenants) > 1 else ""
+        content += "".join(
+            f'<button name="user" value="{escape(user.oid)}"><i aria-hidden="true">{escape(_initials(user.name))}</i>'
+            f"<span>{escape(user.name)}<small>{escape(user.upn)}</small></span></button>"
+            for user in users
+        )
+    return _page("Pick an account", f"to continue to {escape(app)}", f'<form method="post">{kept}{content}</form>')
+
+
+def _initials(name: str) -> str:
+    words = name.split()
+    return "".join(word[0] for word in words[:1] + words[1:][-1:]).upper()
 
 
 def _checked(asked: dict[str, str], redirect: RedirectUri) -> str | None:

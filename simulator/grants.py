@@ -88,6 +88,11 @@ class Grants:
         self._codes[code] = Grant(tenant.id, user.oid, app.client_id, scope, redirect, expires, challenge, nonce)
         return code
 
+    def tenant_of(self, form: Mapping[str, str]) -> str | None:
+        """The tenant of the user whose code or refresh token this is, where the request names none."""
+        grant = self._codes.get(form.get("code", "")) or self._refresh.get(form.get("refresh_token", ""))
+        return grant.tenant if grant else None
+
     def token(self, tenant: Tenant, form: Mapping[str, str], endpoint: str, origin: str | None) -> dict[str, Any]:
         """The answer to a request for a token; `origin` is that of a browser's page."""
         app = self.app(tenant, _needed(form, "client_id"))

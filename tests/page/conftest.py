@@ -1,5 +1,6 @@
 """One system for all stories, each with records and colleagues of its own, in Debian's Chromium."""
 
+import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from playwright.async_api import Browser, async_playwright
 
 from deploy.local.stack import LocalStack
-from deploy.local.system import TENANT, System
+from deploy.local.system import TENANT, Process, System
 from simulator.client import Simulator
 from simulator.upstream import Upstream
 
@@ -17,6 +18,7 @@ from .office import Desk, Office
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SitsDown: TypeAlias = Callable[..., Awaitable[Desk]]
+Replica: TypeAlias = Callable[..., Awaitable[Process]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,13 +54,28 @@ async def office(chromium: str, stack: LocalStack, kafka: str, mongodb_uri: str,
 
 
 @pytest.fixture
+async def replica(office: Office) -> AsyncIterator[Replica]:
+    """`await replica(TENANTS=…)`: one more tracking, a process of its own, until the test ends. Ask for it before `sits_down`: who sits at it leaves first."""
+    started: list[Process] = []
+
+    async def replica(**env: str) -> Process:
+        started.append(await asyncio.to_thread(office.system.add, "tracking", env))
+        return started[-1]
+
+    yield replica
+    for process in started:
+        await asyncio.to_thread(process.stop)
+
+
+@pytest.fixture
 async def sits_down(browser: Browser, office: Office) -> AsyncIterator[SitsDown]:
-    """`await sits_down("Ann Lee", width=…)`: a browser of her own, not signed in; all that it complained of fails the test."""
+    """`await sits_down("Ann Lee", at=…)`: a browser of her own, not signed in; all that it complained of fails the test."""
     desks: list[Desk] = []
 
-    async def sits_down(name: str, *, width: int = 1100, zone: str = "Europe/Zurich", locale: str = "en-GB") -> Desk:
+    async def sits_down(name: str, *, at: str | None = None, width: int = 1100, zone: str = "Europe/Zurich", locale: str = "en-GB") -> Desk:
         context = await browser.new_context(viewport={"width": width, "height": 800}, locale=locale, timezone_id=zone, reduced_motion="reduce")
-        desk = Desk(context, await context.new_page(), name, office.home, {office.home, office.system.for_browsers})
+        home = at or office.home
+        desk = Desk(context, await context.new_page(), name, home, {home, office.system.for_browsers})
         await desk.sit_down()
         desks.append(desk)
         return desk

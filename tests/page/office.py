@@ -63,7 +63,11 @@ class Desk:
         await self.page.goto(self.home + at)
         await self.page.get_by_role("button", name="Sign in").click()
         await self.page.get_by_role("button", name=self.name).click()
-        await expect(self.page.get_by_role("banner")).to_contain_text(self.name)
+        await self.is_in()
+
+    async def is_in(self, name: str | None = None) -> None:
+        """She is signed in."""
+        await expect(self.page.get_by_role("banner")).to_contain_text(name or self.name)
 
     async def open(self, record: dict[str, Any]) -> None:
         """Opens a record from the list."""
@@ -116,10 +120,10 @@ class Office:
     def home(self) -> str:
         return self.system["tracking"].url
 
-    def colleague(self, name: str, *, enrolled: bool = True) -> str:
-        """A new user; answers her address."""
+    def colleague(self, name: str, *, enrolled: bool = True, **about: Any) -> str:
+        """A new user, with roles or groups if they are given; answers her address."""
         address = f"{name.lower().replace(' ', '.')}@contoso.example"
-        self.tenant.user(address, name=name)
+        self.tenant.user(address, name=name, **about)
         if enrolled:
             self.mailbox("POST", "", {"tenant": self.tenant.id, "mailbox": address})
         return address

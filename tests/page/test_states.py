@@ -9,7 +9,7 @@ import pytest
 from playwright.async_api import expect
 from pymongo import MongoClient
 
-from .conftest import SitsDown
+from .conftest import Replica, SitsDown
 from .office import Office
 
 ZURICH = ZoneInfo("Europe/Zurich")
@@ -61,6 +61,85 @@ async def test_track_that_fails_says_why_and_can_be_retried(office: Office, sits
     await expect(desk.page.locator(".notice.warning")).to_have_count(0)
     await tile.get_by_role("button", name="Retry").click()
     await expect(tile).to_contain_text("Tracked by you")
+
+
+async def test_an_administrator_may_take_off_what_anybody_tracked_and_is_told_whose(office: Office, sits_down: SitsDown) -> None:
+    address, other = office.colleague("Tia Tracks"), office.colleague("Tom Also")
+    office.colleague("Ada Min", roles=["AutoCapture.Admin"])
+    deal = await office.deal()
+    office.tenant.send(deal["from"], [address, other], subject="For the team", text="To both.")
+    tia, tom, ada = await sits_down("Tia Tracks"), await sits_down("Tom Also"), await sits_down("Ada Min")
+    for desk in (tia, tom, ada):
+        await desk.sign_in(f"/#/opportunity/{deal['id']}")
+    await tia.tile("For the team").get_by_role("button", name="Track").click()
+    tile = ada.tile("For the team")
+    await expect(tile).to_contain_text("Tracked by Tia Tracks")
+    await tile.get_by_role("button", name="For the team").click()
+    await expect(tile.get_by_role("button", name="Untrack")).to_have_count(0)
+    remove = tile.get_by_role("button", name="Remove what Tia Tracks tracked: For the team")
+    await remove.click()
+    dialog = ada.page.get_by_role("dialog", name="Remove what Tia Tracks tracked?")
+    await expect(dialog).to_contain_text(f"You do this as an administrator: “For the team” will no longer be tracked by Tia Tracks on {deal['name']}")
+    await ada.is_accessible("an administrator's question")
+    await dialog.get_by_role("button", name="Cancel").click()
+    await expect(tia.tile("For the team")).to_contain_text("Tracked by you")
+    await expect(tom.tile("For the team").get_by_role("button", name="Remove")).to_have_count(0)
+    await remove.click()
+    await dialog.get_by_role("button", name="Remove for Tia Tracks").click()
+    for desk in (tia, tom):
+        await expect(desk.tile("For the team")).to_contain_text("Only you can see this")
+    await expect(tile).to_have_count(0)
+    await ada.says("No longer tracked: For the team.")
+
+
+async def test_too_many_groups_are_said_with_what_to_do(office: Office, sits_down: SitsDown) -> None:
+    office.colleague("Gus Groups", groups=["board"], groups_overage=True)
+    deal = await office.deal()
+    hidden = str((await office.deal(readers=["group:board"], name="For the board"))["name"])
+    desk = await sits_down("Gus Groups")
+    await desk.sign_in()
+    notice = desk.page.locator(".notice")
+    await expect(notice).to_contain_text("You are in more groups than a sign-in can carry")
+    await expect(notice).to_contain_text("Ask your administrator to let the sign-in carry only the groups that are assigned to this application")
+    await desk.is_accessible("too many groups")
+    await desk.open(deal)
+    await expect(notice.first).to_contain_text("what is shared with a group alone is hidden from you")
+    await expect(desk.page.get_by_role("link", name=hidden)).to_have_count(0)
+    await desk.page.get_by_role("button", name="Sign out").click()
+    office.tenant.change_user("gus.groups@contoso.example", groups_overage=False)
+    await desk.sign_in()
+    await expect(desk.page.get_by_role("link", name=hidden)).to_be_visible()
+    await expect(notice).to_have_count(0)
+
+
+async def test_people_of_several_organisations_sign_in_at_one_page_and_others_are_told_why_not(office: Office, replica: Replica, sits_down: SitsDown) -> None:
+    office.colleague("Cleo Contoso")
+    deal = await office.deal()
+    tenants = {name: office.tenant.simulator.tenant(name=name, domain=f"{name.lower()}.example") for name in ("Tailspin", "Woodgrove")}
+    for name, tenant in tenants.items():
+        tenant.user(f"alex@{name.lower()}.example", name=f"Alex {name}")
+    theirs = "An account of Tailspin"
+    await office.upstream.publish([{"tenant": tenants["Tailspin"].id, "version": 1, "type": "account", "id": "theirs", "name": theirs}])
+    tracking = await replica(TENANTS=json.dumps([office.tenant.id, tenants["Tailspin"].id]))
+    for name, sees, never in (("Cleo Contoso", deal["name"], theirs), ("Alex Tailspin", theirs, deal["name"])):
+        desk = await sits_down(name, at=tracking.url)
+        await desk.sign_in()
+        await expect(desk.page.get_by_role("link", name=sees)).to_be_visible()
+        await expect(desk.page.get_by_role("link", name=never)).to_have_count(0)
+
+    desk = await sits_down("Alex Woodgrove", at=tracking.url)
+    desk.expected = "status of 401"
+    await desk.page.goto(desk.home)
+    await desk.page.get_by_role("button", name="Sign in").click()
+    await expect(desk.page.get_by_role("heading", name="Woodgrove")).to_be_visible()
+    await desk.is_accessible("accounts of several organisations")
+    await desk.page.get_by_role("button", name=desk.name).click()
+    await expect(desk.page.get_by_role("alert")).to_contain_text("does not take that account (the tenant is not onboarded)")
+    await desk.is_accessible("not let in")
+    await desk.page.get_by_role("button", name="Sign in with another account").click()
+    assert "prompt=select_account" in desk.page.url
+    await desk.page.get_by_role("button", name="Cleo Contoso").click()
+    await desk.is_in("Cleo Contoso")
 
 
 async def test_a_private_item_asks_once_more(office: Office, sits_down: SitsDown) -> None:
@@ -213,6 +292,9 @@ async def test_a_reload_stays_signed_in_an_ended_session_asks_and_sign_out_forge
     desk.expected = r"status of (400|401)"
     await desk.page.goto(desk.home)
     await desk.is_accessible("signed out")
+    await desk.page.get_by_role("button", name="Sign in").click()
+    await desk.page.get_by_role("button", name=desk.name).wait_for()
+    await desk.is_accessible("the authority's page")
     await desk.sign_in()
     await desk.is_accessible("no record chosen")
     await desk.open(deal)
@@ -291,3 +373,6 @@ async def test_the_control_page_sends_books_and_closes(office: Office, sits_down
     await closing.get_by_label("State").select_option("access-policy")
     await closing.get_by_role("button", name="Apply").click()
     await expect(control.get_by_role("status")).to_contain_text("closed to applications")
+    await control.close()
+    await desk.page.goto(office.system.for_browsers)
+    await desk.is_accessible("the control page")

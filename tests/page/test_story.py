@@ -1,8 +1,10 @@
 """The story of the demo, on the page, in two browsers."""
 
+import asyncio
+
 from playwright.async_api import expect
 
-from .conftest import SitsDown
+from .conftest import Replica, SitsDown
 from .office import Office
 
 
@@ -148,8 +150,88 @@ async def test_all_of_it_by_keyboard_alone(office: Office, sits_down: SitsDown) 
     await expect(desk.tile("Not wanted").get_by_role("button", name="Not wanted").first).to_be_focused()
 
     await desk.page.get_by_role("heading", level=1).focus()
+    await desk.tab_to("Everything")
+    for key, left in (("ArrowRight", "Not wanted"), ("ArrowRight", "Typed only"), ("ArrowRight", None)):  # only mine, tracked, and round again
+        await press(key)
+        await expect(desk.page.get_by_role("article").get_by_role("heading", level=3)).to_have_text([left] if left else ["Not wanted", "Typed only"])
+    await desk.tab_to("All kinds")
+    await press("ArrowRight")
+    await press("ArrowRight")
+    await expect(desk.page.get_by_role("heading", name="Nothing passes the filters")).to_be_visible()
+    await desk.tab_to("Clear the filters")
+    await press("Enter")
+    await expect(desk.page.get_by_role("article")).to_have_count(2)
+    await expect(desk.page.get_by_label("Everything")).to_be_focused()
+
+    await desk.tab_to("Typed only")
+    await press("Enter")
     await desk.tab_to("Untrack")
     await press("Enter")
     await expect(desk.page.get_by_role("button", name="Cancel")).to_be_focused()
     await press("Escape")
     await expect(tile).to_contain_text("Tracked by you")
+    await desk.tab_to("Untrack")
+    await press("Enter")
+    await press("Tab")
+    await expect(desk.page.get_by_role("dialog").get_by_role("button", name="Untrack")).to_be_focused()
+    await press("Enter")
+    await expect(tile).to_contain_text("Only you can see this")
+    await expect(tile.get_by_role("button", name="Typed only").first).to_be_focused()
+
+    await desk.page.get_by_role("heading", level=1).focus()
+    for _ in range(20):
+        await press("Shift+Tab")
+        if await desk.page.evaluate("document.activeElement.textContent") == "Sign out":
+            break
+    await press("Enter")
+    await expect(desk.page.get_by_role("button", name="Sign in")).to_be_focused()
+
+
+async def test_the_list_of_records_counts_what_comes_while_no_record_is_open(office: Office, sits_down: SitsDown) -> None:
+    address = office.colleague("Lisa Look")
+    deal = await office.deal()
+    desk = await sits_down("Lisa Look")
+    await desk.sign_in()
+    row = desk.page.get_by_role("link", name=deal["name"])
+    await expect(row).not_to_contain_text("suggestion")
+    await desk.page.evaluate("setInterval = () => 0")  # no clock that was not there before; the one that is, is stopped
+    await desk.page.evaluate("for (let n = 0; n < 10_000; n++) clearInterval(n)")
+    office.send(deal["from"], address, "While she looks at the list")
+    await expect(row).to_contain_text("1 suggestion")
+
+
+async def test_two_replicas_tell_each_other_s_pages(office: Office, replica: Replica, sits_down: SitsDown) -> None:
+    """What one process commits, the pages of the other show; whose process is killed, goes on when it is back."""
+    address = office.colleague("Rea One")
+    office.colleague("Rob Two")
+    deal = await office.deal()
+    other = await replica()
+    here, there, bob = await sits_down("Rea One"), await sits_down("Rea One", at=other.url), await sits_down("Rob Two", at=other.url)
+    for desk in (here, there, bob):
+        await desk.sign_in(f"/#/opportunity/{deal['id']}")
+        await desk.is_live()
+    for number in range(4):  # of both partitions, whichever process reads them
+        office.send(deal["from"], address, f"Mail {number}")
+    for number in range(4):
+        for desk in (here, there):
+            await expect(desk.tile(f"Mail {number}")).to_contain_text("Only you can see this")
+
+    await here.tile("Mail 0").get_by_role("button", name="Track").click()
+    await expect(there.tile("Mail 0")).to_contain_text("Tracked by you")
+    await expect(bob.tile("Mail 0")).to_contain_text("Tracked by Rea One")
+    await there.tile("Mail 1").get_by_role("button", name="Dismiss").click()
+    await expect(here.tile("Mail 1")).to_have_count(0)
+    await there.tile("Mail 0").get_by_role("button", name="Mail 0").click()
+    await there.tile("Mail 0").get_by_role("button", name="Untrack").click()
+    await there.page.get_by_role("dialog").get_by_role("button", name="Untrack").click()
+    await expect(here.tile("Mail 0")).to_contain_text("Only you can see this")
+    await expect(bob.page.get_by_role("article")).to_have_count(0)
+
+    for desk in (there, bob):
+        desk.expected = "Failed to load resource|net::ERR_"
+    other.kill()
+    office.send(deal["from"], address, "Read by who is left")
+    await expect(here.tile("Read by who is left")).to_be_visible(timeout=40_000)
+    await asyncio.to_thread(other.start)
+    await expect(there.tile("Read by who is left")).to_be_visible()
+    await there.is_live()

@@ -193,6 +193,23 @@ def test_a_code_is_good_once_and_for_its_verifier(simulator: Simulator, tenant: 
     assert redeem(simulator, tenant, code).json()["error_codes"] == [54005]
 
 
+def test_where_no_tenant_is_named_the_user_s_own_is_the_one(simulator: Simulator, tenant: TenantControl) -> None:
+    other = simulator.tenant(name="Tailspin", domain="tailspin.example")
+    other.user("tom@tailspin.example", name="Tom Tail")
+    tenant.user("una@northwind.example", name="Una North")
+    any_tenant = TenantControl(simulator, "organizations")
+    page = authorize(simulator, any_tenant, prompt="select_account", login_hint="")
+    assert re.search(r"Una North.*<h2>Tailspin</h2>.*Tom Tail", page.text)
+    for address, home in (("una@northwind.example", tenant), ("tom@tailspin.example", other)):
+        code = returned(authorize(simulator, any_tenant, login_hint=address, scope=f"{TIMELINE} offline_access"))["code"]
+        first = redeem(simulator, any_tenant, code).json()
+        again = redeem(simulator, any_tenant, "", grant_type="refresh_token", refresh_token=first["refresh_token"]).json()
+        for answer in (first, again):
+            claims = jwt.decode(answer["access_token"], options={"verify_signature": False})
+            assert (claims["tid"], claims["iss"]) == (home.id, f"{simulator.url}/{home.id}/v2.0")
+    assert redeem(simulator, any_tenant, "unknown").json()["error_codes"] == [90002]
+
+
 def test_what_a_sign_in_may_not_ask_for(simulator: Simulator, tenant: TenantControl) -> None:
     assert authorize(simulator, tenant, redirect_uri="http://localhost/elsewhere").status_code == 400
     assert authorize(simulator, tenant, client_id="unknown").status_code == 400

@@ -30,12 +30,14 @@ export class Api {
 
   // The answer, if it is a good one; a token that is no longer taken is renewed once.
   async fetch(method, path, { body, signal } = {}) {
+    let refused;
     for (let renewed = false; ; renewed = true) {
       const token = await reachable(() => this.signin.token());
-      if (!token) throw new Problem("session");
+      if (!token) throw new Problem("session", refused);
       const headers = { Authorization: `Bearer ${token}`, ...(body ? { "Content-Type": "application/json" } : {}) };
       const answer = await reachable(() => fetch(ROOT + path, { method, headers, body: body ? JSON.stringify(body) : undefined, signal, credentials: "omit", cache: "no-store" }));
       if (answer.status === 401 && !renewed) {
+        refused = (await answer.json().catch(() => ({}))).message;
         await reachable(() => this.signin.renew());
         continue;
       }

@@ -1,20 +1,21 @@
 // The page: who is she, and which record does she look at.
 
 import { Api, Problem, reachable } from "./api.js";
-import { button, h, icon } from "./dom.js";
+import { button, h, icon, notice } from "./dom.js";
 import { Records } from "./records.js";
 import { SignIn, SignInFailed } from "./signin.js";
 import { Timeline } from "./timeline.js";
-import { AWAY, SESSION_ENDED } from "./words.js";
+import { AWAY, GROUPS, notLetIn, SESSION_ENDED } from "./words.js";
 
 const AGAIN = 2_000; // ms between two attempts to reach the server at the start
 const root = document.getElementById("app");
 const logo = () => h("span.brand", {}, h("img", { src: "/page/icon.svg", alt: "", width: "28", height: "28" }), "Timeline");
 
-function welcome(signin, why) {
+// another: whether the account that is signed in at the authority is of no use here.
+function welcome(signin, why, another = false) {
   document.body.dataset.view = "welcome";
   document.title = "Sign in · Timeline";
-  const enter = button("sign-in", "Sign in", () => signin.begin(), { look: "primary" });
+  const enter = button("sign-in", another ? "Sign in with another account" : "Sign in", () => signin.begin(another), { look: "primary" });
   root.replaceChildren(
     h(
       "main.welcome",
@@ -63,6 +64,7 @@ class Page {
   open(key) {
     document.body.dataset.view = "record";
     this.records.mark(key);
+    this.records.listen(false);
     this.timeline = new Timeline(this.api, this.me, key, { changed: () => this.records.soon(), session: () => this.ended() });
     this.main.replaceChildren(this.timeline.element);
     this.timeline.start();
@@ -72,11 +74,13 @@ class Page {
     document.body.dataset.view = "list";
     document.title = "Timeline";
     this.records.mark(null);
+    this.records.listen(true);
     this.main.replaceChildren(
       h(
         "section.choose",
         {},
         h("h1", {}, "Choose a record"),
+        this.me.groups_missing ? notice("warning", GROUPS) : null,
         h("p", {}, "The number beside a record counts e-mails and meetings of yours that may belong to it."),
         h("p.chip.private", {}, icon("lock"), "Only you can see this"),
         h("p", {}, "A suggestion from your own mailbox. Nobody else sees it, not even that it is there."),
@@ -122,7 +126,7 @@ async function start() {
     return new Page(signin, me);
   } catch (error) {
     if (error instanceof SignInFailed) return welcome(signin, error.message);
-    if (error instanceof Problem && error.what === "session") return welcome(signin, SESSION_ENDED);
+    if (error instanceof Problem && error.what === "session") return signin.fresh ? welcome(signin, notLetIn(error.message), true) : welcome(signin, SESSION_ENDED);
     throw error;
   }
 }

@@ -74,6 +74,10 @@ export function arrange(parent, children) {
   });
 }
 
+export function notice(look, { title, text }, ...more) {
+  return h(`section.notice.${look}`, {}, h("h2", {}, title), h("p", {}, text), more);
+}
+
 // A question that must be answered first; true where the answer is yes.
 export function confirm(title, text, yes) {
   return new Promise((resolve) => {

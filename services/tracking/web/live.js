@@ -1,12 +1,12 @@
-// A record's stream of changes. EventSource cannot send a token, so the stream is read here.
+// A stream of changes, of a record or of her own. EventSource cannot send a token, so the stream is read here.
 
-import { Problem, recordPath } from "./api.js";
+import { Problem } from "./api.js";
 
 const FIRST = 300, MOST = 5_000; // ms between two attempts
 const SILENT = 40_000; // ms; the server says something every 15 s
 
 // Calls changed() after each (re)connection and each change; state("live" | "waiting") as it comes and goes. Answers how to stop.
-export function follow(api, record, changed, state) {
+export function follow(api, path, changed, state = () => {}) {
   let stopped = false, abort = null, wake = null, pause = FIRST;
 
   async function listen() {
@@ -18,7 +18,7 @@ export function follow(api, record, changed, state) {
     };
     try {
       heard();
-      const answer = await api.fetch("GET", `${recordPath(record)}/stream`, { signal: abort.signal });
+      const answer = await api.fetch("GET", path, { signal: abort.signal });
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       for (let text = ""; ; ) {
         const { done, value } = await reader.read();

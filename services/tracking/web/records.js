@@ -2,10 +2,12 @@
 
 import { Problem } from "./api.js";
 import { arrange, h, icon } from "./dom.js";
+import { follow } from "./live.js";
 import { recordName, typeName } from "./words.js";
 
 const MOST = 50;
-const AFTER_TYPING = 200, AFTER_CHANGE = 500, CLOCK = 20_000; // ms
+const AFTER_TYPING = 200, AFTER_CHANGE = 500; // ms
+const CLOCK = 20_000; // ms; names, and what others track, are told on the record's own stream alone
 
 export class Records {
   constructor(api, session) {
@@ -24,7 +26,14 @@ export class Records {
     return this.load();
   }
 
+  // Whether the list hears of her own changes by itself; where a record is open, that one's stream tells of them.
+  listen(wanted) {
+    this.stopFollowing?.();
+    this.stopFollowing = wanted ? follow(this.api, "/stream", () => this.soon()) : null;
+  }
+
   stop() {
+    this.listen(false);
     clearInterval(this.clock);
     clearTimeout(this.timer);
   }

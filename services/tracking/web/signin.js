@@ -24,6 +24,7 @@ export class SignIn {
     this.home = `${location.origin}/`;
     this.session = JSON.parse(sessionStorage.getItem(SESSION) ?? "null");
     this.renewing = null;
+    this.fresh = false; // whether she has only just signed in
   }
 
   // Takes what the authority sent back with the browser, if it did; answers whether somebody is signed in.
@@ -36,11 +37,13 @@ export class SignIn {
       if (!flow || flow.state !== back.get("state")) throw new SignInFailed("That sign-in was not begun in this tab. Please sign in again.");
       if (back.has("error")) throw new SignInFailed(`You were not signed in: ${back.get("error_description") ?? back.get("error")}`);
       await this.redeem({ grant_type: "authorization_code", code: back.get("code"), redirect_uri: this.home, code_verifier: flow.verifier }, flow.nonce);
+      this.fresh = true;
     }
     return this.session !== null;
   }
 
-  async begin() {
+  // another: also where the authority knows already who she is, it asks which account she wants.
+  async begin(another = false) {
     const flow = { verifier: random(), state: random(), nonce: random(), hash: location.hash };
     sessionStorage.setItem(FLOW, JSON.stringify(flow));
     const asked = {
@@ -52,6 +55,7 @@ export class SignIn {
       nonce: flow.nonce,
       code_challenge: await digest(flow.verifier),
       code_challenge_method: "S256",
+      ...(another ? { prompt: "select_account" } : {}),
     };
     location.assign(`${this.url}/authorize?${new URLSearchParams(asked)}`);
   }

@@ -3,7 +3,7 @@
 import { button, h, icon } from "./dom.js";
 import * as dates from "./dates.js";
 import { textOf } from "./mail.js";
-import { because, kindOf, named, recordName, ROLES, subjectOf } from "./words.js";
+import { because, kindOf, named, recordName, ROLES, subjectOf, tracker } from "./words.js";
 
 let numbers = 0;
 const STILL = () => h("p.still", {}, icon("lock"), "Still only you can see this");
@@ -137,7 +137,7 @@ export class Tile {
     const about = subjectOf(this.activity);
     const dismiss = button("dismiss", "Dismiss", () => acts.dismiss(this), { disabled: busy, "aria-label": `Dismiss ${about}` });
     const track = (label) =>
-      button("track", label, () => acts.track(this), { look: "primary", disabled: busy, "aria-label": `${label} ${about}`, title: `Share it with everyone who can read ${this.context.record}` });
+      button("track", label, () => acts.track(this), { look: "primary", symbol: "people", disabled: busy, "aria-label": `${label} ${about}`, title: `Share it, with its text, with everyone who can read ${this.context.record}` });
     const row = { untracked: () => [dismiss, track("Track")], failed: () => [dismiss, track("Retry")], pending: () => [], tracked: () => [] }[this.state]();
     return h("div.row", {}, row);
   }
@@ -156,7 +156,7 @@ export class Tile {
     const { start, end, all_day, at } = activity;
     const when = !start ? dates.full(at) : all_day ? dates.wholeDays(start, end ?? start) : end ? dates.fullRange(start, end) : dates.full(start);
     const rows = [["When", when], ...Object.entries(ROLES).map(([role, label]) => [label, people(activity, role)]).filter(([, found]) => found.length)];
-    if (state === "tracked") rows.push(...this.others());
+    if (state === "tracked") rows.push(...this.trackedBy(), ...this.others());
     const reasons = entry.data.why ?? [];
     const more = entry.data.more_reasons ? h("li", {}, `and ${entry.data.more_reasons} more`) : null;
     return [
@@ -165,6 +165,11 @@ export class Tile {
       this.text(),
       h("div.row", {}, this.further()),
     ];
+  }
+
+  trackedBy() {
+    const all = this.mine().map((entry) => h("span.person", {}, h("b", {}, entry.by === this.context.me.oid ? "You" : tracker(entry)), ` ${dates.short(entry.at)}`));
+    return all.length > 1 ? [["Tracked by", all]] : [];
   }
 
   others() {
@@ -199,8 +204,9 @@ export class Tile {
       for (const entry of this.mine()) {
         const own = entry.by === this.context.me.oid;
         if (own || this.context.me.admin) {
-          const label = own ? "Untrack" : `Untrack for ${entry.by_name ?? entry.by}`;
-          found.push(button(`untrack-${entry.by}`, label, () => this.acts.untrack(this, entry, own), { disabled: this.busy, "aria-label": `${label}: ${subjectOf(this.activity)}` }));
+          const label = own ? "Untrack" : `Remove what ${tracker(entry)} tracked`;
+          const title = own ? null : "As an administrator you may take anybody's entry off this record";
+          found.push(button(`untrack-${entry.by}`, label, () => this.acts.untrack(this, entry, own), { disabled: this.busy, title, "aria-label": `${label}: ${subjectOf(this.activity)}` }));
         }
       }
     }
@@ -232,7 +238,7 @@ function people(activity, role) {
 function trackers(entries, me) {
   const [first] = entries;
   if (!first) return "Tracked";
-  const name = (entry) => (entry.by === me.oid ? "you" : entry.by_name || "a colleague");
+  const name = (entry) => (entry.by === me.oid ? "you" : tracker(entry));
   const others = entries.length > 1 ? ` and ${entries.length - 1} more` : "";
   return h("span", {}, "Tracked by ", h("b", {}, name(first)), others, " · ", h("time", { datetime: first.at }, dates.short(first.at)));
 }

@@ -1,7 +1,7 @@
 // The timeline of one record: what is tracked, and mixed in by time what is suggested to its reader.
 
 import { Problem, recordPath } from "./api.js";
-import { announce, arrange, button, confirm, h, icon } from "./dom.js";
+import { announce, arrange, button, confirm, h, icon, notice } from "./dom.js";
 import * as dates from "./dates.js";
 import { follow } from "./live.js";
 import { Tile } from "./tiles.js";
@@ -11,10 +11,11 @@ const PAGE = 50; // tracked activities at a time
 const CLOCK = 60_000; // ms; items leave by the clock, and nobody says so
 
 const FILTERS = {
+  state: { label: "Visibility", choices: { "": "Everything", own: "Only mine", tracked: "Tracked" } },
   kind: { label: "Kind", choices: { "": "All kinds", email: "E-mail", meeting: "Meetings" } },
   direction: { label: "Direction", choices: { "": "Both ways", incoming: "Received", outgoing: "Sent" } },
-  state: { label: "Visibility", choices: { "": "Everything", tracked: "Tracked", own: "Only mine" } },
 };
+const SYMBOLS = { own: "lock", tracked: "people" }; // those of the tiles
 
 export class Timeline {
   // hears: {changed(), session()}: her counts may have changed; her session has ended.
@@ -39,7 +40,7 @@ export class Timeline {
   }
 
   start() {
-    this.stopFollowing = follow(this.api, this.key, () => this.load(), (state) => this.liveIs(state));
+    this.stopFollowing = follow(this.api, `${recordPath(this.key)}/stream`, () => this.load(), (state) => this.liveIs(state));
     this.timer = setInterval(() => document.hidden || this.load(), CLOCK);
     this.awake = () => document.hidden || this.load();
     this.offline = () => this.say(words.OFFLINE);
@@ -63,7 +64,7 @@ export class Timeline {
         {},
         h("legend.unseen", {}, label),
         Object.entries(choices).map(([value, text]) =>
-          h("label", {}, h("input", { type: "radio", name: `filter-${name}`, value, checked: value === "", onchange: () => this.filter(name, value) }), h("span", {}, text)),
+          h("label", {}, h("input", { type: "radio", name: `filter-${name}`, value, checked: value === "", onchange: () => this.filter(name, value) }), h("span", {}, SYMBOLS[value] ? icon(SYMBOLS[value]) : null, text)),
         ),
       ),
     );
@@ -238,7 +239,7 @@ export class Timeline {
     if (!entries.length && filtered) found.push(notice("empty", words.NOTHING_FILTERED, button("clear", "Clear the filters", () => this.clearFilters())));
     else if (!entries.length && (status === "enrolled" || !empty)) found.push(notice("empty", words.NOTHING));
     else if (entries.some((entry) => entry.state === "untracked"))
-      found.push(h("p.legend", {}, icon("lock"), h("span", {}, "Tiles with a dashed edge are yours alone. ", h("b", {}, "Track"), " shares one with everyone who can read this record.")));
+      found.push(h("p.legend", {}, icon("lock"), h("span", {}, "Tiles with a dashed edge are yours alone. ", h("b", {}, "Track"), ` shares one, with its text, with everyone who can read ${words.recordName(this.answer.record)}.`)));
     if (has_more) found.push(h("p.legend", {}, "These are your 50 newest suggestions here; there are more. Track or dismiss some to see them."));
     return found;
   }
@@ -351,7 +352,8 @@ export class Timeline {
 
   async untrack(tile, entry, own) {
     const subject = words.subjectOf(tile.activity);
-    const sure = await confirm(`Untrack “${subject}”?`, "Your colleagues will no longer see it here, and its stored text is deleted unless somebody else tracks it too. The e-mail or meeting itself stays as it is.", "Untrack");
+    const [title, text, yes] = own ? words.untrackOwn(subject) : words.untrackOther(subject, words.tracker(entry), tile.context.record);
+    const sure = await confirm(title, text, yes);
     if (!sure) return tile.focus();
     const place = [...this.element.querySelectorAll(".tile")].indexOf(tile.element);
     await tile.run(() =>
@@ -389,7 +391,3 @@ export class Timeline {
 }
 
 const alike = (one, other) => one.kind === other.kind && one.at === other.at && one.subject === other.subject;
-
-function notice(look, { title, text }, ...more) {
-  return h(`section.notice.${look}`, {}, h("h2", {}, title), h("p", {}, text), more);
-}

@@ -42,10 +42,24 @@ export const NOT_THERE = {
 export const OFFLINE = { title: "You are offline", text: "What you see may be out of date. It goes on by itself once you are connected." };
 export const AWAY = { title: "The timeline cannot be reached", text: "Trying again … what you see may be out of date." };
 export const SESSION_ENDED = "Your session has ended. Sign in again to go on where you were.";
+export const notLetIn = (why) => `You have signed in, but this timeline does not take that account (${why}). Use another one, or ask your administrator to set up your organisation here.`;
 export const GROUPS = {
   title: "Some records may be missing",
-  text: "You are in more groups than a sign-in can carry, so records that are shared with a group alone are hidden from you.",
+  text: "You are in more groups than a sign-in can carry, so what is shared with a group alone is hidden from you. Ask your administrator to let the sign-in carry only the groups that are assigned to this application; then sign in again.",
 };
+
+const STAYS = "The e-mail or meeting itself stays as it is.";
+export const tracker = (entry) => entry.by_name || "a colleague";
+export const untrackOwn = (subject) => [
+  `Untrack “${subject}”?`,
+  `Your colleagues will no longer see it here, and its stored text is deleted unless somebody else tracks it too. ${STAYS}`,
+  "Untrack",
+];
+export const untrackOther = (subject, name, record) => [
+  `Remove what ${name} tracked?`,
+  `You do this as an administrator: “${subject}” will no longer be tracked by ${name} on ${record}. Unless somebody else tracks it too, it leaves everyone's timeline and its stored text is deleted. ${STAYS}`,
+  `Remove for ${name}`,
+];
 
 export const ROLES = { from: "From", to: "To", cc: "Cc", organizer: "Organizer", required: "Required", optional: "Optional" };
 export const named = (person) => person.name || person.address;
