@@ -1,7 +1,8 @@
 """The demo: the whole system with a small company, and its story told on the terminal.
 
 `make demo` tells the story and stays up; `ONCE=1` ends after it, with 0 only if every step happened.
-`MAIL=` and `RECORDS=` show an archive of one's own instead.
+`MAIL=` and `RECORDS=` show an archive of one's own instead (docs/own-archive.md); `ONCE=1` then ends when
+it is on the page.
 """
 
 import argparse
@@ -27,10 +28,12 @@ from deploy.local.processes import LocalError
 from deploy.local.stack import LocalStack, local_dir
 from deploy.local.system import TENANT, System
 
-from . import story
+from . import own_archive, story
+from .administration import Administration
 from .client import ControlError, Simulator, TenantControl
-from .records import load_records
-from .story import ANN, BEN, CARLA, DEAL, EVE, OPPORTUNITY, Person
+from .csv_records import BadRecords
+from .own_archive import NotUsable, Source, since_start
+from .story import ANN, BEN, CARLA, DEAL, EVE, OPPORTUNITY, NotHappened, Person
 from .upstream import Upstream
 
 PATIENCE = timedelta(seconds=30)
@@ -43,10 +46,6 @@ MARKS = {"untracked": "only you", "pending": "Tracking pending", "failed": "fail
 SYMBOLS = {"email": "✉", "meeting": "▦"}
 
 Answer = dict[str, Any]
-
-
-class NotHappened(Exception):
-    """A step of the story that did not happen in time."""
 
 
 @dataclass(slots=True)
@@ -66,10 +65,6 @@ class Seller:
         answer = await self.http.post(f"/records/{record[0]}/{record[1]}/suggestions/{quote(item, safe='')}/track", json={})
         answer.raise_for_status()
 
-    async def records(self) -> list[Answer]:
-        """Records that she may read, with the count of her suggestions."""
-        return list((await self.http.get("/records", params={"limit": 100})).raise_for_status().json()["records"])
-
 
 @contextlib.asynccontextmanager
 async def sign_in(system: System, tenant: TenantControl, user: str, name: str) -> AsyncIterator[Seller]:
@@ -78,18 +73,6 @@ async def sign_in(system: System, tenant: TenantControl, user: str, name: str) -
     url = system["tracking"].url + "/api/v1"
     async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=10, trust_env=False) as http:
         yield Seller(name, http)
-
-
-def enrol(system: System, tenant: TenantControl, user: str) -> None:
-    """Has mail-ingest capture a mailbox."""
-    answer = httpx.post(
-        system["mail-ingest"].url + "/mailboxes",
-        json={"tenant": tenant.id, "mailbox": user},
-        headers={"Authorization": f"Bearer {system.service_token}"},
-        timeout=30,
-        trust_env=False,
-    )
-    answer.raise_for_status()
 
 
 # -- how it looks ---------------------------------------------------------------------------------
@@ -156,6 +139,8 @@ class Story:
     heard: list[Answer] = field(default_factory=list)
     """What the dashboard's consumer has heard."""
     steps: list[tuple[str, float]] = field(default_factory=list)
+    on_the_page: float | None = None
+    """Seconds from the start of this process until the first suggestion was shown."""
 
     async def step(self, title: str, act: Callable[[], Any], seen: Callable[[Answer, Answer], bool]) -> tuple[Answer, Answer]:
         """Does something, and waits until the two timelines show it."""
@@ -174,6 +159,8 @@ class Story:
                 raise NotHappened(f"not seen within {PATIENCE.total_seconds():.0f} s: {title}")
             await asyncio.sleep(LOOK)
         self.steps.append((title, took))
+        if self.on_the_page is None and subjects(both[0]):
+            self.on_the_page = since_start()
         tell("\n".join(picture([(ANN.first, both[0]), (BEN.first, both[1])])))
         tell(f"  seen after {took:.2f} s")
         return both
@@ -269,9 +256,10 @@ async def dashboard(system: System, heard: list[Answer]) -> AsyncIterator[None]:
 
 async def play(system: System, tenant: TenantControl) -> None:
     """The story, with its two sellers."""
+    administration = Administration(system, tenant.id)
     for person in story.SELLERS:
         tenant.user(person.address, name=person.name)
-        enrol(system, tenant, person.address)
+        administration.enrol(person.address)
     async with contextlib.AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(Upstream(system.stack.kafka_bootstrap, f"{system.prefix}records"))
         ann, ben = [await stack.enter_async_context(sign_in(system, tenant, person.address, person.first)) for person in story.SELLERS]
@@ -281,77 +269,49 @@ async def play(system: System, tenant: TenantControl) -> None:
     tell(f"\n{bold('What happened, and how long until it was seen:')}")
     for title, took in told.steps:
         tell(f"  {took:6.2f} s  {title}")
+    tell(f"\nThe page shows suggestions {told.on_the_page or 0:.1f} s after the start.")
 
 
-async def show_archive(system: System, tenant: TenantControl, mail: Path | None, meetings: Path | None, records: Path | None) -> None:
-    """One's own archive: how many suggestions each mailbox has, and on which records."""
-    if records:
-        async with Upstream(system.stack.kafka_bootstrap, f"{system.prefix}records") as upstream:
-            tell(f"{await upstream.publish(load_records(records, tenant.id))} records published")
-    if mail is None:
-        return
-    boxes = tenant.load_archive(mail, meetings)
-    tenant.release()
-    tell(f"{sum(box['messages'] + box['meetings'] for box in boxes)} items in {len(boxes)} mailboxes; reading them …")
-    for box in boxes:
-        enrol(system, tenant, box["oid"])
-    for box in boxes:
-        async with sign_in(system, tenant, box["upn"], box["name"]) as owner:
-            found = await settled(owner)
-        best = ", ".join(f"{record['name'] or record['id']} ({record['suggestions']})" for record in found[:3])
-        tell(f"  {box['name']:<24} {len(found):>4} records with suggestions{': ' + best if best else ''}")
-
-
-async def settled(owner: Seller) -> list[Answer]:
-    """Her records with suggestions, the most first, once three looks show the same."""
-    looks: list[list[Answer]] = []
-    while len(looks) < 3 or looks[-1] != looks[-2] or looks[-2] != looks[-3]:
-        found = [record for record in await owner.records() if record["suggestions"]]
-        looks.append(sorted(found, key=lambda record: -record["suggestions"]))
-        if len(looks) > 200:
-            raise NotHappened("the archive does not come to rest")
-        await asyncio.sleep(1)
-    return looks[-1]
-
-
-async def run(system: System, tenant: TenantControl, args: argparse.Namespace) -> None:
-    """What the arguments ask for."""
-    if args.mail or args.records:
-        await show_archive(system, tenant, args.mail, args.meetings, args.records)
+def run(system: System, tenant: TenantControl, archive: Source | None, args: argparse.Namespace) -> None:
+    """The story, or one's own archive; then where to look, until Ctrl-C."""
+    page = system["tracking"].url
+    if archive:
+        who = own_archive.sign_in_as(own_archive.show(system, tenant, archive, args.reads or None), page)
     else:
-        await play(system, tenant)
-    who = " or ".join([user["name"] for user in tenant.show()["users"]][:3])
-    tell(
-        f"\n  {bold('the page')}      {bold(system['tracking'].url)}   sign in as {who or 'anybody of the tenant'}, in a second (private) window as a colleague"
-    )
+        asyncio.run(play(system, tenant))
+        who = [f"{' or '.join(person.name for person in story.SELLERS)}, in a second (private) window as the other"]
+    tell(f"\n  {bold('the page')}      {bold(page)}")
+    for n, line in enumerate(who):
+        tell(f"  {'' if n else 'sign in as':<12}  {line}")
     tell(f"  play          {system.for_browsers}   send a mail, book a meeting, close a mailbox, and watch the page")
-    tell(f"  timeline API  {system['tracking'].url}/api/v1")
+    tell(f"  timeline API  {page}/api/v1")
     tell(f"  simulator     {system.simulator}   (CA: {system.ca})")
     tell(f"  logs          {system.folder / 'logs'}")
+    tell(f"\nDone {since_start():.0f} s after the start.")
     if not args.once:
-        tell("\nIt stays up. Ctrl-C stops everything.")
-        await asyncio.Event().wait()
+        tell("It stays up. Ctrl-C stops everything.")
+        signal.pause()
 
 
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mail", type=Path, help="a folder of mbox, eml and ics files (MAIL=)")
-    parser.add_argument("--records", type=Path, help="a folder of JSON lines (RECORDS=)")
-    parser.add_argument("--once", action="store_true", help="end after the story (ONCE=1)")
+    parser.add_argument("--records", type=Path, help="a folder of JSON lines and CSV files, or one such file (RECORDS=)")
+    parser.add_argument("--reads", type=int, default=own_archive.READS, help="how many of an archive's timelines are read at the end, 0: all (%(default)s)")
+    parser.add_argument("--once", action="store_true", help="end after the story, or when the archive is on the page (ONCE=1)")
     args = parser.parse_args()
-    for path in filter(None, (args.mail, args.records)):
-        if not path.is_dir():
-            parser.error(f"there is no folder {path}")
-    args.meetings = args.mail if args.mail and any(args.mail.glob("*.ics")) else None
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = local_dir() / "demo"
     stack = LocalStack(folder, tied=True)
     try:
+        archive = own_archive.look_at(args.mail, args.records, TENANT) if args.mail or args.records else None
         stack.erase()
         with stack, System(stack, folder, usual_ports=True, prefix=f"demo-{int(time.time())}-") as system:
             system.start()
-            asyncio.run(run(system, Simulator(system.simulator, system.ca).tenant(TENANT, domain=story.DOMAIN), args))
+            run(system, Simulator(system.simulator, system.ca).tenant(TENANT, domain=story.DOMAIN), archive, args)
+    except (NotUsable, BadRecords) as unusable:
+        sys.exit(str(unusable))
     except (LocalError, NotHappened, ControlError, httpx.HTTPError) as failed:
         sys.exit(f"FAILED: {failed}")
     except KeyboardInterrupt:

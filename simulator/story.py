@@ -10,6 +10,10 @@ from typing import Any
 DOMAIN = "contoso.example"
 
 
+class NotHappened(Exception):
+    """A step of a story that did not happen in time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Person:
     """Somebody of the story."""
