@@ -5,6 +5,7 @@ import * as dates from "./dates.js";
 import { textOf } from "./mail.js";
 import { because, kindOf, named, recordName, ROLES, subjectOf, tracker } from "./words.js";
 
+const MOST_PEOPLE = 10; // named at once of each role: a mail may go to a thousand
 let numbers = 0;
 const STILL = () => h("p.still", {}, icon("lock"), "Still only you can see this");
 
@@ -18,6 +19,7 @@ export class Tile {
     this.content = null; // {text, html, cut}, or {problem}
     this.note = null; // what went wrong last
     this.busy = false;
+    this.everyone = new Set(); // roles of which all people are shown
     this.toggle = h("button.toggle", { type: "button", "data-act": "toggle", "aria-expanded": "false", "aria-controls": `${this.id}-body`, onclick: () => this.turn() });
     this.title = h("h3", { id: this.id }, this.toggle);
     this.body = h("div.body", { id: `${this.id}-body`, hidden: true });
@@ -155,7 +157,7 @@ export class Tile {
     const { activity, entry, state } = this;
     const { start, end, all_day, at } = activity;
     const when = !start ? dates.full(at) : all_day ? dates.wholeDays(start, end ?? start) : end ? dates.fullRange(start, end) : dates.full(start);
-    const rows = [["When", when], ...Object.entries(ROLES).map(([role, label]) => [label, people(activity, role)]).filter(([, found]) => found.length)];
+    const rows = [["When", when], ...Object.entries(ROLES).map(([role, label]) => [label, this.people(role)]).filter(([, found]) => found.length)];
     if (state === "tracked") rows.push(...this.trackedBy(), ...this.others());
     const reasons = entry.data.why ?? [];
     const more = entry.data.more_reasons ? h("li", {}, `and ${entry.data.more_reasons} more`) : null;
@@ -165,6 +167,16 @@ export class Tile {
       this.text(),
       h("div.row", {}, this.further()),
     ];
+  }
+
+  people(role) {
+    const all = this.activity.participants
+      .filter((person) => person.role === role)
+      .map((person) => h("span.person", {}, person.name ? [h("b", {}, person.name), ` ${person.address}`] : person.address));
+    if (all.length <= MOST_PEOPLE + 1) return all;
+    const turned = (event) => this.everyone[event.target.open ? "add" : "delete"](role);
+    const rest = h("details", { open: this.everyone.has(role), ontoggle: turned }, h("summary", { "data-act": `more-${role}` }, `and ${all.length - MOST_PEOPLE} more`), all.slice(MOST_PEOPLE));
+    return [...all.slice(0, MOST_PEOPLE), rest];
   }
 
   trackedBy() {
@@ -227,12 +239,6 @@ function who(activity) {
     return `${list(of("organizer"), 1) || "Somebody"}${attendees.length ? ` with ${list(attendees)}` : ""}`;
   }
   return [list(of("from"), 1) || "Somebody", h("span.to", { "aria-hidden": "true" }, "→"), h("span.unseen", {}, "to"), list(of("to", "cc")) || "nobody named"].flatMap((part) => [part, " "]);
-}
-
-function people(activity, role) {
-  return activity.participants
-    .filter((person) => person.role === role)
-    .map((person) => h("span.person", {}, person.name ? [h("b", {}, person.name), ` ${person.address}`] : person.address));
 }
 
 function trackers(entries, me) {
