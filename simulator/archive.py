@@ -118,13 +118,13 @@ class Archive:
             oid = ids.object_id(self._tenant.id, name)
             user = self._tenant.users.get(oid)
             if user is None:
-                address = addresses[0] if addresses else f"{name}@{self._tenant.domain}"
+                upn = name if "@" in name else f"{name}@{self._tenant.domain}"
                 user = self._world.add_user(
                     self._tenant,
-                    address,
+                    addresses[0] if addresses else upn,
                     name=name,
                     oid=oid,
-                    upn=f"{name}@{self._tenant.domain}",
+                    upn=upn,
                     other_addresses=addresses[1:],
                 )
             self.mailboxes[name] = Waiting(name, user)

@@ -173,6 +173,8 @@ def _row(file: Path, line: int, columns: Sequence[Column], cells: Sequence[str])
             value = _read(column, cell) if cell else None
         except ValueError as wrong:
             raise bad(file, line, f"column {column.name}", str(wrong)) from None
+        if column.name == "id" and value is None:
+            raise bad(file, line, "column id", "every record needs one")
         *above, last = column.path
         if above and value is None:
             continue  # a Contact section or a lookup that nobody wrote

@@ -151,7 +151,10 @@ def show(system: System, tenant: TenantControl, source: Source, reads: int | Non
     if not stored:
         _expect_nothing(system)
         return owners
-    _report(owners, stored, _read(system, tenant, owners, stored, reads))
+    say(f"{sum(items.values()):,} of them are suggested, {stored.total():,} times, on {len({key[1:] for key in stored}):,} records")
+    if _expect_shown(_read(system, tenant, owners, stored, 1)):
+        say(f"the page shows suggestions {since_start():.0f} s after the start")
+    _report(_read(system, tenant, owners, stored, reads))
     return owners
 
 
@@ -269,18 +272,21 @@ def _read_one(http: httpx.Client, owner: Owner, record: tuple[str, str], stored:
     return Read(owner.name, record, timeline["record"]["name"] or record[1], stored, len(timeline["suggestions"]), took)
 
 
-def _report(owners: Sequence[Owner], stored: Stored, reads: Sequence[Read]) -> None:
-    """How much is suggested, and how quickly it is read; NotHappened where what is stored is not shown."""
-    records = len({tuple(record) for _, *record in stored})
-    say(f"{sum(owner.items for owner in owners):,} of them are suggested, {stored.total():,} times, on {records:,} records")
+def _expect_shown(reads: Sequence[Read]) -> list[Read]:
+    """The timelines that their owners may read; NotHappened where one of them does not show what is stored."""
     readable = [read for read in reads if read.shown is not None]
     if empty := [read for read in readable if not read.shown]:
         raise NotHappened(f"{len(empty)} of {len(readable)} timelines do not show what is stored, such as {empty[0]}")
+    return readable
+
+
+def _report(reads: Sequence[Read]) -> None:
+    """How quickly timelines are read; NotHappened where what is stored is not shown."""
+    readable = _expect_shown(reads)
     if len(readable) < len(reads):
         say(f"{len(reads) - len(readable):,} of {len(reads):,} timelines may not be read by the mailbox's owner: `readers` of the records does not name her")
     if not readable:
         raise NotHappened("no timeline with suggestions may be read by a mailbox's owner")
-    say(f"the page shows suggestions, {since_start():.0f} s after the start")
     milliseconds = sorted(read.seconds * 1000 for read in readable)
     p50, p95 = statistics.median(milliseconds), milliseconds[int(0.95 * (len(milliseconds) - 1))]
     say(f"slowest of {len(readable):,} timeline reads: {max(readable, key=lambda read: read.seconds)} (p50 {p50:.0f} ms, p95 {p95:.0f} ms)")

@@ -182,6 +182,15 @@ def test_nothing_arrives_before_it_is_released(tenant: TenantControl, graph: Gra
         tenant.release("nobody", 1)
 
 
+def test_a_file_that_is_named_by_an_address_is_the_mailbox_of_that_address(tenant: TenantControl, graph: Graph, tmp_path: Path) -> None:
+    (tmp_path / "Jo.Doe@fabrikam.com.mbox").write_bytes(mbox(letter(1, sender="jo.doe@fabrikam.com"), letter(2)))
+    [jo] = tenant.load_archive(tmp_path)
+    assert (jo["address"], jo["upn"]) == ("Jo.Doe@fabrikam.com", "Jo.Doe@fabrikam.com")
+    tenant.release()
+    for folder, subject in (("sentitems", "Letter 1"), ("inbox", "Letter 2")):
+        assert [m["subject"] for m in graph.get(f"users/{jo['oid']}/mailFolders/{folder}/messages")["value"]] == [subject]
+
+
 def test_ids_of_users_are_always_the_same(simulator: Simulator, tmp_path: Path) -> None:
     (tmp_path / "jo.mbox").write_bytes(mbox(letter(1)))
     one, same, other = (simulator.tenant(t).load_archive(tmp_path)[0]["oid"] for t in ("t-1", "t-1", "t-2"))
