@@ -24,7 +24,7 @@ from shared.topics import ACTIVITIES, GRAPH_NOTIFICATIONS, MATCHES, TRACKED_ACTI
 
 from .world import SERVICES, Item, Pairs, User, World, a_world, on, until
 
-pytestmark = [pytest.mark.full("faults"), pytest.mark.timeout(300)]  # a whole system starts first, on a machine that may be busy
+pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a machine that may be busy
 
 CARLA = "carla@fabrikam.example"
 DEALS = [f"deal-{number}" for number in range(250)]
@@ -34,6 +34,8 @@ HELD_UP = 40
 """Items that have piled up before a service is ended."""
 MOST_IN_FLIGHT = 80
 """Carla waits when so many are under way."""
+PATIENT = 100.0
+"""Seconds for all to come to rest: rebalances and back-offs add up on a busy machine, and at rest a loss is a loss."""
 AWAY = 4.0
 """Seconds that a store is away: longer than drivers try again by themselves, so that services must."""
 LEAVES_WITHIN = 30.0
@@ -77,7 +79,7 @@ class Flow:
 
     async def all_arrives(self, in_flight: int, what: str) -> None:
         """Once everything is at rest: exactly what was sent, at each station."""
-        await self.world.at_rest(60)
+        await self.world.at_rest(PATIENT)
         await self.world.bus.read_up()
         told = f"{what} with {in_flight} items in flight; {len(self.sent)} were sent"
         sys.stdout.write(f"{told}\n")
@@ -104,7 +106,7 @@ ARRIVED: dict[str, Arrived] = {
 async def flow(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Flow]:
     folder = tmp_path_factory.mktemp("system")
     env_of = {"mail-ingest": {"RECONCILE": "false", "LEASE": "PT3S"}, "matcher": {"TAKEOVER": "false"}}
-    async with a_world(stack, folder, env_of=env_of, two_of=SERVICES) as world:
+    async with a_world(stack, folder, env={"KAFKA_SESSION_TIMEOUT": "PT3S"}, env_of=env_of, two_of=SERVICES) as world:
         world.simulator.delivery(followed_by_updated=False)
         await world.publish(
             {"type": "account", "id": "fabrikam", "name": "Fabrikam"},
@@ -142,30 +144,34 @@ VICTIMS: dict[End, int] = {crash: 0, stop: 1}
 async def test_a_service_that_ends_while_messages_flow_loses_none(flow: Flow, name: str, end: End) -> None:
     victim, arrived = flow.world.replicas(name)[VICTIMS[end]], ARRIVED[name]
     async with flow.flowing():
-        await hold_up(flow, name, arrived)
-        in_flight = len(flow.in_flight(arrived))
+        in_flight = await hold_up(flow, name, arrived)
         await asyncio.to_thread(end, victim)
         await asyncio.to_thread(victim.start)
     await flow.all_arrives(in_flight, f"{name}: {end.__name__} of {victim.name}")
 
 
-async def hold_up(flow: Flow, name: str, arrived: Arrived) -> None:
-    """Lets items pile up before a service, and returns when it has just begun to work them off."""
-    for process in flow.world.replicas(name):
-        process.signal(signal.SIGSTOP)
-    await until(lambda: len(flow.in_flight(arrived)) >= HELD_UP)
-    waiting = flow.in_flight(arrived)
-    for process in flow.world.replicas(name):
-        process.signal(signal.SIGCONT)
-    await until(lambda: waiting.intersection(arrived(flow.world)))
+async def hold_up(flow: Flow, name: str, arrived: Arrived) -> int:
+    """Lets items pile up before a service, and returns how many still wait when it has just begun to work them off."""
+
+    async def caught_at_work() -> int:
+        for process in flow.world.replicas(name):
+            process.signal(signal.SIGSTOP)
+        await until(lambda: len(flow.in_flight(arrived)) >= HELD_UP)
+        waiting = flow.in_flight(arrived)
+        for process in flow.world.replicas(name):
+            process.signal(signal.SIGCONT)
+        await until(lambda: waiting.intersection(arrived(flow.world)))
+        return len(flow.in_flight(arrived))
+
+    in_flight: int = await until(caught_at_work)  # it may have done them all by the time that we look
+    return in_flight
 
 
 @pytest.mark.parametrize("name, station", [("kafka", "matcher"), ("mongod", "tracking")])
 async def test_a_store_that_is_killed_while_messages_flow_loses_none(flow: Flow, stack: LocalStack, name: str, station: str) -> None:
     server: Server = getattr(stack, name)
     async with flow.flowing():
-        await hold_up(flow, station, ARRIVED[station])
-        in_flight = len(flow.in_flight(ARRIVED["tracking"]))
+        in_flight = await hold_up(flow, station, ARRIVED[station])
         await asyncio.to_thread(server.kill)
         await asyncio.sleep(AWAY)
         await asyncio.to_thread(server.start)
@@ -205,7 +211,7 @@ async def test_tracking_that_is_killed_between_track_and_tracked_tracks_once(flo
     async def all_tracked() -> bool:
         return len((await ann.sees("opportunity", DEALS[0]))[1]) == len(items)
 
-    await until(all_tracked)
+    await until(all_tracked, PATIENT)
     await world.at_rest()
     await world.bus.read_up()
     assert (await ann.sees("opportunity", DEALS[0]))[1] == [f"Track me {number}" for number in range(6)]

@@ -18,7 +18,7 @@ from shared.topics import ACTIVITIES, MATCHES
 
 from .world import PARTITIONS, Item, Pairs, User, World, a_world, status, until
 
-pytestmark = [pytest.mark.full("faults"), pytest.mark.timeout(300)]  # a whole system starts first, on a machine that may be busy
+pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a machine that may be busy
 
 CARLA, EVE = "carla@fabrikam.example", "eve@adatum.example"
 SESSION, LOOK, LEASE = timedelta(seconds=3), timedelta(seconds=1), timedelta(seconds=2)
