@@ -1,0 +1,211 @@
+"""The commands of README and of the guides, as they stand there, on the real Kafka with the whole system around it."""
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from aiokafka.partitioner import DefaultPartitioner
+
+from deploy.local.stack import LocalStack
+from shared.topics import RECORDS, TRACKED_ACTIVITIES
+from tests.support.guides import PAGES, ROOT, Block, scripts
+
+from .world import PARTITIONS, SERVICES, User, World, a_world, on, until
+
+pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a machine that may be busy
+needs_kcat = pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed: apt-get install kcat")
+
+CARLA, EVE = "carla@fabrikam.example", "eve@adatum.example"
+
+
+@pytest.fixture(scope="module")
+async def world(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with a_world(stack, tmp_path_factory.mktemp("system")) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+async def ann(world: World) -> User:
+    return await world.user("ann@contoso.example", name="Ann")
+
+
+@dataclass
+class Guide:
+    """Somebody with a page before her, a folder and a shell."""
+
+    world: World
+    page: str
+    folder: Path
+    done: set[Block] = field(default_factory=set)
+
+    async def run(self, heading: str, nth: int = 0) -> str:
+        """Runs the commands under a heading after those under `Before you begin`; answers what they print."""
+        begin, block = self._under("Before you begin")[0], self._under(heading)[nth]
+        self.done |= {begin, block}
+        programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        settings = self.world.system.environment(self.world.system["matcher"]) | {"TENANT": self.world.tenant.id}
+        env = settings | {"PATH": programs, "PYTHONPATH": str(ROOT), "HOME": str(self.folder)}
+        script = ["bash", "-euo", "pipefail", "-c", f"{begin.text}\n{block.text}"]
+        ran = await asyncio.to_thread(subprocess.run, script, cwd=self.folder, env=env, capture_output=True, text=True, timeout=100, check=False)
+        assert ran.returncode == 0, f"{heading}: {ran.stdout}{ran.stderr}"
+        return ran.stdout
+
+    def _under(self, heading: str) -> list[Block]:
+        return [block for block in scripts(self.page) if block.heading == heading]
+
+    def file(self, name: str) -> list[str]:
+        """The lines of a file that the commands have made."""
+        return (self.folder / name).read_text().splitlines()
+
+    @property
+    def left(self) -> list[str]:
+        """Headings of commands that were not run."""
+        return [block.heading for block in scripts(self.page) if block not in self.done]
+
+
+@needs_kcat
+async def test_who_publishes_records_does_it_by_the_guide(world: World, ann: User, tmp_path: Path) -> None:
+    guide = Guide(world, "docs/publishing-records.md", tmp_path)
+    published = {("account", "fabrikam"), ("contact", "carla"), ("opportunity", "renewal"), ("project", "rollout")}
+
+    async def named(type_: str, id_: str, name: str | None) -> bool:
+        answer = await ann.ask("GET", f"/records/{type_}/{id_}/timeline")
+        return answer.status_code == 404 if name is None else answer.status_code == 200 and answer.json()["record"]["name"] == name
+
+    checked = await guide.run("Check before you publish")
+    assert [line.rpartition(": ")[2] for line in checked.splitlines()] == ["taken"] * 4
+
+    # Published by another client, it is in the partition where ours would have put it, and in the directory.
+    await guide.run("Publish")
+    await world.bus.read_up()
+    partitions = {record.key: record.partition for record in world.bus.log[RECORDS.name]}
+    keys = {f"{world.tenant.id}/{type_}/{id_}".encode() for type_, id_ in published}
+    assert {key: partitions[key] for key in keys} == {key: DefaultPartitioner()(key, range(PARTITIONS), ()) for key in keys}
+    assert any(partitions[key] != zlib.crc32(key) % PARTITIONS for key in keys), "keys by which one partitioner is not told from the other"
+    explained = await guide.run("Publish", 1)
+    assert {line.split()[0] for line in explained.splitlines()} == {"/".join(record) for record in published}
+    [item] = await world.send(CARLA, ann, subject="Our numbers", text="Hello")
+    await until(lambda: world.suggestions().get(item) == published)
+
+    await guide.run("Change a record")
+    await until(lambda: named("opportunity", "renewal", "Fleet renewal 2027"))
+
+    await guide.run("Delete a record")
+    await until(lambda: named("project", "rollout", None))
+    await until(lambda: world.suggestions().get(item) == published - {("project", "rollout")})
+    await world.bus.read_up()
+    assert world.bus.dead_letters(RECORDS) == []
+
+    await guide.run("When a record is refused")
+    await until(lambda: world.bus.dead_letters(RECORDS))
+    key, headers, value = (await guide.run("When a record is refused", 1)).splitlines()
+    assert key == f"{world.tenant.id}/contact/dan"
+    assert "dead_letter_field=emails," in f"{headers},"
+    assert "dead_letter_error=Input should be a valid array" in headers
+    assert json.loads(value)["emails"] == "dan@fabrikam.example"
+
+    await world.publish_first({"type": "project", "id": "left-over", "name": "Left over"})
+    await guide.run("Resync")
+    assert {f"{world.tenant.id}/{record}" for record in ("contact/dan", "project/left-over")} <= set(guide.file("stale.txt"))
+    assert not set(guide.file("stale.txt")) & {key.decode() for key in keys}
+    await until(lambda: named("project", "left-over", None))
+    assert await named("account", "fabrikam", "Fabrikam")
+    assert guide.left == []
+
+
+@needs_kcat
+async def test_a_dashboard_reads_by_the_guide(world: World, ann: User, tmp_path: Path) -> None:
+    guide, deal = Guide(world, "docs/reading-tracked-activities.md", tmp_path), ("opportunity", "expansion")
+    await world.publish_first({"type": "contact", "id": "eve", "emails": [EVE]}, {"type": deal[0], "id": deal[1], "name": "Expansion", "contact_id": "eve"})
+
+    async def tracked(subject: str) -> str:
+        """Ann tracks a mail; answers the key by which it is told."""
+        [(_, _, item)] = await world.send(EVE, ann, subject=subject, text="What nobody on the bus may read")
+        await ann.tile(*deal, subject)
+        assert (await ann.ask("POST", on(*deal, item, "track"))).status_code == 202
+
+        def told() -> str | None:
+            live = world.bus.live(TRACKED_ACTIVITIES)
+            return next(("/".join(key) for key, message in live.items() if message.value and message.value.subject == subject), None)
+
+        return str(await until(told))
+
+    def table() -> dict[str, dict[str, object]]:
+        return {key: json.loads(state) for key, state in (line.split("\t") for line in guide.file("table.tsv"))}
+
+    first = await tracked("First")
+    await guide.run("Build the table")
+    assert table().keys() == {first}
+    assert table()[first]["subject"] == "First"
+    [entry] = json.loads(json.dumps(table()[first]["regarding"]))
+    assert (entry["type"], entry["id"], entry["name"], entry["by"], entry["readers"]) == (*deal, "Expansion", ann.oid, ["*"])
+    assert "What nobody on the bus may read" not in "".join(guide.file("log.tsv"))
+    assert EVE not in "".join(guide.file("log.tsv"))
+
+    second = await tracked("Second")
+    assert (await ann.ask("DELETE", f"/records/{deal[0]}/{deal[1]}/tracked/{first.rpartition('/')[2]}")).status_code == 204
+    await until(lambda: tuple(first.split("/")) not in world.bus.live(TRACKED_ACTIVITIES) and world.bus.log[TRACKED_ACTIVITIES.name][-1:])
+    await until(lambda: any(record.key == first.encode() and record.value is None for record in world.bus.log[TRACKED_ACTIVITIES.name]))
+    await guide.run("Keep it")
+    news = [line.split("\t") for line in guide.file("news.tsv")]
+    words = [re.findall(r"ce_type=([\w.]+)", headers)[0].removeprefix("autocapture.activity.") for key, headers, _ in news if key == first]
+    assert words == ["tracked", "untracked", "tracked.gone"]
+    assert table().keys() == {second}
+
+    await guide.run("Keep it")
+    assert guide.file("news.tsv") == [], "the group has read all of it"
+    assert guide.left == []
+
+
+async def test_the_first_mailbox_is_enrolled_by_the_guide(world: World) -> None:
+    [block] = [block for block in scripts("docs/connecting-a-tenant.md") if block.language == "console"]
+    ben = await world.user("ben@contoso.example", enrolled=False)
+    told = ""
+    for line in block.text.splitlines():
+        command = line.removeprefix("$ python -m ").replace("<tenant id>", world.tenant.id).replace("ann@contoso.com", ben.address)
+        told = await asyncio.to_thread(world.system.run_command, *command.split())
+
+    async def captured() -> bool:
+        states = [json.loads(line) for line in (await asyncio.to_thread(world.system.run_command, *command.split())).splitlines()]
+        return any(state["mailbox"] == ben.oid and state["status"] == "enrolled" and state["complete_as_of"] for state in states)
+
+    assert ben.oid in told
+    await until(captured)
+
+
+async def test_every_metric_that_the_scaling_guide_names_is_there(world: World) -> None:
+    named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", PAGES["docs/scaling.md"].read_text()))
+    told = [(await asyncio.to_thread(world.system[name].get, "/metrics")).text for name in SERVICES]
+    known = {metric for text in told for metric in re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE)}
+    assert named
+    assert named <= known
+
+
+async def demo(stack: LocalStack, folder: Path, *asked: str) -> None:
+    """`make demo`, as README says; what is installed is not installed anew."""
+    env = os.environ | stack.environment | {"LOCAL_DIR": str(folder / "local")}
+    run = ["make", "--old-file=.venv/.installed", "demo", *asked, "ONCE=1"]
+    ran = await asyncio.to_thread(subprocess.run, run, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+async def test_the_demo_tells_its_story(stack: LocalStack, tmp_path: Path) -> None:
+    await demo(stack, tmp_path)
+
+
+async def test_the_demo_shows_an_archive_of_ones_own(stack: LocalStack, tmp_path: Path) -> None:
+    mail, records = tmp_path / "ann", tmp_path / "records"
+    mail.mkdir()
+    records.mkdir()
+    (mail / "one.eml").write_text(f"From: {CARLA}\nTo: ann@contoso.example\nDate: Tue, 24 Nov 2026 09:00:00 +0000\nMessage-ID: <1@x>\nSubject: One\n\nHello\n")
+    (records / "contacts.jsonl").write_text(json.dumps({"type": "contact", "id": "carla", "name": "Carla", "emails": [CARLA]}) + "\n")
+    await demo(stack, tmp_path, f"MAIL={mail}", f"RECORDS={records}")
