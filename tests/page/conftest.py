@@ -4,10 +4,11 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import pytest
 from playwright.async_api import Browser, async_playwright
+from pymongo import MongoClient
 
 from deploy.local.stack import LocalStack
 from deploy.local.system import TENANT, Process, System
@@ -54,7 +55,7 @@ async def office(chromium: str, stack: LocalStack, kafka: str, mongodb_uri: str,
 
 
 @pytest.fixture
-async def replica(office: Office) -> AsyncIterator[Replica]:
+async def replica(office: Office, mongodb_uri: str) -> AsyncIterator[Replica]:
     """`await replica(TENANTS=…)`: one more tracking, a process of its own, until the test ends. Ask for it before `sits_down`: who sits at it leaves first."""
     started: list[Process] = []
 
@@ -65,6 +66,13 @@ async def replica(office: Office) -> AsyncIterator[Replica]:
     yield replica
     for process in started:
         await asyncio.to_thread(process.stop)
+    if started:  # who is left reads on, before the next test publishes and looks at once
+        deal = await office.deal()
+        with MongoClient[dict[str, Any]](mongodb_uri) as client:
+            for _ in range(600):
+                if client["page-tracking"]["records"].find_one({"_id": f"{office.tenant.id}/opportunity/{deal['id']}"}):
+                    break
+                await asyncio.sleep(0.1)
 
 
 @pytest.fixture
