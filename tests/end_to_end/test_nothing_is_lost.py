@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from deploy.local.stack import LocalStack, Server
+from deploy.local.servers import Server
+from deploy.local.stack import LocalStack
 from deploy.local.system import Process
 from shared.events import ActivityTracked
 from shared.topics import ACTIVITIES, GRAPH_NOTIFICATIONS, MATCHES, TRACKED_ACTIVITIES

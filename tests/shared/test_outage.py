@@ -16,7 +16,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 from aiokafka.protocol.metadata import MetadataRequest
 
-from deploy.local.stack import Kafka as LocalKafka
+from deploy.local.servers import Kafka as LocalKafka
 from deploy.local.stack import LocalStack
 from shared.broker import Batch, Kafka
 from shared.bus import Outgoing

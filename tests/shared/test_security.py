@@ -11,7 +11,7 @@ import trustme
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from pydantic import SecretStr
 
-from deploy.local import stack
+from deploy.local import parts, servers
 from deploy.local.processes import say
 from shared import provision
 from shared.broker import Kafka
@@ -40,7 +40,7 @@ ssl.truststore.location={folder}/ca.pem
 """
 
 
-class SecuredKafka(stack.Kafka):
+class SecuredKafka(servers.Kafka):
     """A broker that takes nothing but TLS with SCRAM."""
 
     def _launch(self) -> None:
@@ -50,13 +50,13 @@ class SecuredKafka(stack.Kafka):
         (self._folder / "keystore.pem").write_bytes(key + b"".join(pem.bytes() for pem in certificate.cert_chain_pems))
         ca.cert_pem.write_to_path(self._folder / "ca.pem")
         properties = self._folder / "secured.properties"
-        secured = stack.SERVER_PROPERTIES + SECURED  # of two lines for one property the last counts
+        secured = servers.SERVER_PROPERTIES + SECURED  # of two lines for one property the last counts
         properties.write_text(secured.format(data=self._data, folder=self._folder, address=self.address, password=PASSWORD, **self.ports))
-        java: list[str | Path] = [stack._java(), *stack.JVM, "-cp", os.pathsep.join(map(str, stack.kafka_jars(say)))]
+        java: list[str | Path] = [parts.java(), *servers.JVM, "-cp", os.pathsep.join(map(str, parts.kafka_jars(say)))]
         user = f"SCRAM-SHA-512=[name=admin,password={PASSWORD}]"
         subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", "a-cluster-of-one-test0", "-c", properties, "--add-scram", user], check=True)
         self.process.start([*java, "kafka.Kafka", properties], tied=True)
-        self.process.wait_until(lambda: stack.KAFKA_SERVES in self.process.log.read_text(errors="replace"), stack.START_SECONDS, "starting")
+        self.process.wait_until(lambda: servers.KAFKA_SERVES in self.process.log.read_text(errors="replace"), servers.START_SECONDS, "starting")
 
 
 @pytest.fixture(scope="module")
