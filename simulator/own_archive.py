@@ -9,9 +9,11 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import quote
 
 import httpx
@@ -38,11 +40,17 @@ AT_ONCE = 50
 """As many suggestions a timeline shows at once."""
 READS = 500
 """Timelines that are read at the end, those with the most suggestions: seconds, not minutes, also of a dense archive."""
+TRIES = 3
+"""Readings of a timeline before it may be called the slowest."""
 NAMED = 5
 """Mailboxes that are named at the end."""
 
 MAIL_FORMS = (".mbox", ".mbox.gz", ".eml", ".ics")
 HELP = "docs/own-archive.md says what can be shown"
+
+
+Stored = Counter[tuple[str, str, str]]
+"""Mailbox, type and id of a record -> how many suggestions are there."""
 
 
 class NotUsable(Exception):
@@ -64,26 +72,6 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Read:
-    """One reading of a timeline by the API.
-
-    Attributes:
-        stored: how many suggestions there are for her on this record.
-        shown: how many of them she was shown; None where she may not read the record.
-    """
-
-    owner: str
-    record: tuple[str, str]
-    name: str
-    stored: int
-    shown: int | None
-    seconds: float
-
-    def __str__(self) -> str:
-        return f"{self.seconds * 1000:.0f} ms, {self.record[0]} {self.name!r} for {self.owner}, {self.shown or 0:,} of {self.stored:,} suggestions"
-
-
-@dataclass(frozen=True, slots=True)
 class Owner:
     """A mailbox of the archive, and what is suggested to its owner."""
 
@@ -93,6 +81,26 @@ class Owner:
     items: int
     best: tuple[str, str] | None
     """The record with the most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One reading of a timeline by the API.
+
+    Attributes:
+        stored: how many suggestions there are for her on this record.
+        shown: how many of them she was shown; None where she may not read the record.
+    """
+
+    owner: Owner
+    record: tuple[str, str]
+    name: str
+    stored: int
+    shown: int | None
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds * 1000:.0f} ms, {self.record[0]} {self.name!r} for {self.owner.name}, {self.shown or 0:,} of {self.stored:,} suggestions"
 
 
 def since_start() -> float:
@@ -131,7 +139,7 @@ def show(system: System, tenant: TenantControl, source: Source, reads: int | Non
 
     Raises NotHappened where something did not arrive, or is stored and not shown.
     """
-    say(f"publishing {len(source.records):,} records …")
+    say(f"publishing {_counted(len(source.records), 'record')} …")
     asyncio.run(_publish(system, source))
     say("loading the mail …")
     boxes = tenant.load_archive(source.mail, source.meetings)
@@ -139,7 +147,8 @@ def show(system: System, tenant: TenantControl, source: Source, reads: int | Non
     if not messages + meetings:
         raise NotUsable(f"MAIL: in {source.mail} there is no message and no meeting ({HELP}).")
     tenant.release()
-    say(f"{messages:,} e-mails and {meetings:,} meetings lie in {len(boxes):,} mailboxes {since_start():.0f} s after the start; they are captured …")
+    there = f"{_counted(messages, 'e-mail')} and {_counted(meetings, 'meeting')} lie in {_counted(len(boxes), 'mailbox', 'mailboxes')}"
+    say(f"{there} {since_start():.0f} s after the start; they are captured …")
     administration = Administration(system, tenant.id)
     for box in boxes:
         administration.enrol(box["oid"])
@@ -151,10 +160,11 @@ def show(system: System, tenant: TenantControl, source: Source, reads: int | Non
     if not stored:
         _expect_nothing(system)
         return owners
-    say(f"{sum(items.values()):,} of them are suggested, {stored.total():,} times, on {len({key[1:] for key in stored}):,} records")
-    if _expect_shown(_read(system, tenant, owners, stored, 1)):
-        say(f"the page shows suggestions {since_start():.0f} s after the start")
-    _report(_read(system, tenant, owners, stored, reads))
+    say(f"{sum(items.values()):,} of them are suggested, {stored.total():,} times, on {_counted(len({key[1:] for key in stored}), 'record')}")
+    with Readers(system, tenant) as readers:
+        if _expect_shown(readers.read_all(owners, stored, 1)):
+            say(f"the page shows suggestions {since_start():.0f} s after the start")
+        _report(readers, readers.read_all(owners, stored, reads))
     return owners
 
 
@@ -208,10 +218,6 @@ def _counts(system: System) -> dict[str, Any]:
     return counts
 
 
-Stored = Counter[tuple[str, str, str]]
-"""Mailbox, type and id of a record -> how many suggestions are there."""
-
-
 def _stored(system: System) -> tuple[Stored, Counter[str]]:
     """What tracking holds: suggestions on each record, and items of each mailbox that are suggested at all."""
     stored: Stored = Counter()
@@ -242,24 +248,56 @@ def _expect_nothing(system: System) -> None:
 # -- what the page will show ----------------------------------------------------------------------
 
 
-def _read(system: System, tenant: TenantControl, owners: Sequence[Owner], stored: Stored, most: int | None) -> list[Read]:
-    """Timelines by the API, each as its owner reads it with a token of hers: those with the most suggestions."""
-    chosen = stored.most_common(most)
-    found: list[Read] = []
-    told = time.monotonic()
-    for owner in owners:
-        hers = [(record, count) for (oid, *record), count in chosen if oid == owner.oid]
-        if not hers:
-            continue
-        token = tenant.sign_in(owner.upn)
-        with httpx.Client(base_url=f"{system['tracking'].url}/api/v1", headers={"Authorization": f"Bearer {token}"}, timeout=60, trust_env=False) as http:
+class Readers:
+    """The API as the owners read it, each with a token of hers.
+
+    Use it as a context manager.
+    """
+
+    def __init__(self, system: System, tenant: TenantControl) -> None:
+        self._url = f"{system['tracking'].url}/api/v1"
+        self._tenant = tenant
+        self._open = ExitStack()
+        self._of: dict[str, httpx.Client] = {}
+
+    def read(self, owner: Owner, record: tuple[str, str], stored: int) -> Read:
+        """One reading of a timeline."""
+        if owner.oid not in self._of:
+            headers = {"Authorization": f"Bearer {self._tenant.sign_in(owner.upn)}"}
+            http = self._open.enter_context(httpx.Client(base_url=self._url, headers=headers, timeout=60, trust_env=False))
             http.get("/me").raise_for_status()  # the connection, and the authority's keys
-            for (kind, id_), count in hers:
-                found.append(_read_one(http, owner, (kind, id_), count))
-                if time.monotonic() - told > TELL_EVERY:
-                    told = time.monotonic()
-                    say(f"  {len(found):,} of {len(chosen):,} timelines read")
-    return found
+            self._of[owner.oid] = http
+        return _read_one(self._of[owner.oid], owner, record, stored)
+
+    def read_all(self, owners: Sequence[Owner], stored: Stored, most: int | None) -> list[Read]:
+        """Those timelines with the most suggestions."""
+        known = {owner.oid: owner for owner in owners}
+        chosen = stored.most_common(most)
+        found: list[Read] = []
+        told = time.monotonic()
+        for (oid, kind, id_), count in chosen:
+            found.append(self.read(known[oid], (kind, id_), count))
+            if time.monotonic() - told > TELL_EVERY:
+                told = time.monotonic()
+                say(f"  {len(found):,} of {len(chosen):,} timelines read")
+        return found
+
+    def slowest(self, reads: Sequence[Read]) -> Read:
+        """The slowest of these; what looks slow is read again, and the best counts, so that it is the timeline that is slow and not the moment."""
+        left = dict.fromkeys(reads, TRIES - 1)
+        while True:
+            read = max(left, key=lambda each: each.seconds)
+            tries = left.pop(read)
+            if not tries:
+                return read
+            again = self.read(read.owner, read.record, read.stored)
+            left[min(read, again, key=lambda each: each.seconds)] = tries - 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._open.close()
 
 
 def _read_one(http: httpx.Client, owner: Owner, record: tuple[str, str], stored: int) -> Read:
@@ -267,9 +305,9 @@ def _read_one(http: httpx.Client, owner: Owner, record: tuple[str, str], stored:
     answer = http.get(f"/records/{quote(record[0], safe='')}/{quote(record[1], safe='')}/timeline")
     took = time.perf_counter() - began
     if answer.status_code == httpx.codes.NOT_FOUND:
-        return Read(owner.name, record, record[1], stored, None, took)
+        return Read(owner, record, record[1], stored, None, took)
     timeline = answer.raise_for_status().json()
-    return Read(owner.name, record, timeline["record"]["name"] or record[1], stored, len(timeline["suggestions"]), took)
+    return Read(owner, record, timeline["record"]["name"] or record[1], stored, len(timeline["suggestions"]), took)
 
 
 def _expect_shown(reads: Sequence[Read]) -> list[Read]:
@@ -280,7 +318,7 @@ def _expect_shown(reads: Sequence[Read]) -> list[Read]:
     return readable
 
 
-def _report(reads: Sequence[Read]) -> None:
+def _report(readers: Readers, reads: Sequence[Read]) -> None:
     """How quickly timelines are read; NotHappened where what is stored is not shown."""
     readable = _expect_shown(reads)
     if len(readable) < len(reads):
@@ -289,7 +327,7 @@ def _report(reads: Sequence[Read]) -> None:
         raise NotHappened("no timeline with suggestions may be read by a mailbox's owner")
     milliseconds = sorted(read.seconds * 1000 for read in readable)
     p50, p95 = statistics.median(milliseconds), milliseconds[int(0.95 * (len(milliseconds) - 1))]
-    say(f"slowest of {len(readable):,} timeline reads: {max(readable, key=lambda read: read.seconds)} (p50 {p50:.0f} ms, p95 {p95:.0f} ms)")
+    say(f"slowest of {len(readable):,} timeline reads: {readers.slowest(readable)} (best of {TRIES}; of all: p50 {p50:.0f} ms, p95 {p95:.0f} ms)")
 
 
 def sign_in_as(owners: Sequence[Owner], page: str) -> list[str]:
@@ -299,5 +337,9 @@ def sign_in_as(owners: Sequence[Owner], page: str) -> list[str]:
         at = f"   {page}/#/{'/'.join(quote(part, safe='') for part in owner.best)}" if owner.best else ""
         lines.append(f"{owner.name} ({owner.items:,} suggested){at}")
     if len(owners) > NAMED:
-        lines.append(f"or one of {len(owners) - NAMED:,} others")
+        lines.append(f"or one of {len(owners) - NAMED:,} more")
     return lines
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or f'{one}s'}"

@@ -1,0 +1,178 @@
+"""One's own archive on the page: `make demo MAIL=… RECORDS=…` with a small one, as a user starts it."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from deploy.local.stack import LocalStack
+from deploy.local.system import ROOT, TENANT
+from simulator.client import Simulator
+from simulator.own_archive import NotUsable, look_at
+
+from .world import _clean
+
+pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a machine that may be busy
+
+ANN = "ann@contoso.example"
+CARLA, EVE, OTHER = "carla@fabrikam.example", "eve@adatum.example", "news@example.com"
+
+
+def letter(number: int, sender: str, to: str, subject: str) -> str:
+    date = f"Mon, 0{number} Jan 2001 10:00:00 +0100"
+    return f"Message-ID: <{number}@mail.example>\nDate: {date}\nFrom: {sender}\nTo: {to}\nSubject: {subject}\n\nHello\n"
+
+
+MEETING = f"""BEGIN:VCALENDAR
+VERSION:2.0
+BEGIN:VEVENT
+UID:offer
+DTSTART:20010101T090000Z
+DURATION:PT45M
+SUMMARY:Talk about the offer
+ORGANIZER:mailto:{ANN}
+ATTENDEE:mailto:Carla@Fabrikam.example
+END:VEVENT
+END:VCALENDAR
+"""
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Ann's mail and calendar, and one message of a second mailbox, which is called like the folder."""
+    mail, crm = tmp_path_factory.mktemp("archive") / "office", tmp_path_factory.mktemp("crm")
+    mail.mkdir()
+    letters = letter(1, CARLA, ANN, "Our numbers"), letter(2, ANN, CARLA, "Re: Our numbers"), letter(3, OTHER, ANN, "News")
+    (mail / f"{ANN}.mbox").write_text("\n".join(f"From x Mon Jan  1 00:00:00 2001\n{each}" for each in letters))
+    (mail / "one.eml").write_text(letter(4, EVE, "office@contoso.example", "Terms"))
+    (mail / f"{ANN}.ics").write_text(MEETING.replace("\n", "\r\n"))
+    (crm / "contacts.csv").write_text(f"id,name,emails,parent_account_id\ncarla,Carla Reyes,{CARLA},fabrikam\neve,Eve,;{EVE},\n")
+    (crm / "accounts.jsonl").write_text('{"type": "account", "id": "fabrikam", "name": "Fabrikam", "emails": []}\n')
+    return {"mail": mail, "records": crm}
+
+
+@pytest.fixture
+async def demo(stack: LocalStack, tmp_path: Path) -> AsyncIterator["Demo"]:
+    demo = Demo(stack, tmp_path)
+    yield demo
+    demo.end()
+    await _clean(stack, "demo-")
+
+
+class Demo:
+    """The command, in a folder of its own, on the Kafka and MongoDB of this test run."""
+
+    def __init__(self, stack: LocalStack, folder: Path) -> None:
+        self._env = {**os.environ, **stack.environment, "LOCAL_DIR": str(folder), "KAFKA_PARTITIONS": "2"}
+        self._log = folder / "said"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *options: str, **paths: Path) -> None:
+        asked = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
+        with self._log.open("wb") as log:
+            command = [sys.executable, "-m", "simulator.demo", *asked, *options]
+            self._process = subprocess.Popen(command, cwd=ROOT, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+
+    @property
+    def said(self) -> str:
+        return self._log.read_text()
+
+    def says(self, text: str) -> None:
+        deadline = time.monotonic() + 120
+        while text not in self.said:
+            assert self._process
+            assert self._process.poll() is None, self.said
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.05)
+
+    def at(self, what: str) -> str:
+        """The address that it says something is at."""
+        [found] = re.findall(rf"^  {what} +(https?://\S+)", self.said, re.MULTILINE)
+        return str(found)
+
+    def end(self, how: signal.Signals | None = signal.SIGINT) -> int:
+        """How it ended, by itself or as it was told."""
+        assert self._process
+        if how and self._process.poll() is None:
+            self._process.send_signal(how)
+        return self._process.wait(120)
+
+
+def suggested(demo: Demo, user: str, record: str) -> list[tuple[str, str]]:
+    """Subject and direction of what she sees on a record, by the API with a token of hers."""
+    simulator = Simulator(demo.at("simulator"), re.findall(r"CA: (.*)\)", demo.said)[0])
+    token = simulator.tenant(TENANT).sign_in(user)
+    answer = httpx.get(f"{demo.at('timeline API')}/records/{record}/timeline", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+    simulator.close()
+    return sorted((tile["activity"]["subject"], tile["activity"]["direction"] or "") for tile in answer.raise_for_status().json()["suggestions"])
+
+
+def test_it_stays_up_with_each_suggestion_on_its_owner_s_timeline(demo: Demo, archive: dict[str, Path]) -> None:
+    demo.start(**archive)
+    demo.says("Ctrl-C stops everything.")
+
+    conversation = [("Our numbers", "incoming"), ("Re: Our numbers", "outgoing"), ("Talk about the offer", "")]
+    assert suggested(demo, ANN, "contact/carla") == conversation
+    assert suggested(demo, ANN, "account/fabrikam") == conversation
+    assert suggested(demo, ANN, "contact/eve") == []
+    assert suggested(demo, "office@contoso.example", "contact/eve") == [("Terms", "incoming")]
+    assert suggested(demo, "office@contoso.example", "contact/carla") == []
+
+    assert demo.end() == 0
+    assert demo.said.endswith("stopped\n")
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(demo.at("the page"), trust_env=False)
+
+
+def test_once_it_ends_when_all_is_on_the_page_and_says_where_to_look_first(demo: Demo, archive: dict[str, Path]) -> None:
+    demo.start("--once", **archive)
+    assert demo.end(None) == 0, demo.said
+
+    page = demo.at("the page")
+    said = re.sub(r"\d+ (ms|s)\b", r"N \1", demo.said)
+    for line in (
+        "4 e-mails and 1 meeting lie in 2 mailboxes N s after the start; they are captured …",
+        "4 of them are suggested, 7 times, on 3 records",
+        "the page shows suggestions N s after the start",
+        f"  sign in as    {ANN} (3 suggested)   {page}/#/contact/carla",
+        f"                office (1 suggested)   {page}/#/contact/eve",
+        "Done N s after the start.",
+    ):
+        assert f"\n{line}\n" in said
+    assert re.search(r"slowest of 3 timeline reads: N ms, (contact|account) '.*' for \S+, [13] of [13] suggestions \(best of 3; ", said)
+
+
+def test_a_mistake_in_the_records_ends_it_before_anything_starts(demo: Demo, archive: dict[str, Path], tmp_path: Path) -> None:
+    records = tmp_path / "contacts.csv"
+    records.write_text("id,email\ncarla,carla@fabrikam.example\n")
+    demo.start(mail=archive["mail"], records=records)
+    assert demo.end(None) == 1
+    assert demo.said == f"{records}, line 1, column email: records have no such column; is it emails?\n"
+
+
+@pytest.mark.parametrize(
+    "paths,said",
+    [
+        ({"mail": "mail"}, "MAIL needs RECORDS"),
+        ({"records": "records"}, "RECORDS needs MAIL"),
+        ({"mail": "nowhere", "records": "records"}, "MAIL: there is no folder "),
+        ({"mail": "file", "records": "records"}, "is a file; name the folder that it lies in."),
+        ({"mail": "empty", "records": "records"}, "there is no mail, none of *.mbox, *.mbox.gz, *.eml, *.ics"),
+        ({"mail": "mail", "records": "nowhere"}, "RECORDS: there is no "),
+        ({"mail": "mail", "records": "empty"}, "there is no record, in no *.jsonl and no *.csv"),
+    ],
+)
+def test_what_is_missing_is_one_sentence(archive: dict[str, Path], tmp_path: Path, paths: dict[str, str], said: str) -> None:
+    (tmp_path / "empty").mkdir()
+    where = archive | {"nowhere": tmp_path / "nowhere", "empty": tmp_path / "empty", "file": archive["mail"] / "one.eml"}
+    with pytest.raises(NotUsable) as unusable:
+        look_at(where[paths["mail"]] if "mail" in paths else None, where[paths["records"]] if "records" in paths else None, TENANT)
+    assert said in str(unusable.value)
+    assert "\n" not in str(unusable.value)
