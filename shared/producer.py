@@ -110,6 +110,7 @@ class Producer:
             raise Transient("Kafka has not confirmed what was sent before")
         # Not cancelled at the deadline: what is under way may be delivered, and order must hold.
         sending = asyncio.create_task(_deliver(producer, records))
+        sending.add_done_callback(_heard)
         await asyncio.wait({sending}, timeout=deadline.total_seconds())
         if not sending.done():
             self._overdue += total
@@ -133,6 +134,12 @@ class Producer:
         if self._producer is None:
             raise Transient("not connected to Kafka")
         return self._producer
+
+
+def _heard(sending: "asyncio.Task[list[RecordMetadata]]") -> None:
+    """Also where whoever sent was cancelled and hears no answer: else asyncio complains of an error that nobody looked at."""
+    if not sending.cancelled():
+        sending.exception()
 
 
 async def _deliver(producer: AIOKafkaProducer, records: Sequence[Raw]) -> list[RecordMetadata]:
