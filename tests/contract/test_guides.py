@@ -34,7 +34,7 @@ NEWCOMER = "tests/contract/test_guides.py::test_a_newcomer_adds_the_rule_of_the_
 RUN_BY = {
     ("README.md", "make demo"): "tests/end_to_end/test_guides.py::test_the_demo_tells_its_story",
     ("README.md", "make test"): ".ci/run",
-    ("docs/own-archive.md", "make demo MAIL="): "tests/end_to_end/test_guides.py::test_the_demo_shows_an_archive_of_ones_own",
+    ("docs/own-archive.md", "make demo MAIL="): "tests/end_to_end/test_own_archive.py::test_once_it_ends_when_all_is_on_the_page_and_says_where_to_look_first",
     ("docs/matching.md", "make test ARGS="): NEWCOMER,
     ("docs/connecting-a-tenant.md", "openssl req"): CERTIFICATE,
     ("docs/connecting-a-tenant.md", "cat key.pem"): CERTIFICATE,
@@ -171,8 +171,10 @@ def test_the_guide_of_tenants_explains_every_reason_for_which_a_mailbox_is_block
 
 
 def test_the_guide_of_tenants_names_the_permissions_that_are_used() -> None:
+    rows = re.findall(r"^\| `(\w+\.Read[\w.]*)` \|", PAGES["docs/connecting-a-tenant.md"].read_text(), re.MULTILINE)
+    assert rows == list(CAPTURE_ROLES)
     named = set(inline("docs/connecting-a-tenant.md"))
-    assert {*CAPTURE_ROLES, SCOPE, ADMIN_ROLE} <= named
+    assert {SCOPE, ADMIN_ROLE} <= named
     paths = {"/graph/notifications", "/graph/lifecycle"}
     assert paths <= named
     assert paths == set(re.findall(r'"(/graph/\w+)"', (ROOT / "services/mail_ingest/webhook.py").read_text()))

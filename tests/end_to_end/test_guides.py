@@ -11,12 +11,15 @@ import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka.partitioner import DefaultPartitioner
 
 from deploy.local.stack import LocalStack
-from shared.topics import RECORDS, TRACKED_ACTIVITIES
+from deploy.local.system import Process
+from shared.topics import MATCHES, RECORDS, TRACKED_ACTIVITIES, Topic
+from simulator.upstream import Upstream, read_all
 from tests.support.guides import PAGES, ROOT, Block, scripts
 
 from .world import PARTITIONS, SERVICES, User, World, a_world, on, until
@@ -24,7 +27,7 @@ from .world import PARTITIONS, SERVICES, User, World, a_world, on, until
 pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a machine that may be busy
 needs_kcat = pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed: apt-get install kcat")
 
-CARLA, EVE = "carla@fabrikam.example", "eve@adatum.example"
+CARLA, EVE, DAN = "carla@fabrikam.example", "eve@adatum.example", "dan@adatum.example"
 
 
 @pytest.fixture(scope="module")
@@ -190,22 +193,51 @@ async def test_every_metric_that_the_scaling_guide_names_is_there(world: World) 
     assert named <= known
 
 
-async def demo(stack: LocalStack, folder: Path, *asked: str) -> None:
-    """`make demo`, as README says; what is installed is not installed anew."""
-    env = os.environ | stack.environment | {"LOCAL_DIR": str(folder / "local")}
-    run = ["make", "--old-file=.venv/.installed", "demo", *asked, "ONCE=1"]
+async def test_the_demo_tells_its_story(stack: LocalStack, tmp_path: Path) -> None:
+    # As README says; what is installed is not installed anew.
+    env = os.environ | stack.environment | {"LOCAL_DIR": str(tmp_path)}
+    run = ["make", "--old-file=.venv/.installed", "demo", "ONCE=1"]
     ran = await asyncio.to_thread(subprocess.run, run, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
-async def test_the_demo_tells_its_story(stack: LocalStack, tmp_path: Path) -> None:
-    await demo(stack, tmp_path)
+async def test_a_system_moves_to_more_partitions_by_the_guide(world: World, ann: User) -> None:
+    """The last one here: the services read other topics afterwards."""
+    deal, bootstrap, prefix = ("opportunity", "fleet"), world.system.stack.kafka_bootstrap, f"{world.system.prefix}larger-"
+    records: list[dict[str, Any]] = [{"type": "contact", "id": "dan", "emails": [DAN]}, {"type": deal[0], "id": deal[1], "name": "Fleet", "contact_id": "dan"}]
+    await world.publish_first(*records)
+    for subject in ("Shared", "Private"):
+        await world.send(DAN, ann, subject=subject, text="Hello")
+        await ann.tile(*deal, subject)
+    await ann.ask("POST", on(*deal, (await ann.tile(*deal, "Shared"))["item"], "track"))
 
+    async def as_before() -> bool:
+        return await ann.sees(*deal) == ([("Private", "untracked")], ["Shared"])
 
-async def test_the_demo_shows_an_archive_of_ones_own(stack: LocalStack, tmp_path: Path) -> None:
-    mail, records = tmp_path / "ann", tmp_path / "records"
-    mail.mkdir()
-    records.mkdir()
-    (mail / "one.eml").write_text(f"From: {CARLA}\nTo: ann@contoso.example\nDate: Tue, 24 Nov 2026 09:00:00 +0000\nMessage-ID: <1@x>\nSubject: One\n\nHello\n")
-    (records / "contacts.jsonl").write_text(json.dumps({"type": "contact", "id": "carla", "name": "Carla", "emails": [CARLA]}) + "\n")
-    await demo(stack, tmp_path, f"MAIL={mail}", f"RECORDS={records}")
+    async def said(topic: Topic, word: str) -> int:
+        """How many of the last words on a new topic hold this one."""
+        table, _ = await read_all(bootstrap, prefix + topic.name)
+        return sum(word.encode() in value for value, _ in table.values())
+
+    await until(as_before)
+    await world.at_rest()
+
+    settings = {"TOPIC_PREFIX": prefix, "KAFKA_PARTITIONS": str(2 * PARTITIONS)}
+    await asyncio.to_thread(world.system.run_command, "shared.provision", "create", env=settings)
+    async with Upstream(bootstrap, f"{prefix}{RECORDS.name}") as upstream:
+        await upstream.publish([{"tenant": world.tenant.id, **record} for record in records])
+    services = [world.system[name] for name in SERVICES]
+    await world.each(Process.stop, services)
+    for service in services:
+        service.start(settings, wait=False)
+    await world.each(Process.wait_until_ready, services)
+    for module in ("services.mail_ingest", "services.tracking"):
+        await asyncio.to_thread(world.system.run_command, module, "resend", env=settings)
+
+    await until(lambda: said(MATCHES, "Private"))
+    await until(lambda: said(TRACKED_ACTIVITIES, "Shared"))
+    await world.at_rest()
+    assert await as_before()
+    await world.send(DAN, ann, subject="New", text="Hello")
+    await ann.tile(*deal, "New")
+    assert await said(MATCHES, "New") == 1
