@@ -83,7 +83,10 @@ async def test_an_administrator_may_take_off_what_anybody_tracked_and_is_told_wh
     await ada.is_accessible("an administrator's question")
     await dialog.get_by_role("button", name="Cancel").click()
     await expect(tia.tile("For the team")).to_contain_text("Tracked by you")
-    await expect(tom.tile("For the team").get_by_role("button", name="Remove")).to_have_count(0)
+    his = tom.tile("For the team")
+    await his.get_by_role("button", name="For the team").click()
+    await expect(his.get_by_role("region")).to_contain_text("To both.")
+    await expect(his.get_by_role("button", name="Remove")).to_have_count(0)
     await remove.click()
     await dialog.get_by_role("button", name="Remove for Tia Tracks").click()
     for desk in (tia, tom):

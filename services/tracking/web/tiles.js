@@ -137,7 +137,7 @@ export class Tile {
   buttons() {
     const { acts, busy } = this;
     const about = subjectOf(this.activity);
-    const dismiss = button("dismiss", "Dismiss", () => acts.dismiss(this), { disabled: busy, "aria-label": `Dismiss ${about}` });
+    const dismiss = button("dismiss", "Dismiss", () => acts.dismiss(this), { disabled: busy, "aria-label": `Dismiss ${about}`, title: "Take it off this record, for you alone" });
     const track = (label) =>
       button("track", label, () => acts.track(this), { look: "primary", symbol: "people", disabled: busy, "aria-label": `${label} ${about}`, title: `Share it, with its text, with everyone who can read ${this.context.record}` });
     const row = { untracked: () => [dismiss, track("Track")], failed: () => [dismiss, track("Retry")], pending: () => [], tracked: () => [] }[this.state]();
