@@ -48,16 +48,16 @@ export const GROUPS = {
   text: "You are in more groups than a sign-in can carry, so what is shared with a group alone is hidden from you. Ask your administrator to let the sign-in carry only the groups that are assigned to this application; then sign in again.",
 };
 
-const STAYS = "The e-mail or meeting itself stays as it is.";
+const STAYS = "Once nobody tracks it on any record, its stored text is deleted. The e-mail or meeting itself stays as it is.";
 export const tracker = (entry) => entry.by_name || "a colleague";
 export const untrackOwn = (subject) => [
   `Untrack “${subject}”?`,
-  `Your colleagues will no longer see it here, and its stored text is deleted unless somebody else tracks it too. ${STAYS}`,
+  `Your colleagues will no longer see it here, unless somebody else tracks it too. ${STAYS}`,
   "Untrack",
 ];
 export const untrackOther = (subject, name, record) => [
   `Remove what ${name} tracked?`,
-  `You do this as an administrator: “${subject}” will no longer be tracked by ${name} on ${record}. Unless somebody else tracks it too, it leaves everyone's timeline and its stored text is deleted. ${STAYS}`,
+  `You do this as an administrator: “${subject}” will no longer be tracked by ${name} on ${record}. Unless somebody else tracks it here too, it leaves everyone's timeline of this record. ${STAYS}`,
   `Remove for ${name}`,
 ];
 
