@@ -196,7 +196,7 @@ async def test_every_metric_that_the_scaling_guide_names_is_there(world: World) 
 async def test_the_demo_tells_its_story(stack: LocalStack, tmp_path: Path) -> None:
     # As README says; what is installed is not installed anew.
     env = os.environ | stack.environment | {"LOCAL_DIR": str(tmp_path)}
-    run = ["make", "--old-file=.venv/.installed", "demo", "ONCE=1"]
+    run = ["make", "--old-file=.venv/.installed", f"RUN={sys.executable}", "demo", "ONCE=1"]
     ran = await asyncio.to_thread(subprocess.run, run, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
