@@ -242,7 +242,7 @@ def _expect_nothing(system: System) -> None:
     of_mail = {normalise(person["address"]) for value, _ in table.values() for person in json.loads(value)["participants"]}
     if common := of_mail & of_records:
         raise NotHappened(f"{len(common)} addresses of the mail are those of records, and nothing is suggested")
-    say(f"None of the {len(of_mail):,} addresses in this mail is one of the {len(of_records):,} in these records, so nothing is suggested.")
+    say(f"no address of this mail ({len(of_mail):,} in all) is one of a record's ({len(of_records):,}), so nothing is suggested")
 
 
 # -- what the page will show ----------------------------------------------------------------------
