@@ -364,7 +364,8 @@ export class Timeline {
       }),
     );
     if (tile.element.isConnected) return tile.focus();
-    (this.element.querySelectorAll(".tile .toggle")[Math.max(0, place)] ?? this.heading).focus();
+    const again = [...this.tiles.values()].find((one) => one.element.isConnected && alike(one.activity, tile.activity)); // a suggestion now
+    (again ?? this.element.querySelectorAll(".tile .toggle")[Math.max(0, place)] ?? this.heading).focus();
   }
 
   // Answers what is to be said where it did not work.
