@@ -42,11 +42,13 @@ status: $(INSTALLED)  ## where it listens, where it logs, what each process says
 verify: $(INSTALLED)  ## archives through the whole system, compared with what is expected [MAIL MEETINGS RECORDS EXPECTED CHANGES EXPECTED_AFTER OUT REPLICAS]
 	@exec $(RUN) -m simulator.verify $(foreach name,MAIL MEETINGS RECORDS EXPECTED CHANGES EXPECTED_AFTER OUT REPLICAS,$(call option,$(name)))
 
-lint: $(INSTALLED)  ## check style, types and the direction of imports
+lint: $(INSTALLED)  ## check style, types, the direction of imports, and what containers are made of
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 	@.venv/bin/lint-imports
+	@.venv/bin/hadolint deploy/Dockerfile
+	@.venv/bin/docker-compose --file docker-compose.yml --env-file deploy/simulator.env config --quiet
 
 format: $(INSTALLED)  ## bring the code into its form
 	@$(RUN) -m ruff check --fix-only .
