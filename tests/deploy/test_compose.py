@@ -86,6 +86,16 @@ def given(service: Config) -> dict[str, str]:
 # -- what is said of the settings -----------------------------------------------------------------
 
 
+def test_one_command_is_named_everywhere(trial: dict[str, Config]) -> None:
+    command = "docker compose --env-file deploy/simulator.env up --build"
+    for document in ("README.md", "docker-compose.yml", "deploy/simulator.env"):
+        assert command in (ROOT / document).read_text(), document
+    readme = (ROOT / "README.md").read_text()
+    ports = [port["published"] for name in ("tracking", "simulator") for port in trial[name]["ports"]]
+    assert [port for port in ports if f"http://127.0.0.1:{port}" not in readme] == []
+    assert story.ANN.name in readme
+
+
 def test_the_simulator_is_a_profile_and_nothing_else_differs(trial: dict[str, Config], own: dict[str, Config]) -> None:
     assert own.keys() == {"kafka", "mongodb", "topics", "mail-ingest", "matcher", "tracking"}
     assert trial.keys() - own.keys() == {"simulator", "door", "company"}
