@@ -347,7 +347,9 @@ export class Timeline {
         await this.load();
       }),
     );
-    (this.tiles.get(`item/${data.item}`) ?? tile).focus();
+    const now = this.tiles.get(`item/${data.item}`) ?? tile;
+    const held = document.activeElement; // elsewhere by now, if she went on while the timeline was read again
+    if (held === document.body || now.element.contains(held)) now.focus();
   }
 
   async untrack(tile, entry, own) {
