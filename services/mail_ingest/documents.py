@@ -2,7 +2,8 @@
 
 mailboxes      {_id: "tenant/mailbox", tenant, mailbox, status, reason, since, enrolled_at, addresses, folders, seq,
                 hints: [{kind, item, seq}], window_due: since when, requests: [FetchContent], lease: {holder, until}, due_at,
-                retry_at, failures, next_window_at, subscriptions_at, complete_as_of, missed_by_hints, version, unsent}
+                retry_at, failures, next_window_at, subscriptions_at, complete_as_of, missed_by_hints, missed_so_far, version,
+                unsent}
 items          {_id: "tenant/mailbox/item", owner, kind, change_key, digest, version, by, at, leaves_at, gone, refused, missing, unsent}
 subscriptions  {_id, graph_id, owner, kind, client_state, renew_at, expires, removed}
 audit          {at, action, tenant, mailbox}
@@ -68,6 +69,7 @@ class Mailbox:
     subscriptions_at: datetime | None = None
     complete_as_of: datetime | None = None
     missed_by_hints: int | None = None
+    missed_so_far: int = 0
     unsent: bool = False
 
     @property
@@ -150,6 +152,7 @@ def mailbox_from(document: Mapping[str, Any]) -> Mailbox:
         subscriptions_at=document.get("subscriptions_at"),
         complete_as_of=document.get("complete_as_of"),
         missed_by_hints=document.get("missed_by_hints"),
+        missed_so_far=document.get("missed_so_far", 0),
         version=document["version"],
         unsent=document.get("unsent", False),
     )

@@ -49,7 +49,7 @@ class Handlers:
         windows = {*lifecycle[MISSED].values(), *lifecycle[REMOVED].values()}
         if lifecycle[REMOVED] or lifecycle[REAUTHORISE]:
             seen_to = lifecycle[REMOVED] | lifecycle[REAUTHORISE]
-            await self._store.lifecycle(removed=list(lifecycle[REMOVED]), due=list(lifecycle[REAUTHORISE]), owners=set(seen_to.values()))
+            await self._store.lifecycle(removed=list(lifecycle[REMOVED]), due=list(lifecycle[REAUTHORISE]), owners=set(seen_to.values()), now=self._clock())
         await self._store.hint(hints, windows)
         self._wake()
 

@@ -191,6 +191,11 @@ class Store:
         await self._mailboxes.update_one({"_id": key, "lease.holder": holder}, {"$set": fields})
         await self._mailboxes.update_one({"_id": key, "lease.holder": holder, "window_due": due}, {"$set": {"window_due": None}})
 
+    async def count_missed(self, key: str, holder: str, missed: int) -> None:
+        """Adds to what this reading of the window has found that no hint had named."""
+        if missed:
+            await self._mailboxes.update_one({"_id": key, "lease.holder": holder}, {"$inc": {"missed_so_far": missed}})
+
     async def windows_due(self) -> None:
         """Every mailbox's window is to be read: nobody knows what was missed."""
         await self._mailboxes.update_many({"status": {"$ne": MailboxStatus.REMOVED}}, self._pipelines.hinted((), window=True))
@@ -319,18 +324,27 @@ class Store:
             }
         )
 
-    async def granted(self, key: str, graph_id: str, renew_at: datetime, expires: datetime) -> None:
-        """Keeps what Graph has granted, anew or again."""
+    async def named(self, key: str, graph_id: str, renew_at: datetime, expires: datetime) -> None:
+        """Keeps how Graph calls a subscription that was asked for."""
         await self._subscriptions.update_one({"_id": key}, {"$set": {"graph_id": graph_id, "renew_at": renew_at, "expires": expires}})
+
+    async def renewed(self, seen: Subscription, renew_at: datetime, expires: datetime) -> None:
+        """Keeps that one was renewed; if Graph asked for it anew meanwhile, it stays due."""
+        await self._subscriptions.update_one({"_id": seen.key}, {"$set": {"expires": expires}})
+        await self._subscriptions.update_one({"_id": seen.key, "renew_at": seen.renew_at}, {"$set": {"renew_at": renew_at}})
+
+    async def subscriptions_seen_to(self, key: str, holder: str, seen: datetime | None, again: datetime) -> None:
+        """A mailbox's subscriptions are due again then; if Graph said something of them since they were looked at, they stay due."""
+        await self._mailboxes.update_one({"_id": key, "lease.holder": holder, "subscriptions_at": seen}, {"$set": {"subscriptions_at": again}})
 
     async def drop_subscriptions(self, keys: Collection[str]) -> None:
         """Forgets subscriptions."""
         await self._subscriptions.delete_many({"_id": {"$in": list(keys)}})
 
-    async def lifecycle(self, removed: Collection[str], due: Collection[str], owners: Collection[str]) -> None:
+    async def lifecycle(self, removed: Collection[str], due: Collection[str], owners: Collection[str], now: datetime) -> None:
         """Notes what Graph says of subscriptions, by its ids: removed, or due for renewal."""
         await self._subscriptions.update_many({"graph_id": {"$in": list(removed)}}, {"$set": {"removed": True}})
-        await self._subscriptions.update_many({"graph_id": {"$in": list(due)}}, {"$set": {"renew_at": None}})
+        await self._subscriptions.update_many({"graph_id": {"$in": list(due)}}, {"$set": {"renew_at": now}})
         await self._mailboxes.update_many({"_id": {"$in": list(owners)}}, [{"$set": {"subscriptions_at": NOW, "due_at": {"$min": ["$due_at", NOW]}}}])
 
     # -- audit and status ------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class Subscribing:
             log.warning("a subscription must wait", extra={"why": str(away)})
             again = now + (away.retry_after or AGAIN)
         renewals = [each.renew_at for each in await self._store.subscriptions(mailbox.key) if each.renew_at]
-        await self._store.keep(mailbox.key, self._lease.holder, subscriptions_at=again or min(renewals, default=now + AGAIN))
+        await self._store.subscriptions_seen_to(mailbox.key, self._lease.holder, mailbox.subscriptions_at, again or min(renewals, default=now + AGAIN))
 
     async def end(self, mailbox: Mailbox) -> None:
         """Ends all; where Graph does not answer they end by themselves."""
@@ -73,7 +73,7 @@ class Subscribing:
         # Kept before it is asked for: Graph may notify before it answers.
         await self._store.add_subscription(subscription)
         graph_id, expires = await self._graph.subscribe(mailbox.tenant, mailbox.mailbox, kind, subscription.client_state, expiration(now))
-        await self._store.granted(subscription.key, graph_id, renewal(now, expires), expires)
+        await self._store.named(subscription.key, graph_id, renewal(now, expires), expires)
 
     async def _renew(self, mailbox: Mailbox, subscription: Subscription, now: datetime) -> bool:
         """Renews one, which re-authorises it, too; says whether Graph still has it."""
@@ -82,5 +82,5 @@ class Subscribing:
         except Gone:
             await self._store.drop_subscriptions([subscription.key])
             return False
-        await self._store.granted(subscription.key, subscription.graph_id or "", renewal(now, expires), expires)
+        await self._store.renewed(subscription, renewal(now, expires), expires)
         return True

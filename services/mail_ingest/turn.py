@@ -52,11 +52,10 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """An item of which all is done: what it was found to be, what was known, what was done, its version."""
+    """An item of which all is done: what it was found to be, what was known, its version."""
 
     found: Found
     before: Known | None
-    do: Do
     version: int
 
 
@@ -235,8 +234,12 @@ class Turn:
             for (kind, item), payload in fetched.items()
         ]
 
-    async def _settle(self, mailbox: Mailbox, found: Sequence[Found]) -> dict[str, Settled]:
+    async def _settle(self, mailbox: Mailbox, found: Sequence[Found], hinted: set[str] | None = None) -> dict[str, Settled]:
         """Notes, says and confirms what was found.
+
+        Args:
+            hinted: of a reading of the window: the items that a hint has named; of the others those
+                that a hint should have named are counted.
 
         Answers:
             Every item that is settled; one that somebody else noted meanwhile is left out, and is
@@ -252,16 +255,19 @@ class Turn:
             before = known.get(each.item)
             do = decide(before, each)
             if do is Do.NOTHING:
-                settled[each.item] = Settled(each, before, do, before.version if before else 0)
+                settled[each.item] = Settled(each, before, before.version if before else 0)
             else:
                 notes[each.item] = _note(each, before, do, now), each, do
         self._lease.check()
         noted = await self._store.note(self._key, self._holder, [note for note, _, _ in notes.values()])
+        if hinted is not None:
+            missed = sum(was_missed(known.get(item), *notes[item][1:], mailbox.complete_as_of) for item in noted if item not in hinted)
+            await self._store.count_missed(self._key, self._holder, missed)
         messages: list[Outgoing] = []
         versions: dict[str, int] = {}
         for item in noted:
             note, each, do = notes[item]
-            settled[item] = Settled(each, known.get(item), do, note.version)
+            settled[item] = Settled(each, known.get(item), note.version)
             if note.unsent:
                 versions[item] = note.version
                 messages.append(Outgoing(ACTIVITIES, (mailbox.tenant, mailbox.mailbox, item), _said(each, do), note.version))
@@ -282,33 +288,30 @@ class Turn:
         meetings = await self._graph.view(mailbox.tenant, mailbox.mailbox, now - DAYS, now + DAYS)
         shown = {(kind, str(payload["id"])): payload for kind, payloads in ((Kind.EMAIL, emails), (Kind.MEETING, meetings)) for payload in payloads}
         hinted = {hint.item for hint in (await self._mailbox()).hints}
-        missed = await self._settle_all(mailbox, await self._look(mailbox, dict(shown)), hinted)
+        await self._settle_all(mailbox, await self._look(mailbox, dict(shown)), hinted)
         compared = compare(await self._store.live(self._key), frozenset(item for _, item in shown), now)
         for start in range(0, len(compared.ask), AT_ONCE):
             fetched, failure = await self._fetch(mailbox, [(known.kind, known.item) for known in compared.ask[start : start + AT_ONCE]])
-            missed += await self._settle_all(mailbox, await self._look(mailbox, fetched), hinted)
+            await self._settle_all(mailbox, await self._look(mailbox, fetched), hinted)
             if failure:
                 raise failure
         gone = [Found(known.item, known.kind, known.change_key, Absent.NOT_SHOWN) for known in compared.gone]
-        missed += await self._settle_all(mailbox, gone, hinted)
+        await self._settle_all(mailbox, gone, hinted)
         await self._store.missing(self._key, {**compared.missing, **dict.fromkeys(compared.back, 0)})
-        await self._reconciled(mailbox, now, missed)
+        await self._reconciled(mailbox, now)
 
-    async def _settle_all(self, mailbox: Mailbox, found: Sequence[Found], hinted: set[str]) -> int:
-        """Settles many; answers how many of them no hint had named."""
-        missed = 0
+    async def _settle_all(self, mailbox: Mailbox, found: Sequence[Found], hinted: set[str] | None = None) -> None:
         for start in range(0, len(found), CHUNK):
-            settled = await self._settle(mailbox, found[start : start + CHUNK])
-            missed += sum(item not in hinted and was_missed(each.found, each.do, mailbox.complete_as_of) for item, each in settled.items())
-        return missed
+            await self._settle(mailbox, found[start : start + CHUNK], hinted)
 
-    async def _reconciled(self, mailbox: Mailbox, now: datetime, missed: int) -> None:
+    async def _reconciled(self, mailbox: Mailbox, now: datetime) -> None:
         first = mailbox.complete_as_of is None  # then there were no hints before
+        missed = (await self._mailbox()).missed_so_far  # by readings that were cut short, too
         if not first:
             MISSED.observe(missed)
         every = self._settings.reconcile_every
         jittered = every * (0.9 + secrets.randbelow(200) / 1000)
-        await self._store.window_done(self._key, self._holder, mailbox.window_due, next_window_at=now + jittered)
+        await self._store.window_done(self._key, self._holder, mailbox.window_due, next_window_at=now + jittered, missed_so_far=0)
         await self.note_state(of=[MailboxStatus.ENROLLED], complete_as_of=now, missed_by_hints=None if first else missed)
 
     # -- the end ---------------------------------------------------------------------------------
@@ -317,7 +320,7 @@ class Turn:
         """Withdraws everything, and ends the subscriptions."""
         left = [*await self._store.live(self._key), *await self._store.unsent(self._key, CHUNK)]
         gone = {known.item: Found(known.item, known.kind, known.change_key, Absent.REMOVED) for known in left}
-        await self._settle_all(mailbox, list(gone.values()), set())
+        await self._settle_all(mailbox, list(gone.values()))
         await self._subscribing.end(mailbox)
         await self._store.keep(self._key, self._holder, addresses=None, folders=None)
         return False

@@ -43,6 +43,29 @@ async def test_lost_hints_are_found_and_counted(reconciling: World) -> None:
     assert world.ingest.metric("missed_by_hints_sum") == 3
 
 
+async def test_what_a_reading_found_that_was_cut_short_is_counted_by_the_next(reconciling: World) -> None:
+    world, ann = reconciling, reconciling.user("ann")
+    world.simulator.delivery(followed_by_updated=False)
+    await world.enrol(ann)
+    gone = world.tenant.send("x@fabrikam.com", ["ann@contoso.example"], subject="Goes")["copies"][0]["id"]
+    await eventually(lambda: world.has("Goes"))
+    world.simulator.delivery(loss=1.0, followed_by_updated=False)
+    world.simulator.fault(503, mailbox=ann, kind="message.by_id")  # the reading itself works, what it asks for by id does not
+
+    world.tenant.delete(ann, gone, hard=True)
+    world.tenant.send("x@fabrikam.com", ["ann@contoso.example"], subject="Unheard")
+    await eventually(lambda: world.has("Goes", "Unheard"))
+    await eventually(lambda: world.simulator.counters()["requests"].get("message.by_id", 0) > 1)
+    world.simulator.clear_faults()
+
+    await eventually(lambda: world.has("Unheard"))
+
+    async def counted() -> list[int]:
+        return [said.missed_by_hints for said in await world.mailbox_said(ann) if said.missed_by_hints]
+
+    assert await eventually(counted) == [2]
+
+
 async def test_a_meeting_that_a_view_lacks_and_that_is_not_found_is_gone(reconciling: World) -> None:
     world, ann = reconciling, reconciling.user("ann")
     world.simulator.delivery(followed_by_updated=False)

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from services.mail_ingest.documents import MOST_HINTS, Hint, Mailbox, Note
+from services.mail_ingest.domain.subscriptions import Subscription, plan
 from services.mail_ingest.settings import IngestSettings
 from services.mail_ingest.store import Store
 from shared.events import FetchContent, Kind, MailboxStatus
@@ -228,3 +229,31 @@ async def test_hints_of_no_mailbox_are_let_go(store: Store) -> None:
     await store.hints_done(KEY, "nobody", [Hint(MAIL, "i", 1)])
 
     assert await store.mailbox("t/nobody") is None
+
+
+async def test_what_graph_says_while_subscriptions_are_seen_to_is_seen_to_next(store: Store) -> None:
+    for number, kind in enumerate(Kind):
+        await store.add_subscription(Subscription(f"key-{number}", KEY, kind, "secret"))
+        await store.named(f"key-{number}", f"graph-{number}", now() + timedelta(days=1), now() + timedelta(days=6))
+    await store.lifecycle([], ["graph-0"], {KEY}, now())
+    mailbox = await store.take("holder", LEASE)
+    assert mailbox is not None
+    due, _ = sorted(await store.subscriptions(KEY), key=lambda each: each.key)
+
+    await asyncio.sleep(0.01)  # MongoDB's clock has milliseconds
+    await store.lifecycle([], ["graph-0", "graph-1"], {KEY}, now())
+    await store.renewed(due, now() + timedelta(days=1), now() + timedelta(days=6))
+    await store.subscriptions_seen_to(KEY, "holder", mailbox.subscriptions_at, now() + timedelta(days=1))
+
+    left = plan(await store.subscriptions(KEY), now())
+    assert {each.graph_id for each in left.renew} == {"graph-0", "graph-1"}
+    mailbox = await store.held(KEY, "holder")
+    assert mailbox is not None
+    assert mailbox.subscriptions_at is not None
+    assert mailbox.subscriptions_at < now() + timedelta(hours=1)
+
+    for each in left.renew:
+        await store.renewed(each, now() + timedelta(days=1), now() + timedelta(days=6))
+    await store.subscriptions_seen_to(KEY, "holder", mailbox.subscriptions_at, now() + timedelta(days=1))
+    assert not plan(await store.subscriptions(KEY), now())
+    assert (await got(store)).subscriptions_at > now() + timedelta(hours=1)  # type: ignore[operator]

@@ -97,13 +97,13 @@ class Desk:
         """What a screen reader is told."""
         await expect(self.page.get_by_role("status").filter(has_text=text).first).to_be_attached()
 
-    async def tab_to(self, name: str, most: int = 80) -> None:
-        """Goes on by Tab until what has the focus is called so."""
+    async def tab_to(self, name: str, key: str = "Tab", most: int = 80) -> None:
+        """Goes on by Tab, or another key, until what has the focus is called so."""
         focused = "(({activeElement: e, body}) => (e === body ? '' : e.getAttribute('aria-label') ?? e.labels?.[0]?.textContent ?? e.textContent))(document)"
         for _ in range(most):
             if name in (await self.page.evaluate(focused) or ""):
                 return
-            await self.page.keyboard.press("Tab")
+            await self.page.keyboard.press(key)
         raise AssertionError(f"nothing called {name} within {most} tabs")
 
 

@@ -25,7 +25,7 @@ class Subscription:
     Attributes:
         key: our own id of it, new with each.
         graph_id: Graph's; None while it is being asked for.
-        renew_at: when it is due; the beginning of time when Graph asked for it.
+        renew_at: when it is due; the moment at which Graph asked for it, where it did.
         removed: Graph says that it is no more.
     """
 

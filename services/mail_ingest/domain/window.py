@@ -101,12 +101,14 @@ def names_a_window(known: Known | None, found: Found) -> bool:
     return found.what is Absent.NOT_FOUND and found.kind is Kind.MEETING and (known is None or known.refused == Reason.SERIES_MASTER)
 
 
-def was_missed(found: Found, do: Do, last_reading: datetime | None) -> bool:
+def was_missed(known: Known | None, found: Found, do: Do, last_reading: datetime | None) -> bool:
     """Does this, found by reading the window, mean that a hint was missed?
 
-    Not a meeting that has come within three days by the clock, and not an occurrence: hints name
-    its series.
+    Not a meeting that has come within three days by the clock, not an occurrence: hints name its
+    series; and not what had been noted and is merely said again.
     """
+    if known is not None and known.unsent:
+        return False
     if isinstance(found.what, Activity) and found.kind is Kind.MEETING:
         by_itself = last_reading is None or found.what.visible_from > last_reading
         if by_itself or found.what.original_start is not None:

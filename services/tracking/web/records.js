@@ -14,7 +14,8 @@ export class Records {
     Object.assign(this, { api, session });
     this.rows = new Map();
     this.current = null;
-    this.asked = 0;
+    this.asked = this.answered = 0;
+    this.due = Infinity;
     this.field = h("input", { type: "search", id: "search", autocomplete: "off", spellcheck: "false", placeholder: "Search by name", oninput: () => this.soon(AFTER_TYPING) });
     this.list = h("ul.records");
     this.none = h("p.plain", { role: "status" });
@@ -38,17 +39,25 @@ export class Records {
     clearTimeout(this.timer);
   }
 
+  // What comes meanwhile waits for the same reading, and puts it off never.
   soon(pause = AFTER_CHANGE) {
+    const due = performance.now() + pause;
+    if (due >= this.due) return;
+    this.due = due;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.load(), pause);
   }
 
   async load() {
+    clearTimeout(this.timer);
+    this.due = Infinity;
     const number = ++this.asked;
     const q = this.field.value.trim();
     try {
       const { records } = await this.api.get("/records", { q, limit: MOST });
-      if (number === this.asked) this.draw(records, q);
+      if (number < this.answered) return; // overtaken
+      this.answered = number;
+      this.draw(records, q);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       if (error.what === "session") this.session();

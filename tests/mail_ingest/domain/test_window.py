@@ -95,10 +95,11 @@ def meeting(visible_from: datetime, original_start: datetime | None = None) -> F
 def test_what_comes_by_the_clock_or_by_its_series_was_not_missed() -> None:
     earlier, later = NOW - timedelta(minutes=1), NOW + timedelta(minutes=1)
 
-    assert was_missed(found(activity()), Do.SAY, NOW)
-    assert was_missed(found(Absent.NOT_FOUND), Do.WITHDRAW, NOW)
-    assert was_missed(meeting(earlier), Do.SAY, NOW)
-    assert not was_missed(meeting(later), Do.SAY, NOW)
-    assert not was_missed(meeting(earlier, original_start=NOW), Do.SAY, NOW)
-    assert not was_missed(found(activity()), Do.NOTHING, NOW)
-    assert not was_missed(found(DRAFT), Do.REMEMBER, NOW)
+    assert was_missed(None, found(activity()), Do.SAY, NOW)
+    assert was_missed(None, found(Absent.NOT_FOUND), Do.WITHDRAW, NOW)
+    assert was_missed(None, meeting(earlier), Do.SAY, NOW)
+    assert not was_missed(None, meeting(later), Do.SAY, NOW)
+    assert not was_missed(None, meeting(earlier, original_start=NOW), Do.SAY, NOW)
+    assert not was_missed(None, found(activity()), Do.NOTHING, NOW)
+    assert not was_missed(None, found(DRAFT), Do.REMEMBER, NOW)
+    assert not was_missed(known(unsent=True), found(activity()), Do.SAY, NOW)
