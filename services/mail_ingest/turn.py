@@ -237,9 +237,8 @@ class Turn:
     async def _settle(self, mailbox: Mailbox, found: Sequence[Found], hinted: set[str] | None = None) -> dict[str, Settled]:
         """Notes, says and confirms what was found.
 
-        Args:
-            hinted: of a reading of the window: the items that a hint has named; of the others those
-                that a hint should have named are counted.
+        Where it was found by reading the window, `hinted` are the items that a hint has named; of
+        the others those that a hint should have named are counted.
 
         Answers:
             Every item that is settled; one that somebody else noted meanwhile is left out, and is
