@@ -96,7 +96,10 @@ def routes(timelines: Timelines) -> APIRouter:
     async def records(
         user: Me, q: Annotated[str, Query(max_length=200, description="A part of the name.")] = "", limit: Annotated[int, Query(ge=1, le=100)] = 20
     ) -> RecordsAnswer:
-        """Records that she may read, each with the number of her suggestions there."""
+        """Records that she may read, each with the number of her suggestions there.
+
+        Without `q`, those of her newest suggestions come first, then the last modified ones.
+        """
         found = await timelines.records(user, q.strip(), limit)
         named = [FoundRecord(**dict(RecordAnswer.of(record)), suggestions=count) for record, count in found]
         return RecordsAnswer(records=named, groups_missing=user.groups_missing)

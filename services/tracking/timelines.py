@@ -42,6 +42,9 @@ class Refused(Exception):
 NO_LONGER_VISIBLE = "no_longer_visible"
 PRIVATE = "private"
 
+NEWEST = 200
+"""So many of her newest suggestions, and records of them, are looked at for those that come first in a list."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -113,18 +116,30 @@ class Timelines:
         return await self._store.mailboxes.one(user.tenant, user.oid)
 
     async def records(self, user: User, text: str, limit: int) -> list[tuple[Record, int]]:
-        """Records that she may read, each with the number of her suggestions there."""
+        """Records that she may read, each with the number of her suggestions there.
+
+        Without a text those of her newest suggestions come first.
+        """
         all_read = [None] if set(self._readers.of(user.tenant)) & set(user.reads_as) else []
-        records = await self._store.records.search(user.tenant, text, [*user.reads_as, *all_read], limit)
-        keys = [record.key for record in records]
+        readers = [*user.reads_as, *all_read]
+        found = await self._store.records.search(user.tenant, text, readers, limit)
+        if not shows_suggestions(await self.mailbox(user)):
+            return [(record, 0) for record in found]
+        owner = joined((user.tenant, user.oid))
+        newest_on = [] if text else await self._store.suggestions.newest_on(owner, self._clock(), NEWEST)
+        first = await self._store.records.read_by(user.tenant, newest_on, readers, limit)
+        counts = await self._counts(user, owner, [record.key for record in (*first, *found)])
+        each_once = {record.key: record for record in (*(record for record in first if counts[record.key]), *found)}
+        return [(record, counts[key]) for key, record in each_once.items()][:limit]
+
+    async def _counts(self, user: User, owner: str, keys: Sequence[RecordKey]) -> dict[RecordKey, int]:
+        """How many suggestions she is shown on each of these records."""
         counts = dict.fromkeys(keys, 0)
-        if keys and shows_suggestions(await self.mailbox(user)):
-            owner = joined((user.tenant, user.oid))
-            things = await self._store.suggestions.on(owner, keys, self._clock())
-            hidden = await self._store.dismissals.on(owner, keys) | await self._store.tracked.among(user.tenant, {identity for _, identity in things}, keys)
-            for key, identity in things:
-                counts[key] += (key, identity) not in hidden
-        return [(record, counts[record.key]) for record in records]
+        things = await self._store.suggestions.on(owner, keys, self._clock())
+        hidden = await self._store.dismissals.on(owner, keys) | await self._store.tracked.among(user.tenant, {identity for _, identity in things}, keys)
+        for key, identity in things:
+            counts[key] += (key, identity) not in hidden
+        return counts
 
     async def timeline(self, user: User, key: RecordKey, filters: Filters, before: tuple[datetime, str] | None, limit: int) -> Timeline:
         """The record's timeline as she sees it now; with `before`, a further page of what is tracked."""

@@ -193,6 +193,26 @@ async def test_a_refused_or_deleted_record_is_not_there(office: World) -> None:
     assert [record["name"] for record in (await office.ask(ANN, "GET", "/records")).json()["records"]] == ["Fabrikam"]
 
 
+async def test_the_list_begins_with_the_records_of_her_newest_suggestions(world: World) -> None:
+    keys = {name: (ANN.tenant, "project", name) for name in ("Last modified", "Also modified", "Newest", "Older", "Not hers", "Dismissed")}
+    for name in ("Not hers", "Newest", "Older", "Dismissed", "Also modified", "Last modified"):
+        await world.record(keys[name], name, ("group:others",) if name == "Not hers" else None)
+    await world.mailbox(ANN)
+    await world.suggest(email(item="1", at=NOW - 2 * HOUR, identity="<1>"), keys["Older"], keys["Last modified"])
+    await world.suggest(email(item="2", identity="<2>"), keys["Not hers"], keys["Newest"])
+    await world.suggest(email(item="3", at=NOW - HOUR / 2, identity="<3>"), keys["Dismissed"])
+    await world.ask(ANN, "PUT", "/records/project/Dismissed/suggestions/3/dismissal")
+
+    async def found(user: Any, **params: Any) -> list[tuple[str, int]]:
+        return [(record["name"], record["suggestions"]) for record in (await world.ask(user, "GET", "/records", params=params)).json()["records"]]
+
+    assert (await found(ANN))[:3] == [("Newest", 1), ("Older", 1), ("Last modified", 1)]
+    assert sorted((await found(ANN))[3:]) == [("Also modified", 0), ("Dismissed", 0)]
+    assert await found(ANN, limit=2) == [("Newest", 1), ("Older", 1)]
+    assert {count for _, count in await found(BEN)} == {0}
+    assert await found(ANN, q="modified") == [("Also modified", 0), ("Last modified", 1)]
+
+
 async def test_records_are_found_by_their_beginning_first_then_by_any_part(world: World) -> None:
     for number, (name, readers) in enumerate({"Renewal A": None, "Fleet RENEWAL": ("*",), "Renewal B": ("group:sales",), "Other": None, "a.*b": None}.items()):
         await world.record((ANN.tenant, "project", str(number)), name, readers)

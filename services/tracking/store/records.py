@@ -107,12 +107,19 @@ class StoredRecords:
         return {to_key(document["_id"]): _to_record(document) async for document in found}
 
     @asks_mongodb
+    async def read_by(self, tenant: str, keys: Sequence[RecordKey], readers: Sequence[str | None], limit: int) -> list[Record]:
+        """The first of these records, in their order, that have one of the readers."""
+        found = self._collection.find(_readable(tenant, readers) | {"_id": {"$in": [joined(key) for key in keys]}})
+        records = {record.key: record async for record in (_to_record(document) async for document in found)}
+        return [records[key] for key in keys if key in records][:limit]
+
+    @asks_mongodb
     async def search(self, tenant: str, text: str, readers: Sequence[str | None], limit: int) -> list[Record]:
         """Records by name: those that begin with the text, then those that hold it; without a text the last modified ones.
 
         Only those that have one of the readers; None among them stands for "names no readers".
         """
-        readable: Document = {"tenant": tenant, "gone": None, "readers": {"$in": list(readers)}}
+        readable = _readable(tenant, readers)
         if not text:
             newest = self._collection.find(readable).sort([("modified_on", DESCENDING)]).limit(limit)
             return [_to_record(document) async for document in newest]
@@ -123,6 +130,10 @@ class StoredRecords:
                 holding = self._collection.find(readable | {"search": {"$regex": pattern}}).sort([("search", ASCENDING)]).limit(limit)
                 found |= {document["_id"]: _to_record(document) async for document in holding if document["_id"] not in found}
         return list(found.values())[:limit]
+
+
+def _readable(tenant: str, readers: Sequence[str | None]) -> Document:
+    return {"tenant": tenant, "gone": None, "readers": {"$in": list(readers)}}
 
 
 def _if_later(document: Document) -> list[Document]:

@@ -23,6 +23,7 @@ from shared.records import RecordKey
 from shared.topics import TOMBSTONES_KEPT
 
 from .connection import ONCE_GONE, Collection, Document, asks_mongodb, joined, replaced, translated
+from .records import to_key
 
 PAGE = 200
 """Suggestions read at once; most timelines need one page."""
@@ -158,6 +159,14 @@ class StoredSuggestions:
         only = {"identity": 1, "on": {"$setIntersection": ["$records", list(keys)]}}
         found = self._collection.aggregate([{"$match": wanted}, {"$project": only}])
         return [(keys[key], document["identity"]) async for document in found for key in document["on"]]
+
+    @asks_mongodb
+    async def newest_on(self, owner: str, now: datetime, most: int) -> list[RecordKey]:
+        """Up to so many records that an owner's newest suggestions are on, those of the newest first."""
+        tenant, _ = owner.split("/")
+        newest = self._collection.find(_visible(owner, now), {"records": 1}).sort([("at", DESCENDING), ("_id", DESCENDING)]).limit(most)
+        records = dict.fromkeys([record async for suggestion in newest for record in suggestion["records"]])
+        return [to_key(joined((tenant, record))) for record in list(records)[:most]]
 
     @asks_mongodb
     async def count(self) -> int:
