@@ -19,8 +19,8 @@ help:  ## list the doors
 	@echo "make DOOR [NAME=value]"
 	@awk 'BEGIN {FS = ":.*  ## "} /^[a-z-]+:.*  ## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED)  ## the whole system with a story on the terminal [MAIL=folder RECORDS=folder ONCE=1]
-	@exec $(RUN) -m simulator.demo $(call option,MAIL) $(call option,RECORDS) $(if $(ONCE),--once)
+demo: $(INSTALLED)  ## the whole system with a story on the terminal [MAIL=folder RECORDS=folder READS=timelines ONCE=1]
+	@exec $(RUN) -m simulator.demo $(call option,MAIL) $(call option,RECORDS) $(call option,READS) $(if $(ONCE),--once)
 
 test: $(INSTALLED)  ## all tests at their small sizes, on a real Kafka and MongoDB [ARGS=pytest's; CI=1: a skip is a failure]
 	@$(RUN) -m deploy.local stack fetch

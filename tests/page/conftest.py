@@ -46,7 +46,7 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
 @pytest.fixture(scope="session")
 async def office(chromium: str, stack: LocalStack, kafka: str, mongodb_uri: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Office]:
     folder: Path = tmp_path_factory.mktemp("page")
-    with System(stack, folder, prefix="page-", env={"KAFKA_PARTITIONS": "2"}) as system:
+    with System(stack, folder, prefix="page-", env={"KAFKA_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT": "PT3S"}) as system:
         system.start()
         simulator = Simulator(system.simulator, system.ca)
         async with Upstream(kafka, "page-records") as upstream:

@@ -231,6 +231,24 @@ async def test_more_than_fifty_suggestions_are_said(office: Office, sits_down: S
     await expect(desk.page.locator(".notices")).to_contain_text("there are more")
 
 
+async def test_of_many_people_ten_are_named_and_the_others_on_demand(office: Office, sits_down: SitsDown) -> None:
+    address = office.colleague("Rita Round")
+    deal = await office.deal()
+    office.send(deal["from"], address, "To all", cc=[f"p{number:02}@round.example" for number in range(14)])
+    desk = await sits_down("Rita Round")
+    await desk.sign_in(f"/#/opportunity/{deal['id']}")
+    tile = desk.tile("To all")
+    await tile.get_by_role("button", name="To all").first.click()
+    await expect(tile.get_by_text("p09@round.example")).to_be_visible()
+    last = tile.get_by_text("p13@round.example")
+    await expect(last).to_be_hidden()
+    await tile.get_by_text("and 4 more").click()
+    await expect(last).to_be_visible()
+    await tile.get_by_role("button", name="Show text").click()
+    await expect(tile).to_contain_text("About To all.")
+    await expect(last).to_be_visible()
+
+
 async def test_older_tracked_activities_come_page_by_page_and_stay(office: Office, sits_down: SitsDown, mongodb_uri: str) -> None:
     address = office.colleague("Olga Old")
     deal = await office.deal()
