@@ -1,20 +1,28 @@
 """What every test may ask for, and what a whole run must have done.
 
-`make test` runs everything but what is marked `full`; `make test-full` runs that.
+`make test` runs everything but what is marked `full`; `make test-full` runs that, and what is marked
+`sized` once more at its full size.
 """
 
 import os
+import signal
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
+from hypothesis import settings
 from pymongo import MongoClient
 
 from deploy.local.stack import LocalStack, local_dir
 from tests.support.stack import running_stack
 
 CI = os.environ.get("CI", "") not in {"", "0", "false"}
+FULL_TIMEOUT = 1800
+"""Seconds for one test of full size."""
+
+settings.register_profile("small", max_examples=100, deadline=None)  # a busy machine is slow, and no reason to fail
+settings.register_profile("full", parent=settings.get_profile("small"), max_examples=3000)
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +42,12 @@ def kafka(stack: LocalStack) -> str:
 def mongodb_uri(stack: LocalStack) -> str:
     """The address of the real MongoDB, a replica set."""
     return stack.mongodb_uri
+
+
+@pytest.fixture(scope="session")
+def full_size(pytestconfig: pytest.Config) -> bool:
+    """Whether a test marked `sized` is to be as large as it gets."""
+    return pytestconfig.getoption("--full") is not None
 
 
 @pytest.fixture
@@ -80,6 +94,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would all that they start
+    settings.load_profile("small" if config.getoption("--full") is None else "full")
     config.pluginmanager.register(Run(config))
 
 
@@ -98,6 +114,8 @@ class Run:
         chosen = [item for item in items if self._takes(item) and item.nodeid not in done]
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = chosen
+        for item in chosen if self._section else ():
+            item.add_marker(pytest.mark.timeout(FULL_TIMEOUT), append=False)
         self._collected = {item.nodeid: item for item in chosen}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -128,7 +146,10 @@ class Run:
 
     def _takes(self, item: pytest.Item) -> bool:
         full = item.get_closest_marker("full")
-        return full is None if self._section is None else full is not None and self._section in {"all", full.args[0]}
+        if self._section is None:
+            return full is None
+        section = full or item.get_closest_marker("sized")
+        return section is not None and self._section in {"all", section.args[0]}
 
     def _used(self, fixture: str) -> bool:
         return any(

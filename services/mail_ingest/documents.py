@@ -209,7 +209,7 @@ class Pipelines:
     reconcile: bool
 
     def due(self, otherwise: Any) -> Document:
-        """Sets `due_at`: now where something waits, Graph's patience allowing; else what is passed."""
+        """Sets `due_at`: now where something waits, Graph's patience allowing; else what is noted, or passed."""
         patient = {"$max": [NOW, "$retry_at"]}
         work: list[Any] = [{"$gt": [{"$size": "$hints"}, 0]}]
         if self.reconcile:
@@ -223,6 +223,8 @@ class Pipelines:
                         {"$cond": ["$unsent", NOW, None]},
                         {"$cond": [{"$gt": [{"$size": "$requests"}, 0]}, {"$cond": [blocked, NOW, patient]}, None]},
                         {"$cond": [{"$and": [working, {"$or": work}]}, patient, None]},
+                        {"$cond": [working, {"$max": ["$subscriptions_at", "$retry_at"]}, None]},
+                        {"$cond": [blocked, "$retry_at", None]},
                         otherwise,
                     ]
                 }

@@ -230,7 +230,7 @@ class Store:
     async def retry_tenant(self, tenant: str, reason: str, now: datetime) -> None:
         """The reason has passed: its mailboxes are tried again now."""
         blocked = {"tenant": tenant, "status": MailboxStatus.BLOCKED, "reason": reason}
-        await self._mailboxes.update_many(blocked, {"$set": {"retry_at": now, "due_at": now}})
+        await self._mailboxes.update_many(blocked, [{"$set": {"retry_at": now}}, self._pipelines.due("$due_at")])
 
     # -- items -----------------------------------------------------------------------------------
 
@@ -345,7 +345,7 @@ class Store:
         """Notes what Graph says of subscriptions, by its ids: removed, or due for renewal."""
         await self._subscriptions.update_many({"graph_id": {"$in": list(removed)}}, {"$set": {"removed": True}})
         await self._subscriptions.update_many({"graph_id": {"$in": list(due)}}, {"$set": {"renew_at": now}})
-        await self._mailboxes.update_many({"_id": {"$in": list(owners)}}, [{"$set": {"subscriptions_at": NOW, "due_at": {"$min": ["$due_at", NOW]}}}])
+        await self._mailboxes.update_many({"_id": {"$in": list(owners)}}, [{"$set": {"subscriptions_at": NOW}}, self._pipelines.due("$due_at")])
 
     # -- audit and status ------------------------------------------------------------------------
 

@@ -140,15 +140,17 @@ VICTIMS: dict[End, int] = {crash: 0, stop: 1}
 """How a replica ends, and which of the two it is; the other one goes on."""
 
 
+@pytest.mark.sized("loss")
 @pytest.mark.parametrize("end", VICTIMS)
 @pytest.mark.parametrize("name", SERVICES)
-async def test_a_service_that_ends_while_messages_flow_loses_none(flow: Flow, name: str, end: End) -> None:
+async def test_a_service_that_ends_while_messages_flow_loses_none(flow: Flow, name: str, end: End, full_size: bool) -> None:
     victim, arrived = flow.world.replicas(name)[VICTIMS[end]], ARRIVED[name]
-    async with flow.flowing():
-        in_flight = await hold_up(flow, name, arrived)
-        await asyncio.to_thread(end, victim)
-        await asyncio.to_thread(victim.start)
-    await flow.all_arrives(in_flight, f"{name}: {end.__name__} of {victim.name}")
+    for _ in range(10 if full_size else 1):
+        async with flow.flowing():
+            in_flight = await hold_up(flow, name, arrived)
+            await asyncio.to_thread(end, victim)
+            await asyncio.to_thread(victim.start)
+        await flow.all_arrives(in_flight, f"{name}: {end.__name__} of {victim.name}")
 
 
 async def hold_up(flow: Flow, name: str, arrived: Arrived) -> int:

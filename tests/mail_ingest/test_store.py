@@ -257,3 +257,29 @@ async def test_what_graph_says_while_subscriptions_are_seen_to_is_seen_to_next(s
     await store.subscriptions_seen_to(KEY, "holder", mailbox.subscriptions_at, now() + timedelta(days=1))
     assert not plan(await store.subscriptions(KEY), now())
     assert (await got(store)).subscriptions_at > now() + timedelta(hours=1)  # type: ignore[operator]
+
+
+async def test_what_is_noted_between_the_holder_s_last_look_and_its_leaving_is_due(store: Store) -> None:
+    await rested(store)
+    tomorrow = now() + timedelta(days=1)
+    await store.lifecycle([], [], {KEY}, now())
+    held = await store.take("holder", LEASE)
+    assert held is not None
+    await store.subscriptions_seen_to(KEY, "holder", held.subscriptions_at, tomorrow)
+    await store.release(KEY, "holder", tomorrow)
+    assert await store.take("too soon", LEASE) is None
+
+    await store.lifecycle([], [], {KEY}, now())
+    assert await store.take("holder", LEASE) is not None
+    await store.lifecycle([], [], {KEY}, now())  # Graph says more
+    await store.release(KEY, "holder", tomorrow)
+    held = await store.take("holder", LEASE)
+    assert held is not None
+    await store.subscriptions_seen_to(KEY, "holder", held.subscriptions_at, tomorrow)
+
+    blocked = await store.note_mailbox(KEY, "holder", now(), of=[MailboxStatus.ENROLLED], status=MailboxStatus.BLOCKED, reason="policy", retry_at=tomorrow)
+    assert blocked is not None
+    await store.confirm_mailbox(KEY, blocked.version)
+    await store.retry_tenant("t", "policy", now())  # another of its mailboxes was let in
+    await store.release(KEY, "holder", tomorrow)
+    assert await store.take("next", LEASE) is not None

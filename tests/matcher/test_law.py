@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.matcher.domain.directory import Crm, Touched
@@ -18,12 +18,11 @@ from . import oracle
 from .crms import ADDRESSES, changes, records
 from .worlds import NOW, TENANT, World, activity
 
+pytestmark = pytest.mark.sized("law")
+
 CAP_OF_TWO = [Rule(rule.name, rule.type, (contacts.first(2),), rule.ending, rule.phrase) if rule.name == "account.contact" else rule for rule in TABLE]
 """The table with a cap that small worlds reach."""
 TABLES = pytest.mark.parametrize("table", [TABLE, CAP_OF_TWO], ids=["table", "cap of two"])
-
-EXAMPLES = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""A busy machine is slow, and no reason to fail."""
 PEOPLE = st.lists(st.tuples(st.sampled_from(["from", "to", "cc"]), st.sampled_from(ADDRESSES)), max_size=4)
 
 Pairs = set[tuple[tuple[str, str], str, str]]
@@ -43,7 +42,6 @@ def apply(world: World, change: Change) -> Touched:
 
 
 @TABLES
-@EXAMPLES
 @given(history=st.lists(changes, min_size=10, max_size=25))
 def test_a_record_is_related_to_an_address_by_a_rule_exactly_where_the_rule_gives_it_the_address(table: Sequence[Rule], history: list[Change]) -> None:
     world = World(Rules(table))
@@ -54,7 +52,6 @@ def test_a_record_is_related_to_an_address_by_a_rule_exactly_where_the_rule_give
     assert backwards(crm) == forwards(crm)
 
 
-@EXAMPLES
 @given(history=st.lists(records, min_size=10, max_size=25))
 def test_the_forward_reading_is_what_the_oracle_says(history: list[AnyRecord]) -> None:
     world = World()
@@ -68,7 +65,6 @@ def test_the_forward_reading_is_what_the_oracle_says(history: list[AnyRecord]) -
 
 
 @TABLES
-@EXAMPLES
 @given(history=st.lists(changes, min_size=10, max_size=25), probes=st.lists(st.booleans(), min_size=25, max_size=25))
 def test_a_change_touches_every_address_whose_records_or_rules_differ(table: Sequence[Rule], history: list[Change], probes: list[bool]) -> None:
     world = World(Rules(table))
@@ -84,7 +80,6 @@ def test_a_change_touches_every_address_whose_records_or_rules_differ(table: Seq
             assert backwards(crm) == forwards(crm)
 
 
-@EXAMPLES
 @given(
     history=st.lists(changes, min_size=10, max_size=25),
     people=PEOPLE,

@@ -3,16 +3,12 @@
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
-import hypothesis
 import pytest
 
 from shared import provision
 from shared.settings import KafkaSettings
 
 from .members import Bus
-
-hypothesis.settings.register_profile("patient", deadline=None)  # on a busy machine a single example may take long
-hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture
