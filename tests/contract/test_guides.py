@@ -34,7 +34,10 @@ NEWCOMER = "tests/contract/test_guides.py::test_a_newcomer_adds_the_rule_of_the_
 RUN_BY = {
     ("README.md", "make demo"): "tests/end_to_end/test_guides.py::test_the_demo_tells_its_story",
     ("README.md", "make test"): ".ci/run",
-    ("docs/own-archive.md", "make demo MAIL="): "tests/end_to_end/test_own_archive.py::test_once_it_ends_when_all_is_on_the_page_and_says_where_to_look_first",
+    (
+        "docs/own-archive.md",
+        "make demo MAIL=",
+    ): "tests/end_to_end/test_own_archive.py::test_each_suggestion_is_on_its_owner_s_timeline_and_the_terminal_says_where_to_look_first",
     ("docs/matching.md", "make test ARGS="): NEWCOMER,
     ("docs/connecting-a-tenant.md", "openssl req"): CERTIFICATE,
     ("docs/connecting-a-tenant.md", "cat key.pem"): CERTIFICATE,
