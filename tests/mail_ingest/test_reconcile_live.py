@@ -1,5 +1,6 @@
 """The window is the truth: what hints miss is found, counted and said."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 from .world import World, eventually
@@ -144,6 +145,7 @@ async def test_missed_reads_the_window_at_once_and_reauthorisation_renews(seldom
     await eventually(lambda: world.state(ann)["complete_as_of"])
     expires = {each["expirationDateTime"] for each in world.simulator.subscriptions()}
     views = world.simulator.counters()["requests"].get("calendar_view", 0)
+    await asyncio.sleep(1)  # ends are asked for in whole seconds: a renewal in the second of the first would not show
 
     world.simulator.lifecycle("missed", mailbox=ann)
     world.simulator.lifecycle("reauthorizationRequired", mailbox=ann)
