@@ -103,6 +103,22 @@ def test_of_more_than_1000_records_the_most_recently_modified_are_kept() -> None
     assert [match.id for match in message.matches] == [f"o{number:04}" for number in range(1000)]
 
 
+def test_of_more_than_1000_records_modified_at_one_time_type_and_id_decide() -> None:
+    world = World()
+    world.put("contact", "c", emails=ANN)
+    for number in range(800):
+        world.put("opportunity", f"a{number:03}", contact_id="c", modified_on=NOW)
+        world.put("account", f"z{number:03}", primary_contact_id="c", modified_on=NOW)
+
+    message = world.match(("to", ANN))
+
+    assert message
+    assert [(match.type, match.id) for match in message.matches] == [
+        *(("account", f"z{number:03}") for number in range(800)),
+        *(("opportunity", f"a{number:03}") for number in range(200)),
+    ]
+
+
 def test_the_largest_message_stays_under_512_kib() -> None:
     world = World()
     world.put("contact", "c", emails=ANN)

@@ -120,8 +120,8 @@ class Crm:
         return self._entries.get(ref)
 
     def newest_first(self, ref: Ref) -> Order:
-        """Sorts records as the first 50 and the cut at 1,000 do: `modified_on` newest first, then id."""
-        return -self._entries[ref].modified, ref[1], ref[0]
+        """Sorts records as the first 50 and the cut at 1,000 do: `modified_on` newest first, then type and id."""
+        return -self._entries[ref].modified, *ref
 
     # -- read forwards ----------------------------------------------------------------------------
 
