@@ -277,9 +277,18 @@ class Store:
         return {document["_id"].split("/", 2)[2] async for document in found if document["version"] == version[document["_id"]]}
 
     async def confirm(self, owner: str, versions: Mapping[str, int]) -> None:
-        """Kafka has these versions of these items."""
-        if versions:
-            await self._items.bulk_write([UpdateOne({"_id": f"{owner}/{item}"}, confirmed(version)) for item, version in versions.items()], ordered=False)
+        """Kafka has these versions of these items.
+
+        Where one has moved on meanwhile it is to be said anew, and whoever holds the mailbox, or
+        nobody, may not know: so the mailbox is noted, too.
+        """
+        if not versions:
+            return
+        same = [UpdateOne({"_id": f"{owner}/{item}", "version": version}, {"$set": {"unsent": False}}) for item, version in versions.items()]
+        if (await self._items.bulk_write(same, ordered=False)).matched_count == len(same):
+            return
+        await self._items.bulk_write([UpdateOne({"_id": f"{owner}/{item}"}, confirmed(version)) for item, version in versions.items()], ordered=False)
+        await self._mailboxes.update_one({"_id": owner}, self._pipelines.noted({}, 0))
 
     async def missing(self, owner: str, counts: Mapping[str, int]) -> None:
         """Notes how many views in a row lacked these meetings."""

@@ -88,8 +88,8 @@ class Turn:
         moments = [await self._store.next_leave(self._key)]
         if mailbox.status in {MailboxStatus.ENROLLED, MailboxStatus.BLOCKED}:
             moments += [mailbox.subscriptions_at, mailbox.next_window_at if self._settings.reconcile else None]
-            if await self._store.unsent(self._key, 1):
-                moments.append(self._clock())
+        if mailbox.status is not MailboxStatus.PAUSED and await self._store.unsent(self._key, 1):
+            moments.append(self._clock())
         soonest = min((moment for moment in moments if moment), default=None)
         if mailbox.status is MailboxStatus.BLOCKED and mailbox.retry_at:
             return mailbox.retry_at
@@ -316,13 +316,13 @@ class Turn:
     # -- the end ---------------------------------------------------------------------------------
 
     async def _remove(self, mailbox: Mailbox) -> bool:
-        """Withdraws everything, and ends the subscriptions."""
+        """Withdraws everything, and ends the subscriptions; says whether more is to be withdrawn."""
         left = [*await self._store.live(self._key), *await self._store.unsent(self._key, CHUNK)]
         gone = {known.item: Found(known.item, known.kind, known.change_key, Absent.REMOVED) for known in left}
         await self._settle_all(mailbox, list(gone.values()))
         await self._subscribing.end(mailbox)
         await self._store.keep(self._key, self._holder, addresses=None, folders=None)
-        return False
+        return len(left) >= CHUNK
 
 
 async def _all(asked: Sequence[Awaitable[T]]) -> list[T | Exception]:

@@ -154,7 +154,7 @@ async def test_private_is_said_to_be(world: World) -> None:
 async def test_an_item_leaves_by_the_clock(world: World) -> None:
     ann = world.user("ann")
     await world.enrol(ann)
-    almost_over = (datetime.now(UTC) - timedelta(days=3) + timedelta(seconds=6)).isoformat()
+    almost_over = (datetime.now(UTC) - timedelta(days=3) + timedelta(seconds=10)).isoformat()
     item = world.tenant.put(ann, **{"from": "x@fabrikam.com"}, to=["ann@contoso.example"], subject="Old", received=almost_over, sent=almost_over)["id"]
     await eventually(lambda: world.has("Old"))
 

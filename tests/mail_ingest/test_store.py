@@ -169,10 +169,12 @@ async def test_a_note_is_taken_only_where_nobody_else_noted_meanwhile(store: Sto
 
 
 async def test_a_confirmation_that_comes_late_has_it_said_anew_with_a_higher_version(store: Store) -> None:
+    await rested(store)
     await store.note(KEY, "sleeper", [note("a", 0, 10)])
     await store.note(KEY, "next", [note("a", 10, 20)])
 
     await store.confirm(KEY, {"a": 10})  # the sleeper woke and said its own, after or before the next one's word
+    assert await store.take("says it", LEASE), "and somebody comes to say it"
     await store.confirm(KEY, {"a": 20})
 
     (unsent,) = await store.unsent(KEY, 10)
