@@ -62,15 +62,15 @@ class Handlers:
 
     async def on_records(self, batch: Batch[AnyRecord]) -> None:
         """Names and readers; where one changes, what is tracked on the record is announced again."""
-        latest: dict[tuple[str, str], Document] = {}
+        latest: dict[tuple[str, str, int], Document] = {}
         for message in batch.messages:
             if not message.key:
                 continue  # refused with its key: it is no record's last word
             document = record_document(message, self.records.taken(_partition(message)))
-            latest[document["_id"], document["source"]] = document
+            latest[document["_id"], *document["source"]] = document
         written = await self._store.records.put(list(latest.values()))
         RECORDS_IGNORED.inc(len(latest) - written)
-        keys = sorted({key for key, _ in latest})
+        keys = sorted({key for key, *_ in latest})
         if changes := await self._store.records.changed(keys):
             if await self._store.tracked.announce_again(changes, micros(self._clock())):
                 self._outbox.wake()

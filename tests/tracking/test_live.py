@@ -136,8 +136,7 @@ async def test_a_replica_hears_what_another_one_did(office: World, build: Callab
 async def test_a_hundred_changes_at_once_are_told_as_few(office: World) -> None:
     async with listening(office, ANN, STREAM) as ann:
         await ann.until("ready", "changed")
-        for number in range(100):
-            await office.suggest(email(item=f"m-{number}"), RENEWAL)
+        await asyncio.gather(*(office.suggest(email(item=f"m-{number}"), RENEWAL) for number in range(100)))
         await asyncio.sleep(0.5)
         assert 3 <= len(ann.events) < 30
 

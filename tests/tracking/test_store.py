@@ -1,12 +1,15 @@
 """What the conditions of the store keep out, and where reading starts, on the real MongoDB."""
 
+import traceback
 from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
+from pymongo import MongoClient
 
 from services.tracking.positions import Positions
 from services.tracking.store import record_document
+from services.tracking.store.connection import Refused
 from shared.broker import Batch, Subscription
 from shared.bus import Position, Received
 from shared.errors import Rejected
@@ -14,20 +17,21 @@ from shared.records import Custom
 from shared.topics import RECORDS
 
 from .conftest import World
-from .worlds import CONTOSO
+from .worlds import CONTOSO, RENEWAL, email
 
 KEY = (CONTOSO, "project", "apollo")
 
 
-def said(name: str | None, *, partition: int = 0, offset: int = 0, refused: bool = False) -> Any:
+def said(name: str | None, *, topic: str = "records", partition: int = 0, offset: int = 0, refused: bool = False) -> Any:
     """A message on records: a name, a deletion (None), or one that is refused."""
     value = Custom.model_validate({"tenant": CONTOSO, "type": "project", "id": "apollo", "name": name}) if name else None
     why = Rejected("broken") if refused else None
-    return Received(RECORDS, Position("records", partition, offset), KEY, value, 1, 0, 0, why, None)
+    return Received(RECORDS, Position(topic, partition, offset), KEY, value, 1, 0, 0, why, None)
 
 
 A, B = said("A", offset=5), said("B", offset=6)
 HIGH = said("high", partition=3)
+OTHER = said("other", topic="records-contoso")
 
 
 @pytest.mark.parametrize(
@@ -37,6 +41,8 @@ HIGH = said("high", partition=3)
         ([B, A], "B"),
         ([A, HIGH], "A"),
         ([HIGH, A], "A"),
+        ([HIGH, OTHER], "high"),
+        ([OTHER, HIGH], "high"),
         ([A, said(None, partition=3, offset=9)], "A"),
         ([HIGH, said(None, offset=9)], "high"),
         ([A, said(None, offset=9), HIGH], "high"),
@@ -50,6 +56,14 @@ async def test_the_last_word_of_the_lowest_partition_that_has_the_record_counts(
     record = await world.store.records.one(KEY)
     assert record
     assert record.name == held
+
+
+async def test_what_mongodb_refuses_is_told_by_its_code_and_never_with_what_stood_there(world: World, mongodb_uri: str, mongodb_database: str) -> None:
+    with MongoClient[dict[str, Any]](mongodb_uri) as client:
+        client[mongodb_database].command("collMod", "suggestions", validator={"never": True})
+    with pytest.raises(Refused, match=r"\[121\]") as refused:
+        await world.suggest(email(subject=" ".join(["Between", "us"])), RENEWAL)  # the source stands in a traceback, too
+    assert "Between us" not in "".join(traceback.format_exception(refused.value))
 
 
 async def test_offsets_count_anew_in_a_topic_that_was_lost_and_made_again(world: World) -> None:

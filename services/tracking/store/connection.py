@@ -29,16 +29,20 @@ ONCE_GONE = IndexModel([("delete_at", ASCENDING)], expireAfterSeconds=0)
 """What has `delete_at` deletes itself."""
 
 
+class Refused(Exception):
+    """MongoDB takes some writes never; it holds error codes alone, since the driver's own error holds the documents."""
+
+
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
-    """MongoDB's errors as ours: what will pass is `Transient`, the rest stays what it is."""
+    """MongoDB's errors as ours: what will pass is `Transient`; the rest stays what it is, without what was to be written."""
     try:
         yield
     except (ConnectionFailure, ExecutionTimeout, WTimeoutError) as away:
         raise Transient(f"MongoDB does not answer: {type(away).__name__}") from away
     except BulkWriteError as error:
-        if error.details.get("writeErrors"):
-            raise
+        if refused := error.details.get("writeErrors"):
+            raise Refused(sorted({each["code"] for each in refused})) from None
         raise Transient("MongoDB's majority has not confirmed") from error
     except PyMongoError as error:
         if error.has_error_label("TransientTransactionError") or error.has_error_label("RetryableWriteError"):
@@ -61,6 +65,7 @@ class Connection:
     """The client of one database: majority writes, and reads of nothing that a failover could take back."""
 
     def __init__(self, settings: MongoSettings, database: str) -> None:
+        self._safe = WriteConcern(w="majority", wtimeout=milliseconds(HUNG_AFTER) // 2)
         self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
             settings.mongodb_uri.get_secret_value(),
             tz_aware=True,
@@ -69,8 +74,7 @@ class Connection:
             socketTimeoutMS=milliseconds(HUNG_AFTER),
             appname="tracking",
         )
-        safe = WriteConcern(w="majority", wtimeout=milliseconds(HUNG_AFTER) // 2)
-        self._database = self._client.get_database(database, write_concern=safe, read_concern=ReadConcern("majority"))
+        self._database = self._client.get_database(database, write_concern=self._safe, read_concern=ReadConcern("majority"))
 
     def collection(self, name: str) -> Collection:
         """One of the database's collections."""
@@ -85,7 +89,9 @@ class Connection:
     async def transaction(self) -> AsyncIterator[Session]:
         """All or nothing; Transient where another one was in the way."""
         with translated():
-            async with await self._client.start_session() as session, session.start_transaction():
+            # Of itself a transaction takes the client's concerns, which are the URI's, and not the database's.
+            concerns: dict[str, Any] = {"read_concern": ReadConcern("snapshot"), "write_concern": self._safe}
+            async with await self._client.start_session() as session, session.start_transaction(**concerns):
                 yield session
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """Records, as far as a timeline needs them, and mailboxes.
 
-records   {_id: "tenant/type/id", tenant, name, search, readers, modified_on, gone, source: "topic/partition", order: [taken, offset], changed}
+records   {_id: "tenant/type/id", tenant, name, search, readers, modified_on, gone, source: [topic, partition], order: [taken, offset], changed}
 mailboxes {_id: "tenant/mailbox", status, reason, since, complete_as_of, version}
 """
 
@@ -28,7 +28,7 @@ def record_document(message: Received[AnyRecord], taken: int) -> Document:
     document: Document = {
         "_id": joined(message.key),
         "tenant": message.key[0],
-        "source": f"{message.at.topic}/{message.at.partition:05d}",
+        "source": [message.at.topic, message.at.partition],
         "order": [taken, message.at.offset],
     }
     if value is None:
@@ -142,7 +142,7 @@ def _if_later(document: Document) -> list[Document]:
     Within a partition the later offset counts. Where publishers disagree on a key's partition, the
     lowest that has the record counts, and a deletion is only of what its own partition says.
     """
-    source, order = document["source"], {"$literal": document["order"]}
+    source, order = {"$literal": document["source"]}, {"$literal": document["order"]}
     later: Document = {"$or": [{"$lte": ["$source", None]}, {"$and": [{"$eq": ["$source", source]}, {"$lt": ["$order", order]}]}]}
     if document["gone"] != Gone.DELETED:
         deleted_elsewhere = {"$and": [{"$lt": ["$source", source]}, {"$eq": ["$gone", Gone.DELETED.value]}]}
