@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from shared.clock import Moment
 from shared.events import Content, Direction, Kind, MailboxStatus, Participant, Sensitivity
 
 from .domain.timeline import Empty, Mailbox, State, Tile
@@ -232,7 +233,7 @@ class TrackingAnswer(Answer):
 
 
 Place = tuple[datetime, str]
-_PLACE: TypeAdapter[tuple[AwareDatetime, str]] = TypeAdapter(tuple[AwareDatetime, str])
+_PLACE: TypeAdapter[tuple[Moment, str]] = TypeAdapter(tuple[Moment, str])
 
 
 def cursor(at: datetime, activity: str) -> str:

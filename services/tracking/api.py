@@ -94,7 +94,9 @@ def routes(timelines: Timelines) -> APIRouter:
 
     @api.get("/records", responses=_or(422))
     async def records(
-        user: Me, q: Annotated[str, Query(max_length=200, description="A part of the name.")] = "", limit: Annotated[int, Query(ge=1, le=100)] = 20
+        user: Me,
+        q: Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$", description="A part of the name.")] = "",
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
     ) -> RecordsAnswer:
         """Records that she may read, each with the number of her suggestions there.
 

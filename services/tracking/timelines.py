@@ -70,6 +70,10 @@ class Filters:
     kind: Kind | None = None
     direction: Direction | None = None
 
+    def passes(self, activity: Activity) -> bool:
+        """Does she want to see it?"""
+        return (self.kind is None or activity.kind is self.kind) and (self.direction is None or activity.direction is self.direction)
+
     def document(self) -> dict[str, str]:
         return {name: value.value for name, value in (("kind", self.kind), ("direction", self.direction)) if value}
 
@@ -158,7 +162,7 @@ class Timelines:
 
     async def _suggestions(self, user: User, key: RecordKey, filters: Filters) -> Suggestions:
         owner, now = joined((user.tenant, user.oid)), self._clock()
-        claims = newest(await self._store.claims.on(owner, key))
+        claims = {item: one for item, one in newest(await self._store.claims.on(owner, key)).items() if not one.activity or filters.passes(one.activity)}
         dismissed = {identity for _, identity in await self._store.dismissals.on(owner, [key])}
         found = Suggestions(key, now, claims)
         async for page in self._store.suggestions.pages(owner, key, now, filters.document()):

@@ -309,6 +309,12 @@ async def test_track_on_what_is_no_longer_visible_is_a_409_that_says_so(office: 
     assert (await office.ask(ANN, "POST", f"{MAIL}/track")).status_code == 409
 
 
+async def test_filters_choose_among_what_is_pending_too(office: World) -> None:
+    await office.ask(ANN, "POST", f"{MAIL}/track")
+    for of, pending in ({"kind": "email"}, 1), ({"kind": "meeting"}, 0), ({"direction": "incoming"}, 1), ({"direction": "outgoing"}, 0):
+        assert len((await office.timeline(ANN, RENEWAL, **of))["suggestions"]) == pending, of
+
+
 async def test_a_match_withdrawn_while_pending_changes_nothing(office: World) -> None:
     first = await office.ask(ANN, "POST", f"{MAIL}/track")
     await office.suggest(email(), count=2)
@@ -429,9 +435,11 @@ async def test_track_undoes_a_dismissal(office: World) -> None:
         ("GET", f"{ON}/timeline", {"params": {"limit": 201}}, 422, "limit"),
         ("GET", f"{ON}/timeline", {"params": {"before": "not-a-cursor"}}, 422, "before"),
         ("GET", f"{ON}/timeline", {"params": {"before": "bnVsbA=="}}, 422, "before"),
+        ("GET", f"{ON}/timeline", {"params": {"before": "WyIwMDAxLTAxLTAxVDAwOjAwOjAwKzE0OjAwIiwieCJd"}}, 422, "before"),  # year 1, 14 hours east
         ("GET", f"{ON}/timeline", {"params": {"kind": "phone call"}}, 422, "kind"),
         ("GET", f"{ON}/timeline", {"params": {"direction": "sideways"}}, 422, "direction"),
         ("GET", "/records", {"params": {"q": "x" * 201}}, 422, "q"),
+        ("GET", "/records", {"params": {"q": "a\0b"}}, 422, "q"),
         ("PUT", f"{MAIL}/track", {}, 405, None),
         ("GET", "/no-such-route", {}, 404, None),
     ],
