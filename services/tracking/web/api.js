@@ -1,6 +1,7 @@
 // The timeline API, and what its errors mean for the page.
 
 const ROOT = "/api/v1";
+const PATIENCE = 20_000; // ms for an answer: a network that went away in silence says nothing for minutes
 
 // what: offline, away, session, missing, refused (with its code)
 export class Problem extends Error {
@@ -28,8 +29,8 @@ export class Api {
     return answer.status === 204 ? null : await reachable(() => answer.json());
   }
 
-  // The answer, if it is a good one; a token that is no longer taken is renewed once.
-  async fetch(method, path, { body, signal } = {}) {
+  // The answer, if it is a good one; a token that is no longer taken is renewed once. Who gives no signal of its own waits for so long.
+  async fetch(method, path, { body, signal = AbortSignal.timeout(PATIENCE) } = {}) {
     let refused;
     for (let renewed = false; ; renewed = true) {
       const token = await reachable(() => this.signin.token());
@@ -55,7 +56,7 @@ export async function reachable(act) {
   try {
     return await act();
   } catch (error) {
-    if (!(error instanceof TypeError || error instanceof SyntaxError)) throw error;
+    if (!(error instanceof TypeError || error instanceof SyntaxError || error instanceof DOMException)) throw error;
     throw new Problem(navigator.onLine ? "away" : "offline");
   }
 }

@@ -9,6 +9,11 @@ import { AWAY, GROUPS, notLetIn, SESSION_ENDED } from "./words.js";
 
 const AGAIN = 2_000; // ms between two attempts to reach the server at the start
 const root = document.getElementById("app");
+// The address says which record she looks at, so the link to the content may not change it.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  document.getElementById("main").focus();
+});
 const logo = () => h("span.brand", {}, h("img", { src: "/page/icon.svg", alt: "", width: "28", height: "28" }), "Timeline");
 
 // another: whether the account that is signed in at the authority is of no use here.
@@ -31,7 +36,7 @@ function welcome(signin, why, another = false) {
 }
 
 function waiting(problem) {
-  root.replaceChildren(h("main.welcome", { id: "main" }, logo(), h("h1", {}, problem.title), h("p", { role: "status" }, problem.text)));
+  root.replaceChildren(h("main.welcome", { id: "main", tabindex: "-1" }, logo(), h("h1", {}, problem.title), h("p", { role: "status" }, problem.text)));
 }
 
 class Page {
@@ -65,7 +70,7 @@ class Page {
     document.body.dataset.view = "record";
     this.records.mark(key);
     this.records.listen(false);
-    this.timeline = new Timeline(this.api, this.me, key, { changed: () => this.records.soon(), session: () => this.ended() });
+    this.timeline = new Timeline(this.api, this.me, { ...key, name: this.records.name(key) }, { changed: () => this.records.soon(), session: () => this.ended() });
     this.main.replaceChildren(this.timeline.element);
     this.timeline.start();
   }

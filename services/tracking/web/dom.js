@@ -74,6 +74,16 @@ export function arrange(parent, children) {
   });
 }
 
+// Puts these children there, and touches only what looks different: what stays keeps the focus.
+export function renew(parent, children) {
+  children.forEach((child, place) => {
+    const there = parent.children[place];
+    if (!there) parent.append(child);
+    else if (!there.isEqualNode(child)) there.replaceWith(child);
+  });
+  while (parent.children.length > children.length) parent.lastElementChild.remove();
+}
+
 export function notice(look, { title, text }, ...more) {
   return h(`section.notice.${look}`, {}, h("h2", {}, title), h("p", {}, text), more);
 }

@@ -6,6 +6,7 @@ const FIRST = 300, MOST = 5_000; // ms between two attempts
 const SILENT = 40_000; // ms; the server says something every 15 s
 
 // Calls changed() after each (re)connection and each change; state("live" | "waiting") as it comes and goes. Answers how to stop.
+// Nobody sees a hidden page, and a browser has few connections to one server: it holds none, and catches up when it is looked at.
 export function follow(api, path, changed, state = () => {}) {
   let stopped = false, abort = null, wake = null, pause = FIRST;
 
@@ -41,32 +42,35 @@ export function follow(api, path, changed, state = () => {}) {
 
   (async () => {
     while (!stopped) {
+      let over = false;
       try {
-        await listen();
+        if (!document.hidden) await listen();
       } catch (error) {
-        if (error instanceof Problem && error.what === "session") stopped = true;
+        over = error instanceof Problem && error.what === "session";
         if (error instanceof Problem && error.what === "missing") pause = MOST;
       }
       if (stopped) return;
       state("waiting");
+      if (over) return changed();
       await new Promise((resolve) => {
         wake = resolve;
-        setTimeout(resolve, pause * (0.75 + Math.random() / 2));
+        if (!document.hidden) setTimeout(resolve, pause * (0.75 + Math.random() / 2));
       });
       pause = Math.min(MOST, pause * 2);
-      changed(); // whatever the matter is, the timeline itself says it best
+      if (!stopped) changed(); // whatever the matter is, the timeline itself says it best
     }
   })();
 
-  const online = () => {
+  const anew = () => {
     pause = FIRST;
-    wake?.();
-  };
-  addEventListener("online", online);
-  return () => {
-    stopped = true;
-    removeEventListener("online", online);
     abort?.abort();
     wake?.();
+  };
+  const events = [[window, "online"], [document, "visibilitychange"]];
+  for (const [where, event] of events) where.addEventListener(event, anew);
+  return () => {
+    stopped = true;
+    for (const [where, event] of events) where.removeEventListener(event, anew);
+    anew();
   };
 }

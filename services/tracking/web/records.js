@@ -3,7 +3,7 @@
 import { Problem } from "./api.js";
 import { arrange, h, icon } from "./dom.js";
 import { follow } from "./live.js";
-import { recordName, typeName } from "./words.js";
+import { AWAY, OFFLINE, recordName, typeName } from "./words.js";
 
 const MOST = 50;
 const AFTER_TYPING = 200, AFTER_CHANGE = 500; // ms
@@ -16,14 +16,18 @@ export class Records {
     this.current = null;
     this.asked = this.answered = 0;
     this.due = Infinity;
-    this.field = h("input", { type: "search", id: "search", autocomplete: "off", spellcheck: "false", placeholder: "Search by name", oninput: () => this.soon(AFTER_TYPING) });
+    this.field = h("input", { type: "search", id: "search", maxlength: "200", autocomplete: "off", spellcheck: "false", placeholder: "Search by name", oninput: () => this.soon(AFTER_TYPING) });
     this.list = h("ul.records");
-    this.none = h("p.plain", { role: "status" });
-    this.element = h("nav.side", { "aria-label": "Records" }, h("h2", {}, "Records"), h("label.search", { for: "search" }, h("span.unseen", {}, "Search records by name"), icon("search"), this.field), this.list, this.none);
+    this.none = h("p.plain", { role: "status" }); // why there are none, or why these may be out of date
+    this.element = h("nav.side", { "aria-label": "Records" }, h("h2", {}, "Records"), h("label.search", { for: "search" }, h("span.unseen", {}, "Search records by name"), icon("search"), this.field), this.none, this.list);
   }
 
   start() {
     this.clock = setInterval(() => document.hidden || this.load(), CLOCK);
+    this.offline = () => this.say(OFFLINE);
+    this.online = () => this.load();
+    addEventListener("offline", this.offline);
+    addEventListener("online", this.online);
     return this.load();
   }
 
@@ -37,6 +41,8 @@ export class Records {
     this.listen(false);
     clearInterval(this.clock);
     clearTimeout(this.timer);
+    removeEventListener("offline", this.offline);
+    removeEventListener("online", this.online);
   }
 
   // What comes meanwhile waits for the same reading, and puts it off never.
@@ -61,8 +67,17 @@ export class Records {
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       if (error.what === "session") this.session();
-      else if (!this.rows.size) this.none.textContent = "The records cannot be reached. Trying again …";
+      else if (number >= this.answered) this.say(error.what === "offline" ? OFFLINE : AWAY);
     }
+  }
+
+  say({ title, text }) {
+    this.none.textContent = `${title}. ${text}`;
+  }
+
+  // What a record is called, where the list shows it.
+  name({ type, id }) {
+    return this.rows.get(`${type}/${id}`)?.querySelector("b").textContent;
   }
 
   draw(records, q) {

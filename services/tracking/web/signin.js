@@ -3,6 +3,7 @@
 
 const SESSION = "timeline.session";
 const FLOW = "timeline.sign-in";
+const PATIENCE = 20_000; // ms for an answer
 const EARLY = 60; // seconds before its end in which a token is renewed
 
 const base64url = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
@@ -60,7 +61,7 @@ export class SignIn {
     location.assign(`${this.url}/authorize?${new URLSearchParams(asked)}`);
   }
 
-  // A token that is still good; null where the session has ended. Throws TypeError where the authority cannot be reached.
+  // A token that is still good; null where the session has ended. Throws TypeError or DOMException where the authority cannot be reached.
   async token() {
     if (this.session && this.session.ends - EARLY < now()) await this.renew();
     return this.session?.token ?? null;
@@ -85,7 +86,7 @@ export class SignIn {
 
   async redeem(form, nonce) {
     const body = new URLSearchParams({ client_id: this.config.client_id, ...form });
-    const answer = await fetch(`${this.url}/token`, { method: "POST", body, credentials: "omit", redirect: "error" });
+    const answer = await fetch(`${this.url}/token`, { method: "POST", body, credentials: "omit", redirect: "error", signal: AbortSignal.timeout(PATIENCE) });
     const got = await answer.json().catch(() => ({}));
     if (answer.status >= 500 || answer.status === 429) throw new TypeError("the authority is busy");
     if (!answer.ok) throw new SignInFailed(`You were not signed in: ${got.error_description ?? answer.status}`);

@@ -82,14 +82,16 @@ export class Tile {
 
   turn(expanded = !this.expanded) {
     this.expanded = expanded;
-    if (expanded && this.state === "tracked" && !this.content) this.showText();
+    if (expanded && this.state === "tracked" && (!this.content || this.content.problem)) this.showText();
     else this.draw();
   }
 
   async showText() {
-    this.content = { waiting: true };
+    const asked = (this.content = { waiting: true });
     this.draw();
-    this.content = await this.acts.text(this);
+    const found = await this.acts.text(this);
+    if (this.content !== asked) return; // hidden, or asked for anew, meanwhile
+    this.content = found;
     this.draw();
   }
 
@@ -197,7 +199,7 @@ export class Tile {
     if (content.waiting) return h("p.text.waiting", { role: "status" }, "Fetching the text …");
     if (content.problem) return h("p.note", { role: "alert" }, icon("alert"), content.problem);
     const plain = (content.html ? textOf(content.text) : content.text).trim();
-    return h("div.text", { tabindex: "0", role: "region", "aria-label": `Text of ${subjectOf(this.activity)}` }, plain || "(no text)", content.cut ? h("p.cut", {}, "It was longer, and ends early here.") : null);
+    return h("div.text", { tabindex: "0", role: "region", "data-act": "read", "aria-label": `Text of ${subjectOf(this.activity)}` }, plain || "(no text)", content.cut ? h("p.cut", {}, "It was longer, and ends early here.") : null);
   }
 
   further() {
@@ -211,8 +213,9 @@ export class Tile {
         }),
       );
       const link = this.entry.data.web_link;
-      if (/^https:\/\//.test(link ?? "")) found.push(h("a.quiet", { href: link, target: "_blank", rel: "noopener noreferrer" }, icon("open"), "Open in Outlook", h("span.unseen", {}, " (new tab)")));
+      if (/^https:\/\//.test(link ?? "")) found.push(h("a.quiet", { href: link, "data-act": "open", target: "_blank", rel: "noopener noreferrer" }, icon("open"), "Open in Outlook", h("span.unseen", {}, " (new tab)")));
     } else {
+      if (this.content?.problem) found.push(button("text", "Try again", () => this.showText()));
       for (const entry of this.mine()) {
         const own = entry.by === this.context.me.oid;
         if (own || this.context.me.admin) {

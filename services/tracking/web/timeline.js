@@ -1,13 +1,14 @@
 // The timeline of one record: what is tracked, and mixed in by time what is suggested to its reader.
 
 import { Problem, recordPath } from "./api.js";
-import { announce, arrange, button, confirm, h, icon, notice } from "./dom.js";
+import { announce, arrange, button, confirm, h, icon, notice, renew } from "./dom.js";
 import * as dates from "./dates.js";
 import { follow } from "./live.js";
 import { Tile } from "./tiles.js";
 import * as words from "./words.js";
 
 const PAGE = 50; // tracked activities at a time
+const AGAIN = 3_000; // ms until a reading that failed is tried again
 const CLOCK = 60_000; // ms; items leave by the clock, and nobody says so
 
 const FILTERS = {
@@ -19,8 +20,9 @@ const SYMBOLS = { own: "lock", tracked: "people" }; // those of the tiles
 
 export class Timeline {
   // hears: {changed(), session()}: her counts may have changed; her session has ended.
-  constructor(api, me, key, hears) {
-    Object.assign(this, { api, me, key, hears });
+  // name: the record's, where it is known already.
+  constructor(api, me, { type, id, name }, hears) {
+    Object.assign(this, { api, me, hears, key: { type, id } });
     this.filters = { kind: "", direction: "", state: "" };
     this.tiles = new Map();
     this.days = new Map();
@@ -28,8 +30,9 @@ export class Timeline {
     this.readings = 0;
     this.pages = 1;
     this.answer = null;
-    this.heading = h("h1", { tabindex: "-1" }, "…");
-    this.type = h("p.type", {}, words.typeName(key.type));
+    this.heading = h("h1", { tabindex: "-1" }, name ?? "…");
+    document.title = `${name ?? words.typeName(type)} · Timeline`;
+    this.type = h("p.type", {}, words.typeName(type));
     this.live = h("p.live", {}, h("span.dot"), h("span", {}, "Connecting"));
     this.banner = h("div.banner", { role: "status", hidden: true });
     this.notices = h("div.notices");
@@ -53,6 +56,7 @@ export class Timeline {
     this.stopped = true;
     this.stopFollowing();
     clearInterval(this.timer);
+    clearTimeout(this.retry);
     document.removeEventListener("visibilitychange", this.awake);
     removeEventListener("offline", this.offline);
   }
@@ -105,6 +109,7 @@ export class Timeline {
   async read() {
     const { kind, direction } = this.filters;
     const number = ++this.readings;
+    clearTimeout(this.retry);
     try {
       const answer = await this.api.get(`${recordPath(this.key)}/timeline`, { kind, direction, limit: PAGE });
       for (let page = 1; page < this.pages && answer.next; page++) {
@@ -134,7 +139,10 @@ export class Timeline {
       this.say(null);
       this.draw();
     } else if (error.what === "refused") this.say({ title: "That cannot be shown", text: error.message });
-    else this.say(error.what === "offline" ? words.OFFLINE : words.AWAY);
+    else {
+      this.say(error.what === "offline" ? words.OFFLINE : words.AWAY);
+      this.retry = setTimeout(() => this.load(), AGAIN);
+    }
   }
 
   // Says aloud what came without her doing.
@@ -171,9 +179,10 @@ export class Timeline {
     this.live.hidden = !there;
     if (!there) {
       this.heading.textContent = words.NOT_THERE.title;
-      this.notices.replaceChildren(h("p.plain", {}, words.NOT_THERE.text));
+      document.title = `${words.NOT_THERE.title} · Timeline`;
+      renew(this.notices, [h("p.plain", {}, words.NOT_THERE.text)]);
       arrange(this.list, []);
-      this.end.replaceChildren();
+      renew(this.end, []);
       return;
     }
     const name = words.recordName(this.answer.record);
@@ -181,8 +190,8 @@ export class Timeline {
     document.title = `${name} · Timeline`;
     const entries = this.entries();
     this.place(entries, { me: { oid: this.me.oid, admin: this.me.admin }, record: name, key: this.key });
-    this.notices.replaceChildren(...this.noticesOf(entries));
-    this.end.replaceChildren(...this.endOf(entries));
+    renew(this.notices, this.noticesOf(entries));
+    renew(this.end, this.endOf(entries));
   }
 
   place(entries, context) {
@@ -237,7 +246,7 @@ export class Timeline {
     if (status !== "enrolled") found.push(notice("warning", words.MAILBOX[status](mailbox?.reason)));
     if (groups_missing) found.push(notice("warning", words.GROUPS));
     if (!entries.length && filtered) found.push(notice("empty", words.NOTHING_FILTERED, button("clear", "Clear the filters", () => this.clearFilters())));
-    else if (!entries.length && (status === "enrolled" || !empty)) found.push(notice("empty", words.NOTHING));
+    else if (!entries.length && (status === "enrolled" || !empty)) found.push(notice("empty", status === "enrolled" && !mailbox.complete_as_of ? words.FIRST_READING : words.NOTHING));
     else if (entries.some((entry) => entry.state === "untracked"))
       found.push(h("p.legend", {}, icon("lock"), h("span", {}, "Tiles with a dashed edge are yours alone. ", h("b", {}, "Track"), ` shares one, with its text, with everyone who can read ${words.recordName(this.answer.record)}.`)));
     if (has_more) found.push(h("p.legend", {}, "These are your 50 newest suggestions here; there are more. Track or dismiss some to see them."));
@@ -246,7 +255,7 @@ export class Timeline {
 
   endOf(entries) {
     if (this.answer.next && this.filters.state !== "own") return [button("older", "Older tracked activities", () => this.older())];
-    return entries.length ? [h("p.plain", {}, "That is all there is.")] : [];
+    return entries.length && !this.answer.has_more ? [h("p.plain", {}, "That is all there is.")] : [];
   }
 
   async older() {

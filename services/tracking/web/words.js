@@ -34,6 +34,10 @@ export const NOTHING = {
   title: "Nothing in the last three days",
   text: "E-mails and meetings with the people of this record appear here by themselves, seen by you alone. Track one, and everyone who can read this record sees it too.",
 };
+export const FIRST_READING = {
+  title: "Your mailbox is being read for the first time",
+  text: "E-mails and meetings of the last three days and the next three appear here by themselves, seen by you alone, as soon as they are found.",
+};
 export const NOTHING_FILTERED = { title: "Nothing passes the filters", text: "There may be something else on this timeline." };
 export const NOT_THERE = {
   title: "There is no such record here",
