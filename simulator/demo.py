@@ -38,6 +38,8 @@ from .upstream import Upstream
 
 PATIENCE = timedelta(seconds=30)
 """A step that takes longer has not happened."""
+BEFORE, BETWEEN = timedelta(seconds=20), timedelta(seconds=6)
+"""So long the story waits for Enter, at its beginning and between two steps, where somebody watches."""
 LOOK = 0.05
 """Seconds between two looks at a timeline."""
 COLUMN = 62
@@ -127,6 +129,20 @@ def tiles(timeline: Answer, width: int) -> Iterator[str]:
 # -- the story ------------------------------------------------------------------------------------
 
 
+async def enter(most: timedelta) -> None:
+    """Waits for the Enter key, so long at most."""
+    loop, pressed = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(sys.stdin, pressed.set)
+    try:
+        async with asyncio.timeout(most.total_seconds()):
+            await pressed.wait()
+            sys.stdin.readline()
+    except TimeoutError:
+        pass
+    finally:
+        loop.remove_reader(sys.stdin)
+
+
 @dataclass(slots=True)
 class Story:
     """Tells it, step by step, and times each."""
@@ -138,12 +154,16 @@ class Story:
     ben: Seller
     heard: list[Answer] = field(default_factory=list)
     """What the dashboard's consumer has heard."""
+    watched: bool = False
+    """Whether somebody sits before the terminal, and wants to see on the page what each step does."""
     steps: list[tuple[str, float]] = field(default_factory=list)
     on_the_page: float | None = None
     """Seconds from the start of this process until the first suggestion was shown."""
 
     async def step(self, title: str, act: Callable[[], Any], seen: Callable[[Answer, Answer], bool]) -> tuple[Answer, Answer]:
         """Does something, and waits until the two timelines show it."""
+        if self.watched:
+            await enter(BETWEEN if self.steps else BEFORE)
         tell(f"\n{bold(f'{len(self.steps) + 1}. {title}')}")
         began = time.monotonic()
         done = act()
@@ -254,16 +274,19 @@ async def dashboard(system: System, heard: list[Answer]) -> AsyncIterator[None]:
         await consumer.stop()
 
 
-async def play(system: System, tenant: TenantControl) -> None:
+async def play(system: System, tenant: TenantControl, *, watched: bool = False) -> None:
     """The story, with its two sellers."""
     administration = Administration(system, tenant.id)
     for person in story.SELLERS:
         tenant.user(person.address, name=person.name)
         administration.enrol(person.address)
+    where(system, [f"{' or '.join(person.name for person in story.SELLERS)}, in a second (private) window as the other"])
+    if watched:
+        tell(f"\n  Sign in on the page as both, and watch. Enter goes on; the story begins by itself in {BEFORE.total_seconds():.0f} s.")
     async with contextlib.AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(Upstream(system.stack.kafka_bootstrap, f"{system.prefix}records"))
         ann, ben = [await stack.enter_async_context(sign_in(system, tenant, person.address, person.first)) for person in story.SELLERS]
-        told = Story(system, tenant, upstream, ann, ben)
+        told = Story(system, tenant, upstream, ann, ben, watched=watched)
         await stack.enter_async_context(dashboard(system, told.heard))
         await told.tell_all()
     tell(f"\n{bold('What happened, and how long until it was seen:')}")
@@ -272,18 +295,22 @@ async def play(system: System, tenant: TenantControl) -> None:
     tell(f"\nThe page shows suggestions {told.on_the_page or 0:.1f} s after the start.")
 
 
+def where(system: System, who: list[str]) -> None:
+    """Where the page is, as whom to sign in, and where to play."""
+    tell(f"\n  {bold('the page')}      {bold(system['tracking'].url)}")
+    for n, line in enumerate(who):
+        tell(f"  {'' if n else 'sign in as':<12}  {line}")
+    tell(f"  play          {system.for_browsers}   send a mail, book a meeting, close a mailbox, and watch the page")
+
+
 def run(system: System, tenant: TenantControl, archive: Source | None, args: argparse.Namespace) -> None:
     """The story, or one's own archive; then where to look, until Ctrl-C."""
     page = system["tracking"].url
     if archive:
-        who = own_archive.sign_in_as(own_archive.show(system, tenant, archive, args.reads or None), page)
+        where(system, own_archive.sign_in_as(own_archive.show(system, tenant, archive, args.reads or None), page))
     else:
-        asyncio.run(play(system, tenant))
-        who = [f"{' or '.join(person.name for person in story.SELLERS)}, in a second (private) window as the other"]
-    tell(f"\n  {bold('the page')}      {bold(page)}")
-    for n, line in enumerate(who):
-        tell(f"  {'' if n else 'sign in as':<12}  {line}")
-    tell(f"  play          {system.for_browsers}   send a mail, book a meeting, close a mailbox, and watch the page")
+        asyncio.run(play(system, tenant, watched=sys.stdin.isatty() and not args.once))
+        tell(f"\n  {bold('the page')}      {bold(page)}")
     tell(f"  timeline API  {page}/api/v1")
     tell(f"  simulator     {system.simulator}   (CA: {system.ca})")
     tell(f"  logs          {system.folder / 'logs'}")

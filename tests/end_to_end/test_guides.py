@@ -7,9 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from deploy.local.stack import LocalStack
 from deploy.local.system import Process
 from shared.topics import MATCHES, RECORDS, TRACKED_ACTIVITIES, Topic
+from simulator import demo
 from simulator.upstream import Upstream, read_all
 from tests.support.guides import PAGES, ROOT, Block, scripts
 
@@ -199,6 +202,19 @@ async def test_the_demo_tells_its_story(stack: LocalStack, tmp_path: Path) -> No
     run = ["make", "--old-file=.venv/.installed", f"RUN={sys.executable}", "demo", "ONCE=1"]
     ran = await asyncio.to_thread(subprocess.run, run, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert 0 < ran.stdout.index("sign in as") < ran.stdout.index("1. The CRM publishes"), "who wants to watch on the page must know where, and as whom"
+
+
+async def test_who_watches_the_story_goes_on_by_enter_or_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal, inside = os.openpty()
+    with os.fdopen(terminal, "wb", buffering=0) as keyboard, os.fdopen(inside) as typed:
+        monkeypatch.setattr(sys, "stdin", typed)
+        began = time.monotonic()
+        await demo.enter(timedelta(milliseconds=200))
+        waited = time.monotonic() - began
+        keyboard.write(b"\n")
+        await demo.enter(timedelta(minutes=2))
+    assert waited > 0.19
 
 
 async def test_a_system_moves_to_more_partitions_by_the_guide(world: World, ann: User) -> None:
