@@ -131,9 +131,10 @@ def test_a_setting_that_is_needed_is_asked_for_in_a_sentence(missing: str) -> No
     assert re.search(rf"required variable {missing} is missing a value: \w+ .* \w+", ran.stderr)
 
 
-def test_a_certificate_takes_the_secrets_place(tmp_path: Path) -> None:
-    pem = tmp_path / "client.pem"
-    ingest = services({**OWN, "CLIENT_SECRET": "", "CLIENT_CERTIFICATE": str(pem)}, "--env-file=/dev/null")["mail-ingest"]
+@pytest.mark.parametrize("place", ["/run/secrets/client.pem", "client.pem"])
+def test_a_certificate_takes_the_secrets_place(place: str) -> None:
+    pem = ROOT / place
+    ingest = services({**OWN, "CLIENT_SECRET": "", "CLIENT_CERTIFICATE": place}, "--env-file=/dev/null")["mail-ingest"]
     assert given(ingest)["CLIENT_SECRET"] == ""
     assert given(ingest)["CLIENT_CERTIFICATE"] in {mount["target"] for mount in ingest["volumes"] if mount["source"] == str(pem)}
 
