@@ -41,11 +41,11 @@ PATIENCE = 300.0
 WAITING = {
     "mail-ingest": ("graph-notifications lag", "content-requests lag", "waiting.mailboxes with work", "waiting.hints waiting", "waiting.unsent items"),
     "matcher": ("records waiting", "activities lag", "takeovers", "unsaid"),
-    "tracking": ("records lag", "mailboxes lag", "matches lag", "content lag", "unsent tracked"),
+    "tracking": ("records lag", "mailboxes lag", "matches lag", "content lag", "open claims", "unsent claims", "unsent tracked"),
 }
 """The counts of `/status` that must be 0, in the order of the flow."""
 
-WINDOW_READS = ("messages.window", "calendar_view")
+WINDOW_READS = ("messages.window", "events.window", "calendar_view")
 """Graph requests by which something could have come that no webhook had named."""
 
 BUILT_IN = {"account", "contact", "lead", "opportunity"}
