@@ -31,6 +31,7 @@ def said(name: str | None, *, topic: str = "records", partition: int = 0, offset
 
 A, B = said("A", offset=5), said("B", offset=6)
 HIGH = said("high", partition=3)
+SUBJECT = "Between us"
 OTHER = said("other", topic="records-contoso")
 
 
@@ -62,8 +63,8 @@ async def test_what_mongodb_refuses_is_told_by_its_code_and_never_with_what_stoo
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
         client[mongodb_database].command("collMod", "suggestions", validator={"never": True})
     with pytest.raises(Refused, match=r"\[121\]") as refused:
-        await world.suggest(email(subject=" ".join(["Between", "us"])), RENEWAL)  # the source stands in a traceback, too
-    assert "Between us" not in "".join(traceback.format_exception(refused.value))
+        await world.suggest(email(subject=SUBJECT), RENEWAL)
+    assert SUBJECT not in "".join(traceback.format_exception(refused.value))
 
 
 async def test_offsets_count_anew_in_a_topic_that_was_lost_and_made_again(world: World) -> None:
