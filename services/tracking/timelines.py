@@ -4,7 +4,6 @@ Whatever she may not know of raises `NotThere`, always the same: a record that i
 not hers to read, an item of somebody else's, a tracked activity on another record.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -148,13 +147,14 @@ class Timelines:
     async def timeline(self, user: User, key: RecordKey, filters: Filters, before: tuple[datetime, str] | None, limit: int) -> Timeline:
         """The record's timeline as she sees it now; with `before`, a further page of what is tracked."""
         record = await self._readable(user, key)
-        mailbox, tracked = await asyncio.gather(
-            self._store.mailboxes.one(user.tenant, user.oid), self._store.tracked.on(key, before, filters.document(), limit + 1)
-        )
+        mailbox = await self._store.mailboxes.one(user.tenant, user.oid)
         own = None
         if before is None and shows_suggestions(mailbox):
             own = await self._suggestions(user, key, filters)
-        tiles = own.tiles if own else []
+        # What is tracked is read last: what becomes so in between is there, and once, and never nowhere.
+        tracked = await self._store.tracked.on(key, before, filters.document(), limit + 1)
+        shared = {one.identity for one in tracked}
+        tiles = [tile for tile in own.tiles if tile.suggestion.activity.identity not in shared] if own else []
         page = await self._shown(user, tracked[:limit])
         after = (page[-1].content.activity.at, page[-1].id) if len(tracked) > limit else None
         empty = None if tiles or page or before else why_empty(mailbox)

@@ -330,6 +330,21 @@ async def test_what_a_colleague_tracked_here_is_tracked_and_no_second_suggestion
     assert states(await office.timeline(ANN, ACCOUNT)) == [("mail-1", "untracked")]
 
 
+@pytest.mark.parametrize("reading", ["among", "on"])
+async def test_what_is_tracked_while_the_timeline_is_read_is_there_once(office: World, monkeypatch: pytest.MonkeyPatch, reading: str) -> None:
+    """Between two readings of the database a tile is neither lost nor there twice: the page would drop it with its focus."""
+    store = type(office.store.tracked)
+    read = getattr(store, reading)
+
+    async def tracked_just_before(*args: Any) -> Any:
+        await office.store.tracked.put(tracked(email(), (ANN, RENEWAL)), None)
+        return await read(*args)
+
+    monkeypatch.setattr(store, reading, tracked_just_before)
+    timeline = await office.timeline(ANN, RENEWAL)
+    assert (len(timeline["suggestions"]), len(timeline["tracked"])) == (0, 1)
+
+
 async def test_track_on_what_she_has_tracked_says_so_and_asks_nobody(office: World) -> None:
     shared = tracked(email(), (ANN, RENEWAL))
     await office.store.tracked.put(shared, None)
