@@ -139,6 +139,11 @@ def test_a_certificate_takes_the_secrets_place(place: str) -> None:
     assert given(ingest)["CLIENT_CERTIFICATE"] in {mount["target"] for mount in ingest["volumes"] if mount["source"] == str(pem)}
 
 
+def test_a_rules_file_beside_it_is_mounted() -> None:
+    matcher = services({**OWN, "RULES_FILE": "rules.toml"}, "--env-file=/dev/null")["matcher"]
+    assert given(matcher)["RULES_FILE"] in {mount["target"] for mount in matcher["volumes"] if mount["source"] == str(ROOT / "rules.toml")}
+
+
 def test_the_services_find_each_other(trial: dict[str, Config], own: dict[str, Config]) -> None:
     for found in (trial, own):
         assert given(found["tracking"])["INGEST_URL"] == f"http://mail-ingest:{given(found['mail-ingest'])['PORT']}"

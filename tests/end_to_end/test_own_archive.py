@@ -76,13 +76,13 @@ class Demo:
 
     def start(self, *options: str, **paths: Path) -> None:
         asked = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
-        with self._log.open("wb") as log:
-            command = [sys.executable, "-m", "simulator.demo", *asked, *options]
-            self._process = subprocess.Popen(command, cwd=ROOT, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+        self._run(sys.executable, "-m", "simulator.demo", *asked, *options)
 
     def make(self, **options: str | Path) -> None:
         """The same by its door; what is installed is not installed anew."""
-        command = ["make", "--old-file=.venv/.installed", f"RUN={sys.executable}", "demo", *(f"{name}={value}" for name, value in options.items())]
+        self._run("make", "--old-file=.venv/.installed", f"RUN={sys.executable}", "demo", *(f"{name}={value}" for name, value in options.items()))
+
+    def _run(self, *command: str) -> None:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
 

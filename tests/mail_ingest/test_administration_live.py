@@ -52,6 +52,23 @@ async def test_a_removed_mailbox_is_withdrawn_announced_and_unsubscribed(world: 
     assert [entry["action"] for entry in world.documents("audit") if entry["mailbox"] == ann] == ["enrol", "remove"]
 
 
+async def test_a_removed_mailbox_withdraws_however_much_waits(world: World) -> None:
+    """As where Kafka was away, and long."""
+    ann, waiting = world.user("ann"), 700
+    await world.enrol(ann)
+    world.tenant.send("x@fabrikam.com", ["ann@contoso.example"], subject="Offer")
+    await eventually(lambda: world.has("Offer"))
+    world.ingest.call("DELETE", f"/mailboxes/{world.tenant.id}/{ann}")
+    await eventually(lambda: [each["gone"] for each in world.documents("items", unsent=False)] != [None])
+    await eventually(world.ingest.idle)
+
+    (item,) = world.documents("items")
+    world.add_documents("items", [item | {"_id": f"{item['_id']}-{number}", "unsent": True} for number in range(waiting)])
+    world.change_documents("mailboxes", {}, {"due_at": item["gone"]})
+
+    await eventually(lambda: len(world.documents("items", unsent=False)) == waiting + 1)
+
+
 async def test_a_removed_mailbox_can_be_enrolled_again(world: World) -> None:
     ann = world.user("ann")
     await world.enrol(ann)

@@ -269,6 +269,10 @@ class World:
         with self._database() as database:
             database[collection].update_many(which, {"$set": to})
 
+    def add_documents(self, collection: str, documents: list[dict[str, Any]]) -> None:
+        with self._database() as database:
+            database[collection].insert_many(documents)
+
     def held(self) -> bool:
         """Whether somebody holds a lease."""
         return bool(self.documents("mailboxes", lease={"$ne": None}))

@@ -5,15 +5,18 @@ from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
+from pydantic import SecretStr
 from pymongo import MongoClient
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent, register
 
 from services.tracking.positions import Positions
 from services.tracking.store import record_document
-from services.tracking.store.connection import Refused
+from services.tracking.store.connection import Connection, WriteRefused
 from shared.broker import Batch, Subscription
 from shared.bus import Position, Received
 from shared.errors import Rejected
 from shared.records import Custom
+from shared.settings import MongoSettings
 from shared.topics import RECORDS
 
 from .conftest import World
@@ -31,7 +34,6 @@ def said(name: str | None, *, topic: str = "records", partition: int = 0, offset
 
 A, B = said("A", offset=5), said("B", offset=6)
 HIGH = said("high", partition=3)
-SUBJECT = "Between us"
 OTHER = said("other", topic="records-contoso")
 
 
@@ -59,12 +61,40 @@ async def test_the_last_word_of_the_lowest_partition_that_has_the_record_counts(
     assert record.name == held
 
 
+SUBJECT = "Between us"
+
+
 async def test_what_mongodb_refuses_is_told_by_its_code_and_never_with_what_stood_there(world: World, mongodb_uri: str, mongodb_database: str) -> None:
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
         client[mongodb_database].command("collMod", "suggestions", validator={"never": True})
-    with pytest.raises(Refused, match=r"\[121\]") as refused:
+    with pytest.raises(WriteRefused, match=r"\[121\]") as refused:
         await world.suggest(email(subject=SUBJECT), RENEWAL)
     assert SUBJECT not in "".join(traceback.format_exception(refused.value))
+
+
+class Commits(CommandListener):
+    """What transactions ask for when they commit."""
+
+    def __init__(self) -> None:
+        self.concerns: list[Any] = []
+
+    def started(self, event: CommandStartedEvent) -> None:
+        if event.command_name == "commitTransaction":
+            self.concerns.append(event.command["writeConcern"]["w"])
+
+    def succeeded(self, event: CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: CommandFailedEvent) -> None: ...
+
+
+async def test_a_transaction_asks_for_the_majority_whatever_the_uri_says(mongodb_uri: str, mongodb_database: str) -> None:
+    commits = Commits()
+    register(commits)  # with clients that are made from now on
+    connection = Connection(MongoSettings(mongodb_uri=SecretStr(f"{mongodb_uri}&w=1")), mongodb_database)
+    async with connection.transaction() as session:
+        await connection.collection("any").insert_one({}, session=session)
+    connection.close()
+    assert commits.concerns == ["majority"]
 
 
 async def test_offsets_count_anew_in_a_topic_that_was_lost_and_made_again(world: World) -> None:

@@ -29,7 +29,7 @@ ONCE_GONE = IndexModel([("delete_at", ASCENDING)], expireAfterSeconds=0)
 """What has `delete_at` deletes itself."""
 
 
-class Refused(Exception):
+class WriteRefused(Exception):
     """MongoDB takes some writes never; it holds error codes alone, since the driver's own error holds the documents."""
 
 
@@ -42,7 +42,7 @@ def translated() -> Iterator[None]:
         raise Transient(f"MongoDB does not answer: {type(away).__name__}") from away
     except BulkWriteError as error:
         if refused := error.details.get("writeErrors"):
-            raise Refused(sorted({each["code"] for each in refused})) from None
+            raise WriteRefused(sorted({each["code"] for each in refused})) from None
         raise Transient("MongoDB's majority has not confirmed") from error
     except PyMongoError as error:
         if error.has_error_label("TransientTransactionError") or error.has_error_label("RetryableWriteError"):

@@ -1,7 +1,7 @@
 // The timeline API, and what its errors mean for the page.
 
 const ROOT = "/api/v1";
-const PATIENCE = 20_000; // ms for an answer: a network that went away in silence says nothing for minutes
+export const PATIENCE = 20_000; // ms for an answer: a network that went away in silence says nothing for minutes
 
 // what: offline, away, session, missing, refused (with its code)
 export class Problem extends Error {

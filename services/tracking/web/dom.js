@@ -75,7 +75,7 @@ export function arrange(parent, children) {
 }
 
 // Puts these children there, and touches only what looks different: what stays keeps the focus.
-export function renew(parent, children) {
+export function patch(parent, children) {
   children.forEach((child, place) => {
     const there = parent.children[place];
     if (!there) parent.append(child);

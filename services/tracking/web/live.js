@@ -42,16 +42,14 @@ export function follow(api, path, changed, state = () => {}) {
 
   (async () => {
     while (!stopped) {
-      let over = false;
       try {
         if (!document.hidden) await listen();
       } catch (error) {
-        over = error instanceof Problem && error.what === "session";
+        if (error instanceof Problem && error.what === "session") stopped = true;
         if (error instanceof Problem && error.what === "missing") pause = MOST;
       }
       if (stopped) return;
       state("waiting");
-      if (over) return changed();
       await new Promise((resolve) => {
         wake = resolve;
         if (!document.hidden) setTimeout(resolve, pause * (0.75 + Math.random() / 2));

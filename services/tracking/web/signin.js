@@ -1,9 +1,10 @@
 // Sign-in by authorization code with PKCE (RFC 7636) at the authority, and the tokens that come of it.
 // They live in this tab's sessionStorage and nowhere else.
 
+import { PATIENCE } from "./api.js";
+
 const SESSION = "timeline.session";
 const FLOW = "timeline.sign-in";
-const PATIENCE = 20_000; // ms for an answer
 const EARLY = 60; // seconds before its end in which a token is renewed
 
 const base64url = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes))).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");

@@ -1,7 +1,7 @@
 // The timeline of one record: what is tracked, and mixed in by time what is suggested to its reader.
 
 import { Problem, recordPath } from "./api.js";
-import { announce, arrange, button, confirm, h, icon, notice, renew } from "./dom.js";
+import { announce, arrange, button, confirm, h, icon, notice, patch } from "./dom.js";
 import * as dates from "./dates.js";
 import { follow } from "./live.js";
 import { Tile } from "./tiles.js";
@@ -180,9 +180,9 @@ export class Timeline {
     if (!there) {
       this.heading.textContent = words.NOT_THERE.title;
       document.title = `${words.NOT_THERE.title} · Timeline`;
-      renew(this.notices, [h("p.plain", {}, words.NOT_THERE.text)]);
+      patch(this.notices, [h("p.plain", {}, words.NOT_THERE.text)]);
       arrange(this.list, []);
-      renew(this.end, []);
+      patch(this.end, []);
       return;
     }
     const name = words.recordName(this.answer.record);
@@ -190,8 +190,8 @@ export class Timeline {
     document.title = `${name} · Timeline`;
     const entries = this.entries();
     this.place(entries, { me: { oid: this.me.oid, admin: this.me.admin }, record: name, key: this.key });
-    renew(this.notices, this.noticesOf(entries));
-    renew(this.end, this.endOf(entries));
+    patch(this.notices, this.noticesOf(entries));
+    patch(this.end, this.endOf(entries));
   }
 
   place(entries, context) {
