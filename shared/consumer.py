@@ -267,6 +267,12 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         """Messages that wait in the whole topic for this service, in whichever replica; raises as `lag` does."""
         return sum((await self._waiting([tp for name in self._decoders for tp in await self.kafka.partitions(name)])).values())
 
+    async def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Where partitions end, of whatever topic; raises Transient where this subscription has not begun to read."""
+        if not self._open:  # aiokafka's consumer cannot be asked before it has started, and fails with no error of its own
+            raise Transient(f"the partitions of {self.topic.name} are being assigned")
+        return dict(await self.consumer.end_offsets(list(partitions)))
+
     async def _waiting(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         if not self._open:
             raise Transient(f"the partitions of {self.topic.name} are being assigned")

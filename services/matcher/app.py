@@ -50,7 +50,7 @@ def _observe(service: Service, directory: Directory, records: Records, partition
 
     async def waiting_records() -> int:
         try:
-            ends = await partitions.subscription.consumer.end_offsets([tp for name in kafka.record_topics() for tp in await kafka.partitions(name)])
+            ends = await partitions.subscription.ends([tp for name in kafka.record_topics() for tp in await kafka.partitions(name)])
         except KafkaError as away:
             raise Transient("Kafka does not say how many records wait") from away
         return sum(max(0, end - records.positions.get(tp, 0)) for tp, end in ends.items())
