@@ -34,7 +34,7 @@ def log_as_json(level: str) -> None:
     handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     handler.addFilter(Seldom("aiokafka", SELDOM))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for noisy in ("httpx", "httpcore", "uvicorn", "msal", "pymongo"):
+    for noisy in ("httpx2", "httpcore", "uvicorn", "msal", "pymongo"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

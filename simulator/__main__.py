@@ -18,7 +18,7 @@ def main() -> int:
     parser.add_argument("--record", type=Path, help="folder for every Graph answer")
     asked = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     try:
         settings = from_environment()
     except ValueError as error:

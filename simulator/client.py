@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
+import httpx2
 
 from .tenants import API_CLIENT_ID, CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET, TIMELINE_SCOPE
 
@@ -31,7 +31,7 @@ class Simulator:
     def __init__(self, url: str, ca: Path | str) -> None:
         self.url = url.rstrip("/")
         context = ssl.create_default_context(cafile=str(ca))
-        self.http = httpx.Client(base_url=self.url, verify=context, timeout=30.0, trust_env=False)
+        self.http = httpx2.Client(base_url=self.url, verify=context, timeout=30.0, trust_env=False)
 
     def close(self) -> None:
         """Close its connections."""
@@ -41,7 +41,7 @@ class Simulator:
         """Whether it answers."""
         try:
             return self.http.get("/health/ready", timeout=2.0).status_code == 200
-        except httpx.HTTPError:
+        except httpx2.HTTPError:
             return False
 
     # the whole world

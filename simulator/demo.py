@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import httpx
+import httpx2
 from aiokafka import AIOKafkaConsumer
 
 from deploy.local.processes import LocalError
@@ -55,12 +55,12 @@ class Seller:
     """One user of the timeline, signed in."""
 
     name: str
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
 
     async def timeline(self, record: tuple[str, str]) -> Answer:
         """What she sees on a record."""
         answer = await self.http.get(f"/records/{record[0]}/{record[1]}/timeline")
-        return {} if answer.status_code == httpx.codes.NOT_FOUND else dict(answer.raise_for_status().json())
+        return {} if answer.status_code == httpx2.codes.NOT_FOUND else dict(answer.raise_for_status().json())
 
     async def track(self, record: tuple[str, str], item: str) -> None:
         """Selects Track."""
@@ -73,7 +73,7 @@ async def sign_in(system: System, tenant: TenantControl, user: str, name: str) -
     """A user of the timeline, by the authorization code flow."""
     token = tenant.sign_in(user)
     url = system["tracking"].url + "/api/v1"
-    async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=10, trust_env=False) as http:
+    async with httpx2.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=10, trust_env=False) as http:
         yield Seller(name, http)
 
 
@@ -339,7 +339,7 @@ def main() -> None:
             run(system, Simulator(system.simulator, system.ca).tenant(TENANT, domain=story.DOMAIN), archive, args)
     except (NotUsable, BadRecords) as unusable:
         sys.exit(str(unusable))
-    except (LocalError, NotHappened, ControlError, httpx.HTTPError) as failed:
+    except (LocalError, NotHappened, ControlError, httpx2.HTTPError) as failed:
         sys.exit(f"FAILED: {failed}")
     except KeyboardInterrupt:
         tell("stopped")

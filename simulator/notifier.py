@@ -11,7 +11,7 @@ from itertools import count
 from urllib.parse import quote
 from uuid import uuid4
 
-import httpx
+import httpx2
 import orjson
 
 from .recorder import Recorder
@@ -60,8 +60,8 @@ class Notifier:
         self.retry_base = retry_base
         self._numbers = count()
         self._routes: dict[str, _Route] = {}
-        limits = httpx.Limits(max_connections=200, max_keepalive_connections=50)
-        self._client = httpx.AsyncClient(verify=tls, limits=limits, trust_env=False)
+        limits = httpx2.Limits(max_connections=200, max_keepalive_connections=50)
+        self._client = httpx2.AsyncClient(verify=tls, limits=limits, trust_env=False)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def start(self) -> None:
@@ -92,7 +92,7 @@ class Notifier:
                     headers={"content-type": "text/plain; charset=utf-8"},
                     timeout=HANDSHAKE_TIMEOUT,
                 )
-        except (httpx.HTTPError, TimeoutError) as error:
+        except (httpx2.HTTPError, TimeoutError) as error:
             log.info("handshake with %s failed: %s", url, type(error).__name__)
             return False
         plain = answer.headers.get("content-type", "").startswith("text/plain")
@@ -112,7 +112,7 @@ class Notifier:
                     headers={"content-type": "application/json; charset=utf-8"},
                     timeout=within,
                 )
-        except (httpx.HTTPError, TimeoutError):
+        except (httpx2.HTTPError, TimeoutError):
             counts["unanswered"] += len(batch)
             return False
         taken = 200 <= answer.status_code < 300

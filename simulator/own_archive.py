@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-import httpx
+import httpx2
 import psutil
 
 from deploy.local.processes import LocalError, say
@@ -215,8 +215,8 @@ def _waiting(system: System, name: str) -> dict[str, Any]:
     keys = WAITING[name]
     try:
         status = dict(flat(system[name].status()))
-    except httpx.HTTPStatusError as busy:
-        if busy.response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+    except httpx2.HTTPStatusError as busy:
+        if busy.response.status_code != httpx2.codes.SERVICE_UNAVAILABLE:
             raise
         return dict.fromkeys(keys, -time.monotonic())  # it cannot say now, so it is not at rest
     if missing := [key for key in keys if key not in status]:
@@ -264,13 +264,13 @@ class Readers:
         self._url = f"{system['tracking'].url}/api/v1"
         self._tenant = tenant
         self._open = ExitStack()
-        self._of: dict[str, httpx.Client] = {}
+        self._of: dict[str, httpx2.Client] = {}
 
     def read(self, owner: Owner, record: tuple[str, str], stored: int) -> Read:
         """One reading of a timeline."""
         if owner.oid not in self._of:
             headers = {"Authorization": f"Bearer {self._tenant.sign_in(owner.upn)}"}
-            http = self._open.enter_context(httpx.Client(base_url=self._url, headers=headers, timeout=60, trust_env=False))
+            http = self._open.enter_context(httpx2.Client(base_url=self._url, headers=headers, timeout=60, trust_env=False))
             http.get("/me").raise_for_status()  # the connection, and the authority's keys
             self._of[owner.oid] = http
         return _read_one(self._of[owner.oid], owner, record, stored)
@@ -306,11 +306,11 @@ class Readers:
         self._open.close()
 
 
-def _read_one(http: httpx.Client, owner: Owner, record: tuple[str, str], stored: int) -> Read:
+def _read_one(http: httpx2.Client, owner: Owner, record: tuple[str, str], stored: int) -> Read:
     began = time.perf_counter()
     answer = http.get(f"/records/{quote(record[0], safe='')}/{quote(record[1], safe='')}/timeline")
     took = time.perf_counter() - began
-    if answer.status_code == httpx.codes.NOT_FOUND:
+    if answer.status_code == httpx2.codes.NOT_FOUND:
         return Read(owner, record, record[1], stored, None, took)
     timeline = answer.raise_for_status().json()
     return Read(owner, record, timeline["record"]["name"] or record[1], stored, len(timeline["suggestions"]), took)

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 
 from deploy.local.processes import LocalError, Usage
 from deploy.local.stack import LocalStack, local_dir
@@ -92,9 +92,9 @@ class Verification:
     def topic(self, name: str) -> str:
         return self.system.prefix + name
 
-    def ingest(self) -> httpx.Client:
+    def ingest(self) -> httpx2.Client:
         """mail-ingest's internal port."""
-        return httpx.Client(
+        return httpx2.Client(
             base_url=self.system["mail-ingest"].url, headers={"Authorization": f"Bearer {self.system.service_token}"}, timeout=60, trust_env=False
         )
 
@@ -173,8 +173,8 @@ class Verification:
         while True:
             try:
                 now = self._counts()
-            except httpx.HTTPStatusError as busy:
-                if busy.response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            except httpx2.HTTPStatusError as busy:
+                if busy.response.status_code != httpx2.codes.SERVICE_UNAVAILABLE:
                     raise
                 now = {"busy": time.monotonic()}  # it cannot say now, so it is not at rest
             waiting = {name: count for name, count in now.items() if count and self._waits(name)}
@@ -349,7 +349,7 @@ def main() -> None:
                 system.add("matcher")
             run = Verification(system, Simulator(system.simulator, system.ca).tenant(tenant), args.out)
             good = asyncio.run(verify(run, args))
-    except (LocalError, httpx.HTTPError) as failed:
+    except (LocalError, httpx2.HTTPError) as failed:
         sys.exit(f"FAILED: {failed}")
     except KeyboardInterrupt:
         sys.exit(130)

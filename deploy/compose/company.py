@@ -12,22 +12,22 @@ import sys
 import time
 from typing import Any
 
-import httpx
+import httpx2
 from aiokafka import AIOKafkaProducer
 
 PATIENCE = 120
 """Seconds until what does not answer is called away."""
 
 
-def call(http: httpx.Client, method: str, path: str, **body: Any) -> Any:
+def call(http: httpx2.Client, method: str, path: str, **body: Any) -> Any:
     """One call; a service that starts, or is not there yet, is waited for."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
             answer = http.request(method, path, json=body or None)
-            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE or time.monotonic() > until:
+            if answer.status_code != httpx2.codes.SERVICE_UNAVAILABLE or time.monotonic() > until:
                 return answer.raise_for_status().json()
-        except httpx.TransportError:
+        except httpx2.TransportError:
             if time.monotonic() > until:
                 raise
         time.sleep(0.5)
@@ -47,13 +47,13 @@ def main() -> None:
     story: Any = importlib.import_module("story")
     env, tenant = os.environ, os.environ["TENANT"]
     trusting = ssl.create_default_context(cafile=env["CA_FILE"])
-    with httpx.Client(base_url=f"{env['SIMULATOR_URL']}/control", verify=trusting, timeout=30) as simulator:
+    with httpx2.Client(base_url=f"{env['SIMULATOR_URL']}/control", verify=trusting, timeout=30) as simulator:
         call(simulator, "POST", "/tenants", id=tenant, domain=story.DOMAIN)
         there = {user["address"] for user in call(simulator, "GET", f"/tenants/{tenant}")["users"]}
         for number, person in enumerate(story.SELLERS, 1):
             if person.address not in there:  # the same ids as before the simulator's last start
                 call(simulator, "POST", f"/tenants/{tenant}/users", address=person.address, name=person.name, oid=f"{tenant[:-2]}e{number}")
-    with httpx.Client(base_url=env["INGEST_URL"], headers={"Authorization": f"Bearer {env['SERVICE_TOKEN']}"}, timeout=30) as ingest:
+    with httpx2.Client(base_url=env["INGEST_URL"], headers={"Authorization": f"Bearer {env['SERVICE_TOKEN']}"}, timeout=30) as ingest:
         for person in story.SELLERS:
             call(ingest, "POST", "/mailboxes", tenant=tenant, mailbox=person.address)
     asyncio.run(publish(story.records(tenant)))

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 
-import httpx
+import httpx2
 
 from deploy.local.processes import LocalError, say
 from deploy.local.stack import LocalStack, local_dir
@@ -80,7 +80,7 @@ def status() -> int:
         if process.running:
             try:
                 says = json.dumps(process.status(), indent=1)
-            except (httpx.HTTPError, ValueError) as error:
+            except (httpx2.HTTPError, ValueError) as error:
                 says = f"no answer: {error}"
             say(f"\n{process.name} says {says}")
     return 1 if any(process.not_ready() for process in system) else 0

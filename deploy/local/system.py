@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import httpx
+import httpx2
 
 from deploy.local.processes import Background, LocalError, Say, Usage, choose_port, say
 from deploy.local.stack import LocalStack
@@ -150,18 +150,18 @@ class Process:
             return "it does not run"
         try:
             answer = self.get("/health/ready")
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             return f"it does not answer ({error})"
-        return None if answer.status_code == httpx.codes.OK else answer.text
+        return None if answer.status_code == httpx2.codes.OK else answer.text
 
     def status(self) -> dict[str, Any]:
         """What is still to be done there, as counts."""
         return dict(self.get(self.program.status).raise_for_status().json())
 
-    def get(self, path: str) -> httpx.Response:
+    def get(self, path: str) -> httpx2.Response:
         """One GET on its own port."""
         context = ssl.create_default_context(cafile=self._system.ca) if self.url.startswith("https:") and self._system.ca.exists() else True
-        with httpx.Client(verify=context, trust_env=False, timeout=10) as client:
+        with httpx2.Client(verify=context, trust_env=False, timeout=10) as client:
             return client.get(self.url + path)
 
     def usage(self) -> Usage | None:

@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-import httpx
+import httpx2
 
 from shared.addresses import normalise
 from shared.events import Kind
@@ -118,16 +118,16 @@ class Graph:
         tokens: stands in for the authority.
     """
 
-    def __init__(self, settings: IngestSettings, *, transport: httpx.AsyncBaseTransport | None = None, tokens: "Tokens | None" = None) -> None:
+    def __init__(self, settings: IngestSettings, *, transport: httpx2.AsyncBaseTransport | None = None, tokens: "Tokens | None" = None) -> None:
         self._url = str(settings.graph_url).rstrip("/")
         self._webhook = str(settings.webhook_url).rstrip("/")
         self._tokens = tokens or Tokens(settings)
         self._gates: dict[tuple[str, str], _Gate] = {}
-        self._http = httpx.AsyncClient(
+        self._http = httpx2.AsyncClient(
             verify=ssl.create_default_context(cafile=settings.ca_file),
             transport=transport,
             timeout=TIMEOUT.total_seconds(),
-            limits=httpx.Limits(max_connections=IN_FLIGHT * settings.workers + 20, max_keepalive_connections=IN_FLIGHT * settings.workers),
+            limits=httpx2.Limits(max_connections=IN_FLIGHT * settings.workers + 20, max_keepalive_connections=IN_FLIGHT * settings.workers),
             headers={"Prefer": PREFER, "Accept": "application/json"},
         )
 
@@ -263,7 +263,7 @@ class Graph:
                     FETCHES.labels(what).inc()
                     if answer.status_code < 400:
                         return answer.json() if answer.content else {}
-                except (httpx.TransportError, ValueError) as broken:
+                except (httpx2.TransportError, ValueError) as broken:
                     log.info("no answer from Graph", extra={"what": what, "error": type(broken).__name__})
                     await asyncio.sleep(_back_off(attempt))
                     continue
@@ -279,7 +279,7 @@ class Graph:
                     raise _refusal(answer.status_code, code, what, missing_is_gone=missing_is_gone)
         raise Unavailable("Graph does not answer")
 
-    async def _wait(self, gate: _Gate, answer: httpx.Response, error: Mapping[str, Any], attempt: int) -> None:
+    async def _wait(self, gate: _Gate, answer: httpx2.Response, error: Mapping[str, Any], attempt: int) -> None:
         """Until the next attempt, or Unavailable where there is to be none."""
         wait, throttled = _retry_after(answer, error), answer.status_code == 429
         if throttled:
@@ -304,7 +304,7 @@ def _refusal(status: int, code: str, what: str, *, missing_is_gone: bool) -> Exc
     return Blocked(BLOCKS.get((status, code.lower()), f"graph_{status}"))
 
 
-def _error(answer: httpx.Response) -> dict[str, Any]:
+def _error(answer: httpx2.Response) -> dict[str, Any]:
     try:
         error = answer.json()["error"]
     except (ValueError, KeyError, TypeError):
@@ -312,7 +312,7 @@ def _error(answer: httpx.Response) -> dict[str, Any]:
     return error if isinstance(error, dict) else {"code": str(error)}
 
 
-def _retry_after(answer: httpx.Response, error: Mapping[str, Any]) -> timedelta | None:
+def _retry_after(answer: httpx2.Response, error: Mapping[str, Any]) -> timedelta | None:
     """The header, or what some answers have in their body instead."""
     inner = error.get("innerError") if isinstance(error.get("innerError"), dict) else {}
     for text in (answer.headers.get("Retry-After"), *(place.get(name) for place in (error, inner or {}) for name in RETRY_AFTER)):
@@ -332,7 +332,7 @@ RETRY_AFTER = ("retryAfterSeconds", "retryAfter", "Retry-After", "retry-after")
 """Names under which a body may say it."""
 
 
-def _claims(answer: httpx.Response) -> str | None:
+def _claims(answer: httpx2.Response) -> str | None:
     """The claims challenge of Continuous Access Evaluation, if there is one."""
     challenge = answer.headers.get("WWW-Authenticate", "")
     _, found, rest = challenge.partition('claims="')

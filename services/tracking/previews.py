@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-import httpx
+import httpx2
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from shared.errors import Transient
@@ -49,9 +49,9 @@ class Previews:
         transport: another way there, for tests.
     """
 
-    def __init__(self, url: str, token: SecretStr, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, url: str, token: SecretStr, transport: httpx2.AsyncBaseTransport | None = None) -> None:
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
-        self._http = httpx.AsyncClient(base_url=url, headers=headers, timeout=ANSWER.total_seconds(), transport=transport)
+        self._http = httpx2.AsyncClient(base_url=url, headers=headers, timeout=ANSWER.total_seconds(), transport=transport)
 
     async def close(self) -> None:
         """Hangs up."""
@@ -67,7 +67,7 @@ class Previews:
         asked = {"tenant": activity.tenant, "mailbox": activity.mailbox, "item": activity.item, "kind": activity.kind.value}
         try:
             answer = await self._http.post("/previews", json=asked)
-        except httpx.HTTPError as away:
+        except httpx2.HTTPError as away:
             raise Transient(f"mail-ingest does not answer: {type(away).__name__}") from None
         try:
             if answer.status_code == 200:

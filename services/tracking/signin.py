@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import jwt
 
 from shared.clock import EPOCH, Clock, micros
@@ -66,11 +66,11 @@ class AuthorityKeys:
         transport: another way there, for tests.
     """
 
-    def __init__(self, authority: str, clock: Clock, ca_file: Path | None = None, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, authority: str, clock: Clock, ca_file: Path | None = None, transport: httpx2.AsyncBaseTransport | None = None) -> None:
         self._authority = authority.rstrip("/")
         self._clock = clock
         verify = ssl.create_default_context(cafile=ca_file) if ca_file else True
-        self._http = httpx.AsyncClient(timeout=ANSWER.total_seconds(), transport=transport, verify=verify)
+        self._http = httpx2.AsyncClient(timeout=ANSWER.total_seconds(), transport=transport, verify=verify)
         self._tenants: dict[str, _TenantKeys] = {}
 
     async def close(self) -> None:
@@ -101,7 +101,7 @@ class AuthorityKeys:
             metadata = (await self._http.get(f"{self.issuer(tenant)}/.well-known/openid-configuration")).raise_for_status().json()
             published = (await self._http.get(metadata["jwks_uri"])).raise_for_status().json()["keys"]
             keys.known = {entry["kid"]: jwt.PyJWK(entry, ALGORITHM) for entry in published if entry.get("kty") == "RSA" and entry.get("use", "sig") == "sig"}
-        except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError, jwt.PyJWTError) as error:
+        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError, jwt.PyJWTError) as error:
             log.warning("the authority does not say its keys", extra={"tenant": tenant, "error": type(error).__name__})
             keys.ask_after = now + COOL_DOWN_AWAY
         else:

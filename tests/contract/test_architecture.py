@@ -64,7 +64,7 @@ def test_a_domain_is_told_the_time_and_never_asks(path: Path) -> None:
         "from motor.motor_asyncio import AsyncIOMotorClient",
         "from ..store import Store",
         "from services.matcher import app",
-        "def f():\n    import httpx",
+        "def f():\n    import httpx2",
     ],
 )
 def test_a_foreign_import_would_be_seen(source: str) -> None:

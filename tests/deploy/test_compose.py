@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from pydantic_settings import BaseSettings
 
@@ -155,7 +155,7 @@ def test_the_services_find_each_other(trial: dict[str, Config], own: dict[str, C
         assert given(trial[name])["AUTHORITY_URL"] == simulator.base_url
         assert given(trial[name])["CA_FILE"] == f"{simulator.folder}/ca.pem"
         assert (str(simulator.folder), "simulator") in {(mount["target"], mount["source"]) for mount in trial[name]["volumes"]}
-    host = httpx.URL(simulator.base_url).host
+    host = httpx2.URL(simulator.base_url).host
     assert trial["simulator"]["networks"]["outside"]["aliases"] == [host]
 
 
@@ -176,10 +176,10 @@ def test_only_the_page_and_the_webhook_are_published_and_on_this_machine_alone(t
 
     assert published(own) == {("tracking", "18083", 18083), ("mail-ingest", "18080", 18080)}
     (door,) = published(trial) - published(own)
-    assert door[:2] == ("simulator", str(httpx.URL(given(trial["tracking"])["BROWSER_AUTHORITY_URL"]).port))
+    assert door[:2] == ("simulator", str(httpx2.URL(given(trial["tracking"])["BROWSER_AUTHORITY_URL"]).port))
     assert trial["door"]["command"] == [
         f"0.0.0.0:{door[2]}=127.0.0.1:{given(trial['simulator'])['SIMULATOR_BROWSER_PORT']}",
-        f"{httpx.URL(given(trial['mail-ingest'])['WEBHOOK_URL']).netloc.decode()}=mail-ingest:{given(trial['mail-ingest'])['WEBHOOK_PORT']}",
+        f"{httpx2.URL(given(trial['mail-ingest'])['WEBHOOK_URL']).netloc.decode()}=mail-ingest:{given(trial['mail-ingest'])['WEBHOOK_PORT']}",
     ]
 
 
@@ -435,7 +435,7 @@ async def test_the_company_comes_and_comes_again(stack: LocalStack, tmp_path: Pa
             )
             printed, _ = await process.communicate()
             assert process.returncode == 0, printed.decode()
-            enrolled = httpx.get(f"{here['INGEST_URL']}/mailboxes", headers={"Authorization": f"Bearer {here['SERVICE_TOKEN']}"}, trust_env=False).json()
+            enrolled = httpx2.get(f"{here['INGEST_URL']}/mailboxes", headers={"Authorization": f"Bearer {here['SERVICE_TOKEN']}"}, trust_env=False).json()
             records, _ = await read_all(stack.kafka_bootstrap, f"{topic_prefix}records")
             said.append(({mailbox["mailbox"] for mailbox in enrolled}, {key: json.loads(value) for key, (value, _) in records.items()}))
         client = Simulator(system.simulator, system.ca)

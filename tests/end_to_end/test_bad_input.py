@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
-import httpx
+import httpx2
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -49,9 +49,9 @@ class Office:
         await self.world.send(CARLA, self.ann, subject=subject, text="Hello")
         await self.ann.tile(*DEAL, subject)
 
-    async def post(self, body: bytes) -> httpx.Response:
+    async def post(self, body: bytes) -> httpx2.Response:
         """Somebody posts to the public port."""
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx2.AsyncClient(trust_env=False) as client:
             port = self.world.system["mail-ingest"].ports["WEBHOOK_PORT"]
             return await client.post(f"http://127.0.0.1:{port}/graph/notifications", content=body, headers={"content-type": "application/json"})
 
@@ -228,7 +228,7 @@ async def test_a_token_that_is_not_taken_is_a_401(office: Office, kind: str) -> 
         given = {"Authorization": f"Bearer {await asyncio.to_thread(office.world.tenant.mint, office.ann.address, kind)}"}
     else:
         given = {"none": {}, "nonsense": {"Authorization": "Bearer a.b.c"}, "basic": {"Authorization": "Basic YW5uOmFubg=="}}[kind]
-    async with httpx.AsyncClient(base_url=office.world.system["tracking"].url, headers=given, trust_env=False) as stranger:
+    async with httpx2.AsyncClient(base_url=office.world.system["tracking"].url, headers=given, trust_env=False) as stranger:
         for path in ("/me", f"/records/{DEAL[0]}/{DEAL[1]}/timeline", "/records/opportunity/was-never-there/timeline"):
             answer = await stranger.get(f"/api/v1{path}")
             assert answer.status_code == 401, f"{answer.status_code} {answer.text}"
@@ -238,14 +238,14 @@ async def test_a_token_that_is_not_taken_is_a_401(office: Office, kind: str) -> 
 
 
 async def test_the_internal_port_wants_the_services_credential(office: Office) -> None:
-    asks: list[Callable[[httpx.AsyncClient], Awaitable[httpx.Response]]] = [
+    asks: list[Callable[[httpx2.AsyncClient], Awaitable[httpx2.Response]]] = [
         lambda client: client.get("/mailboxes"),
         lambda client: client.post("/mailboxes", json={"tenant": office.world.tenant.id, "mailbox": office.ann.oid}),
         lambda client: client.delete(f"/mailboxes/{office.world.tenant.id}/{office.ann.oid}"),
         lambda client: client.post("/previews", json={"tenant": office.world.tenant.id, "mailbox": office.ann.oid, "item": "x", "kind": "email"}),
     ]
     for headers in ({}, {"Authorization": "Bearer guessed"}, dict(office.ann.http.headers)):
-        async with httpx.AsyncClient(base_url=office.world.system["mail-ingest"].url, headers=headers, trust_env=False) as stranger:
+        async with httpx2.AsyncClient(base_url=office.world.system["mail-ingest"].url, headers=headers, trust_env=False) as stranger:
             for ask in asks:
                 assert (await ask(stranger)).status_code == 401
     await office.mail_arrives()

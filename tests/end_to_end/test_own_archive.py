@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from deploy.local.stack import LocalStack
@@ -120,7 +120,7 @@ def suggested(demo: Demo, user: str, record: str) -> list[tuple[str, str]]:
     """Subject and direction of what she sees on a record, by the API with a token of hers."""
     simulator = Simulator(demo.at("simulator"), re.findall(r"CA: (.*)\)", demo.said)[0])
     token = simulator.tenant(TENANT).sign_in(user)
-    answer = httpx.get(f"{demo.at('timeline API')}/records/{record}/timeline", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+    answer = httpx2.get(f"{demo.at('timeline API')}/records/{record}/timeline", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
     simulator.close()
     return sorted((tile["activity"]["subject"], tile["activity"]["direction"] or "") for tile in answer.raise_for_status().json()["suggestions"])
 
@@ -139,8 +139,8 @@ def test_each_suggestion_is_on_its_owner_s_timeline_and_the_terminal_says_where_
 
     assert demo.stop() == 0
     assert demo.said.endswith("stopped\n")
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(demo.at("the page"), trust_env=False)
+    with pytest.raises(httpx2.ConnectError):
+        httpx2.get(demo.at("the page"), trust_env=False)
 
 
 @pytest.mark.full("archive")

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
-import httpx
+import httpx2
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
@@ -130,13 +130,13 @@ class User:
     tenant: TenantControl
     oid: str
     address: str
-    http: httpx.AsyncClient
+    http: httpx2.AsyncClient
 
     @property
     def recipient(self) -> dict[str, str]:
         return {"name": self.address.partition("@")[0], "address": self.address}
 
-    async def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+    async def ask(self, method: str, path: str, **more: Any) -> httpx2.Response:
         """One request of the API, by its path below `/api/v1`."""
         return await self.http.request(method, path, **more)
 
@@ -230,7 +230,7 @@ class World:
         if enrolled:
             await self.enrol(made["oid"], tenant)
         headers = {"Authorization": f"Bearer {await asyncio.to_thread(tenant.sign_in, address)}"}
-        client = httpx.AsyncClient(base_url=f"{self.system['tracking'].url}/api/v1", headers=headers, timeout=30, trust_env=False)
+        client = httpx2.AsyncClient(base_url=f"{self.system['tracking'].url}/api/v1", headers=headers, timeout=30, trust_env=False)
         return User(tenant, made["oid"], address, await self._opened.enter_async_context(client))
 
     async def enrol(self, oid: str, tenant: TenantControl) -> None:
@@ -240,10 +240,10 @@ class World:
         granted = {"owner": f"{tenant.id}/{oid}", "graph_id": {"$ne": None}}
         await until(lambda: self.database("mail_ingest").subscriptions.count_documents(granted) == 2)
 
-    def ingest(self) -> httpx.AsyncClient:
+    def ingest(self) -> httpx2.AsyncClient:
         """mail-ingest's internal port."""
         headers = {"Authorization": f"Bearer {self.system.service_token}"}
-        return httpx.AsyncClient(base_url=self.system["mail-ingest"].url, headers=headers, timeout=30, trust_env=False)
+        return httpx2.AsyncClient(base_url=self.system["mail-ingest"].url, headers=headers, timeout=30, trust_env=False)
 
     async def send(self, sender: str, *to: User, tenant: TenantControl | None = None, **mail: Any) -> list[Item]:
         """A mail from outside to users of ours; answers the items that it is."""
@@ -281,8 +281,8 @@ def status(process: Process) -> dict[str, Any]:
     """What it says of itself, or why it cannot."""
     try:
         return dict(flat(process.status()))
-    except httpx.HTTPError as busy:
-        why = busy.response.text if isinstance(busy, httpx.HTTPStatusError) else type(busy).__name__
+    except httpx2.HTTPError as busy:
+        why = busy.response.text if isinstance(busy, httpx2.HTTPStatusError) else type(busy).__name__
         return {f"busy: {why}": time.monotonic()}
 
 

@@ -2,7 +2,7 @@
 
 from typing import cast
 
-import httpx
+import httpx2
 
 from services.mail_ingest.domain.subscriptions import Subscription
 from services.mail_ingest.store import Store as IngestStore
@@ -19,7 +19,7 @@ async def hinted(world: World) -> list[tuple[tuple[str, ...], str]]:
 
 async def test_the_handshake_answers_the_decoded_token_as_plain_text(world: World) -> None:
     for path in ("/graph/notifications", "/graph/lifecycle"):
-        answer = httpx.post(f"{world.ingest.webhook}{path}?validationToken=Validation%3A+Testing+%3Cb%3E+reachability")
+        answer = httpx2.post(f"{world.ingest.webhook}{path}?validationToken=Validation%3A+Testing+%3Cb%3E+reachability")
         assert (answer.status_code, answer.text) == (200, "Validation: Testing <b> reachability")
         assert answer.headers["content-type"].startswith("text/plain")
 
@@ -50,15 +50,15 @@ async def test_only_what_is_ours_goes_on_and_the_good_around_the_bad_arrives(wor
 async def test_what_is_no_notification_is_refused(world: World) -> None:
     url = f"{world.ingest.webhook}/graph/notifications"
 
-    assert httpx.post(url, content=b"{not json").status_code == 400
-    assert httpx.post(url, json={"values": []}).status_code == 400
-    assert httpx.post(url, json={"value": "x"}).status_code == 400
-    assert httpx.post(url, content=b"[" * 100_000).status_code == 400
+    assert httpx2.post(url, content=b"{not json").status_code == 400
+    assert httpx2.post(url, json={"values": []}).status_code == 400
+    assert httpx2.post(url, json={"value": "x"}).status_code == 400
+    assert httpx2.post(url, content=b"[" * 100_000).status_code == 400
     large = [b"x" * 1024] * (5 * 1024)
-    assert httpx.post(url, content=b"".join(large)).status_code == 413
-    assert httpx.post(url, content=iter(large)).status_code == 413  # in chunks, its length not said
-    assert httpx.post(f"{world.ingest.webhook}/mailboxes").status_code == 404
-    assert httpx.get(f"{world.ingest.webhook}/health/live").status_code == 404
+    assert httpx2.post(url, content=b"".join(large)).status_code == 413
+    assert httpx2.post(url, content=iter(large)).status_code == 413  # in chunks, its length not said
+    assert httpx2.post(f"{world.ingest.webhook}/mailboxes").status_code == 404
+    assert httpx2.get(f"{world.ingest.webhook}/health/live").status_code == 404
     assert await hinted(world) == []
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import httpx
+import httpx2
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from pymongo import MongoClient
 from pymongo.database import Database
@@ -92,7 +92,7 @@ class Ingest:
         self.webhook = f"http://127.0.0.1:{self.environment['WEBHOOK_PORT']}"
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
-        self._http = httpx.Client(timeout=10.0, trust_env=False)
+        self._http = httpx2.Client(timeout=10.0, trust_env=False)
 
     def start(self, **changes: str) -> "Ingest":
         """Runs it, and waits until it is ready."""
@@ -110,7 +110,7 @@ class Ingest:
     def _ready(self) -> bool:
         try:
             return self._http.get(f"{self.url}/health/ready").status_code == 200
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return False
 
     def signal(self, number: int) -> None:
@@ -137,7 +137,7 @@ class Ingest:
             self.kill()
         self._http.close()
 
-    def call(self, method: str, path: str, token: str | None = SERVICE_TOKEN, **body: Any) -> httpx.Response:
+    def call(self, method: str, path: str, token: str | None = SERVICE_TOKEN, **body: Any) -> httpx2.Response:
         """The internal port."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return self._http.request(method, self.url + path, headers=headers, json=body or None)
@@ -251,7 +251,7 @@ class World:
 
     async def post(self, *posts: list[Any]) -> tuple[list[int], float]:
         """Posts notifications all at once; the statuses, and how long the slowest took."""
-        async with httpx.AsyncClient(trust_env=False, timeout=20.0) as http:
+        async with httpx2.AsyncClient(trust_env=False, timeout=20.0) as http:
             answers = await asyncio.gather(*(http.post(f"{self.ingest.webhook}/graph/notifications", json={"value": post}) for post in posts))
         return [answer.status_code for answer in answers], max(answer.elapsed.total_seconds() for answer in answers)
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import axe_playwright_python  # type: ignore[import-untyped]  # only its file is used
-import httpx
+import httpx2
 from playwright.async_api import BrowserContext, ConsoleMessage, Locator, Page, expect
 
 from deploy.local.system import System
@@ -132,7 +132,7 @@ class Office:
         """The administration of mailboxes."""
         headers = {"Authorization": f"Bearer {self.system.service_token}"}
         url = self.system["mail-ingest"].url + "/mailboxes" + path
-        return httpx.request(method, url, json=body, headers=headers, timeout=30, trust_env=False).raise_for_status().json()
+        return httpx2.request(method, url, json=body, headers=headers, timeout=30, trust_env=False).raise_for_status().json()
 
     async def deal(self, **changes: Any) -> dict[str, Any]:
         """A new opportunity with a contact of its own, whose address is under `from`."""

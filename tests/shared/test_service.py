@@ -6,7 +6,7 @@ import socket
 import time
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from shared.settings import KafkaSettings
 
@@ -28,7 +28,7 @@ def unused_port() -> int:
 
 async def test_it_tells_of_itself_when_it_has_started(settings: KafkaSettings, bus: Bus, tmp_path: Path) -> None:
     await bus.put_activities("one", "two")
-    async with process(settings, tmp_path / "it") as it, httpx.AsyncClient() as client:
+    async with process(settings, tmp_path / "it") as it, httpx2.AsyncClient() as client:
         await eventually(lambda: it.has_said("started") and it.done.total() == 2)
         for path, told in {"/health/live": ["reads activities"], "/health/ready": [], "/status": ["activities lag"]}.items():
             response = await client.get(it.url + path)
@@ -39,7 +39,7 @@ async def test_it_tells_of_itself_when_it_has_started(settings: KafkaSettings, b
 
 
 async def test_it_waits_for_kafka_and_says_so_meanwhile(settings: KafkaSettings, tmp_path: Path) -> None:
-    async with process(settings, tmp_path / "it", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{unused_port()}") as it, httpx.AsyncClient() as client:
+    async with process(settings, tmp_path / "it", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{unused_port()}") as it, httpx2.AsyncClient() as client:
         await eventually(lambda: it.has_said("waiting for Kafka"))
         assert (await client.get(f"{it.url}/health/live")).status_code == 200
         ready = await client.get(f"{it.url}/health/ready")
@@ -92,7 +92,7 @@ async def test_sigterm_does_and_commits_the_batch_in_flight(settings: KafkaSetti
 
 async def test_sigterm_ends_it_within_ten_seconds_even_if_work_and_streams_never_do(settings: KafkaSettings, bus: Bus, tmp_path: Path) -> None:
     await bus.put_activities("stuck")
-    async with process(settings, tmp_path / "it", WORK=3600) as it, httpx.AsyncClient() as client:
+    async with process(settings, tmp_path / "it", WORK=3600) as it, httpx2.AsyncClient() as client:
         await eventually(lambda: it.has_said("begun"))
         async with client.stream("GET", f"{it.url}/stream") as stream:
             assert await anext(stream.aiter_lines()) == "still here"

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 
-import httpx
+import httpx2
 import pytest
 from fastapi import FastAPI
 
@@ -18,7 +18,7 @@ def health() -> Health:
 
 
 @pytest.fixture
-async def client(health: Health) -> AsyncIterator[httpx.AsyncClient]:
+async def client(health: Health) -> AsyncIterator[httpx2.AsyncClient]:
     app = FastAPI()
 
     @app.get("/{path:path}")
@@ -26,11 +26,11 @@ async def client(health: Health) -> AsyncIterator[httpx.AsyncClient]:
         return f"the page {path}"
 
     health.answer(app)
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://service") as client:
         yield client
 
 
-async def test_a_loop_that_stands_still_is_not_alive(health: Health, client: httpx.AsyncClient) -> None:
+async def test_a_loop_that_stands_still_is_not_alive(health: Health, client: httpx2.AsyncClient) -> None:
     health.alive = {"reads": lambda: 3.0}
     assert (await client.get("/health/live")).status_code == 200
     health.alive["renews"] = lambda: 61.0
@@ -38,7 +38,7 @@ async def test_a_loop_that_stands_still_is_not_alive(health: Health, client: htt
     assert (answer.status_code, answer.json()) == (503, {"reads": 3.0, "renews": 61.0})
 
 
-async def test_ready_says_what_is_missing(health: Health, client: httpx.AsyncClient) -> None:
+async def test_ready_says_what_is_missing(health: Health, client: httpx2.AsyncClient) -> None:
     async def fine() -> None:
         return None
 
@@ -52,7 +52,7 @@ async def test_ready_says_what_is_missing(health: Health, client: httpx.AsyncCli
     assert (answer.status_code, answer.json()) == (503, {"records": "reading records, 12 so far"})
 
 
-async def test_status_counts_and_never_says_nothing_for_not_known(health: Health, client: httpx.AsyncClient) -> None:
+async def test_status_counts_and_never_says_nothing_for_not_known(health: Health, client: httpx2.AsyncClient) -> None:
     async def three() -> int:
         return 3
 
@@ -66,7 +66,7 @@ async def test_status_counts_and_never_says_nothing_for_not_known(health: Health
     assert (answer.status_code, answer.json()) == (503, {"unknown": "Kafka does not say how much waits"})
 
 
-async def test_metrics_are_measured_when_they_are_asked_for(health: Health, client: httpx.AsyncClient) -> None:
+async def test_metrics_are_measured_when_they_are_asked_for(health: Health, client: httpx2.AsyncClient) -> None:
     asked = []
 
     async def measure() -> None:
@@ -79,7 +79,7 @@ async def test_metrics_are_measured_when_they_are_asked_for(health: Health, clie
     assert "dead_letters_total" in answer.text
 
 
-async def test_an_app_that_answers_any_path_hides_none_of_them(client: httpx.AsyncClient) -> None:
+async def test_an_app_that_answers_any_path_hides_none_of_them(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/anything")).json() == "the page anything"
     assert (await client.get("/health/live")).json() == {}
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
+import httpx2
 import orjson
 import pytest
 
@@ -123,7 +123,7 @@ def tenant(simulator: Simulator) -> TenantControl:
 class Graph:
     """Graph as an application sees it."""
 
-    def __init__(self, http: httpx.Client) -> None:
+    def __init__(self, http: httpx2.Client) -> None:
         self.http = http
 
     def get(self, path: str, status: int = 200, *, prefer: str = "") -> Any:
@@ -141,10 +141,10 @@ class Graph:
 def connect(server: Running) -> Iterator[Callable[..., Graph]]:
     """Makes a Graph client with a token of one's choice."""
     context = ssl.create_default_context(cafile=str(server.ca))
-    clients: list[httpx.Client] = []
+    clients: list[httpx2.Client] = []
 
     def make(token: str) -> Graph:
-        client = httpx.Client(base_url=server.url, verify=context, trust_env=False, headers={"authorization": f"Bearer {token}"})
+        client = httpx2.Client(base_url=server.url, verify=context, trust_env=False, headers={"authorization": f"Bearer {token}"})
         clients.append(client)
         return Graph(client)
 

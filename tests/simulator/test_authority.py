@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
+import httpx2
 import jwt
 import msal
 import pytest
@@ -154,7 +154,7 @@ def test_a_page_signs_a_user_in_from_another_origin(server: Running, tenant: Ten
     assert preflight.headers["access-control-allow-origin"] == "http://localhost:8123"
 
 
-def redeem(simulator: Simulator, tenant: TenantControl, code: str, **changes: str) -> httpx.Response:
+def redeem(simulator: Simulator, tenant: TenantControl, code: str, **changes: str) -> httpx2.Response:
     form = {
         "grant_type": "authorization_code",
         "client_id": API_CLIENT_ID,
@@ -166,7 +166,7 @@ def redeem(simulator: Simulator, tenant: TenantControl, code: str, **changes: st
     return simulator.http.post(f"/{tenant.id}/oauth2/v2.0/token", data=form, headers={"origin": "http://localhost"})
 
 
-def authorize(simulator: Simulator, tenant: TenantControl, **changes: str) -> httpx.Response:
+def authorize(simulator: Simulator, tenant: TenantControl, **changes: str) -> httpx2.Response:
     asked = {
         "client_id": API_CLIENT_ID,
         "response_type": "code",
@@ -181,7 +181,7 @@ def authorize(simulator: Simulator, tenant: TenantControl, **changes: str) -> ht
     return simulator.http.get(f"/{tenant.id}/oauth2/v2.0/authorize", params=asked)
 
 
-def returned(answer: httpx.Response) -> dict[str, str]:
+def returned(answer: httpx2.Response) -> dict[str, str]:
     return {k: v[0] for k, v in parse_qs(urlsplit(answer.headers["location"]).query).items()}
 
 

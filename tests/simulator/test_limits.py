@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-import httpx
+import httpx2
 
 from simulator.client import Simulator, TenantControl
 from tests.simulator.conftest import Graph
@@ -10,7 +10,7 @@ from tests.simulator.conftest import Graph
 ANN, BOB = "users/ann@contoso.example", "users/bob@contoso.example"
 
 
-def statuses(graph: Graph, path: str, count: int) -> list[httpx.Response]:
+def statuses(graph: Graph, path: str, count: int) -> list[httpx2.Response]:
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(lambda _: graph.http.get(f"/v1.0/{path}"), range(count)))
 

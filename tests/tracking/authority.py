@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-import httpx
+import httpx2
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -36,17 +36,17 @@ class Authority:
     away: bool = False
 
     @property
-    def transport(self) -> httpx.MockTransport:
-        return httpx.MockTransport(self._answer)
+    def transport(self) -> httpx2.MockTransport:
+        return httpx2.MockTransport(self._answer)
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
         _, tenant, *rest = request.url.path.split("/")
         self.asked[rest[-1]] += 1
         if self.away:
-            raise httpx.ConnectError("away")
+            raise httpx2.ConnectError("away")
         if rest[-1] == "openid-configuration":
-            return httpx.Response(200, json={"issuer": f"{URL}/{tenant}/v2.0", "jwks_uri": f"{URL}/{tenant}/discovery/v2.0/keys"})
-        return httpx.Response(200, json={"keys": [published(kid, key) for kid, key in self.keys.items()]})
+            return httpx2.Response(200, json={"issuer": f"{URL}/{tenant}/v2.0", "jwks_uri": f"{URL}/{tenant}/discovery/v2.0/keys"})
+        return httpx2.Response(200, json={"keys": [published(kid, key) for kid, key in self.keys.items()]})
 
     def token(self, user: User, *, kid: str = "key-1", key: Any = None, alg: str = "RS256", **changes: Any) -> str:
         """A user's token; a change to None leaves the claim out."""

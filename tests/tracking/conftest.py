@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from services.tracking.app import create_app
@@ -40,11 +40,11 @@ class Ingest:
 
     status: int = 200
     body: dict[str, Any] = field(default_factory=lambda: {"text": "Dear all", "html": False, "cut": False})
-    asked: list[httpx.Request] = field(default_factory=list)
+    asked: list[httpx2.Request] = field(default_factory=list)
 
-    def answer(self, request: httpx.Request) -> httpx.Response:
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
         self.asked.append(request)
-        return httpx.Response(self.status, json=self.body)
+        return httpx2.Response(self.status, json=self.body)
 
 
 def received(topic: Topic, key: tuple[str, ...], value: Any, *, version: int = 1, epoch: int = 1, count: int = 1, offset: int = 0) -> Received[Any]:
@@ -57,7 +57,7 @@ class World:
     """What the store holds, told as the topics would tell it."""
 
     store: Store
-    client: httpx.AsyncClient
+    client: httpx2.AsyncClient
     authority: Authority
     ingest: Ingest
     time: Time
@@ -79,7 +79,7 @@ class World:
         value: Event = MailboxChanged(status=status, reason=reason, since=NOW, enrolled_at=NOW, complete_as_of=NOW, missed_by_hints=0)
         await self.store.mailboxes.put([mailbox_document(received(MAILBOXES, (user.tenant, user.oid), value, version=self._offset))])
 
-    async def ask(self, user: User | None, method: str, path: str, **more: Any) -> httpx.Response:
+    async def ask(self, user: User | None, method: str, path: str, **more: Any) -> httpx2.Response:
         headers = self.authority.bearer(user, exp=int(self.time().timestamp()) + 3600) if user else {}
         return await self.client.request(method, f"/api/v1{path}", headers=headers, **more)
 
@@ -111,11 +111,11 @@ def build(settings: TrackingSettings) -> Callable[[], Awaitable[World]]:
             settings,
             time,
             keys=AuthorityKeys(URL, time, transport=authority.transport),
-            previews=Previews(settings.ingest_url, settings.service_token, httpx.MockTransport(ingest.answer)),
+            previews=Previews(settings.ingest_url, settings.service_token, httpx2.MockTransport(ingest.answer)),
         )
         app = service.http[0][2]
         service.health.answer(app)
-        client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://tracking")
+        client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://tracking")
         return World(Store(settings), client, authority, ingest, time, service)
 
     return build

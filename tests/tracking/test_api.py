@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -73,7 +73,7 @@ def resolved(part: dict[str, Any]) -> dict[str, Any]:
     return part
 
 
-async def is_as_described(answer: httpx.Response) -> None:
+async def is_as_described(answer: httpx2.Response) -> None:
     """Every answer in this file is one that the document names for its route, with the fields that it names."""
     described = said_by_the_document(answer.request.method, answer.request.url.raw_path.decode().partition("?")[0])
     if described is None:
@@ -481,7 +481,7 @@ async def test_where_mongodb_is_away_it_is_a_503_within_two_seconds(settings: Tr
     authority, time = Authority(), Time()
     nowhere = settings.model_copy(update={"mongodb_uri": SecretStr("mongodb://127.0.0.1:9/?directConnection=true")})
     service = await create_app(nowhere, time, keys=AuthorityKeys(URL, time, transport=authority.transport))
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(service.http[0][2]), base_url="http://tracking") as client:
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(service.http[0][2]), base_url="http://tracking") as client:
         async with asyncio.timeout(2):
             answer = await client.get("/api/v1/me", headers=authority.bearer(ANN))
     assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")

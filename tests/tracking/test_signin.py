@@ -7,7 +7,7 @@ import hmac
 from datetime import timedelta
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from services.tracking.signin import COOL_DOWN, KEYS_LAST, AuthorityKeys, SignIn, Unauthorized
@@ -169,7 +169,7 @@ async def test_over_http_a_refusal_is_a_401_that_never_repeats_the_token(world: 
 
 async def test_the_token_is_looked_at_before_anything_else(world: World) -> None:
     for method, path in (("POST", "/records/a/b/suggestions/c/track"), ("GET", "/no-such-route"), ("GET", "/records/a/b/timeline?limit=x")):
-        answer: httpx.Response = await world.ask(None, method, path, content=b"{" if method == "POST" else None)
+        answer: httpx2.Response = await world.ask(None, method, path, content=b"{" if method == "POST" else None)
         assert answer.status_code == 401
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from services.tracking.domain.activity import Ask, claim
@@ -27,16 +27,16 @@ ON = "/records/opportunity/renewal"
 class Desk:
     """Users in front of a running tracking."""
 
-    def __init__(self, client: httpx.AsyncClient, authority: Authority) -> None:
+    def __init__(self, client: httpx2.AsyncClient, authority: Authority) -> None:
         self._client = client
         self._authority = authority
 
-    async def ask(self, user: User, method: str, path: str) -> httpx.Response:
+    async def ask(self, user: User, method: str, path: str) -> httpx2.Response:
         now = int(datetime.now(UTC).timestamp())
         headers = self._authority.bearer(user, nbf=now - 10, exp=now + 3600)
         return await self._client.request(method, f"/api/v1{path}", headers=headers)
 
-    async def track(self, user: User, item: str, record: RecordKey = RENEWAL) -> httpx.Response:
+    async def track(self, user: User, item: str, record: RecordKey = RENEWAL) -> httpx2.Response:
         return await self.ask(user, "POST", f"/records/{record[1]}/{record[2]}/suggestions/{item}/track")
 
     async def tiles(self, user: User, record: RecordKey = RENEWAL) -> tuple[list[Any], list[Any]]:
@@ -63,7 +63,7 @@ async def desk(bus: Bus) -> AsyncIterator[tuple[Tracking, Desk]]:
     keys = AuthorityKeys(URL, system_clock, transport=authority.transport)
     async with a_tracking(bus.environment, keys) as tracking:
         await tracking.until_quiet()
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(tracking.service.http[0][2]), base_url="http://tracking") as client:
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(tracking.service.http[0][2]), base_url="http://tracking") as client:
             yield tracking, Desk(client, authority)
 
 
