@@ -60,7 +60,10 @@ SETTINGS: tuple[tuple[str, type[BaseSettings], tuple[type[BaseSettings], ...]], 
 def documents() -> dict[str, str]:
     """Path in the repository -> text of every generated document."""
     schemas = {f"docs/schemas/{name}.json": _as_json(schema) for name, schema in _schemas().items()}
-    interfaces = {"docs/asyncapi.json": _as_json(asyncapi()), "docs/openapi.json": _as_json(timeline_api.interface())}
+    interfaces = {
+        "docs/asyncapi.json": _as_json(asyncapi()),
+        "docs/openapi.json": _as_json(timeline_api.interface()),
+    }
     return {"docs/topics.md": topics(), ".env.example": env_example(), **interfaces, **schemas}
 
 
@@ -77,7 +80,10 @@ def topics() -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for topic in TOPICS:
-        carries = ", ".join(f"`{message.__name__}`" for message in topic.messages) or "a CRM record (`shared/records.py`)"
+        carries = (
+            ", ".join(f"`{message.__name__}`" for message in topic.messages)
+            or "a CRM record (`shared/records.py`)"
+        )
         cells = [
             f"`{topic.name}`",
             f"`{'/'.join(topic.key)}`",
@@ -91,7 +97,14 @@ def topics() -> str:
     lines += ["", "## Settings", "", *_topic_settings(), "", "## Headers", "", *_headers(), "", "## Messages"]
     for topic in TOPICS:
         for message in topic.messages:
-            lines += ["", f"### `{message.__name__}`", "", f"On `{topic.name}`, `{message.ce_type}`. {_first_line(message)}", "", *_fields(message)]
+            lines += [
+                "",
+                f"### `{message.__name__}`",
+                "",
+                f"On `{topic.name}`, `{message.ce_type}`. {_first_line(message)}",
+                "",
+                *_fields(message),
+            ]
     lines += [
         "",
         "## Records",
@@ -99,8 +112,18 @@ def topics() -> str:
         *RECORDS_PAGE,
     ]
     for model in (Record, *MODELS.values(), Custom):
-        name = "every record" if model is Record else "any other type" if model is Custom else next(name for name, kind in MODELS.items() if kind is model)
-        own = {field: info for field, info in model.model_fields.items() if model is Record or field not in Record.model_fields}
+        name = (
+            "every record"
+            if model is Record
+            else "any other type"
+            if model is Custom
+            else next(name for name, kind in MODELS.items() if kind is model)
+        )
+        own = {
+            field: info
+            for field, info in model.model_fields.items()
+            if model is Record or field not in Record.model_fields
+        }
         lines += ["", f"### {name}", "", *_fields(model, own)]
     return "\n".join(lines) + "\n"
 
@@ -116,8 +139,14 @@ PLAIN_TYPES = {"AwareDatetime": "time", "str": "text", "int": "number", "bool": 
 
 def _topic_settings() -> Iterator[str]:
     """What `python -m shared.provision check` insists on."""
-    wanted = {topic.name: topic.configs.items() for topic in provision.wanted(KafkaSettings.model_construct())}
-    always = [setting for setting in wanted[TOPICS[0].name] if all(setting in wanted[topic.name] for topic in TOPICS)]
+    wanted = {
+        topic.name: topic.configs.items() for topic in provision.wanted(KafkaSettings.model_construct())
+    }
+    always = [
+        setting
+        for setting in wanted[TOPICS[0].name]
+        if all(setting in wanted[topic.name] for topic in TOPICS)
+    ]
     yield f"All have {_settings(always)} (a single broker, `KAFKA_REPLICATION=1`: `min.insync.replicas=1`); dead letters may be twice as"
     yield "large. A service refuses to start on a topic that would lose data or keep it for longer than this says."
     yield ""
@@ -199,7 +228,10 @@ def asyncapi() -> dict[str, Any]:
         "channels": {topic.name: _channel(topic) for topic in PUBLIC},
         "operations": {
             "publishRecord": {"action": "receive", "channel": {"$ref": f"#/channels/{RECORDS.name}"}},
-            "readTrackedActivity": {"action": "send", "channel": {"$ref": f"#/channels/{TRACKED_ACTIVITIES.name}"}},
+            "readTrackedActivity": {
+                "action": "send",
+                "channel": {"$ref": f"#/channels/{TRACKED_ACTIVITIES.name}"},
+            },
         },
     }
 
@@ -219,8 +251,17 @@ def _channel(topic: Topic) -> dict[str, Any]:
         }
     if topic is RECORDS:
         payload = {"$ref": f"schemas/{RECORDS.name}.json"}
-        messages["Record"] = {"summary": "A CRM record, whole.", "contentType": "application/json", "payload": payload, "bindings": {"kafka": {"key": key}}}
-    return {"address": topic.name, "description": f"Written by {topic.writer}; {_kept(topic.kept)}.", "messages": messages}
+        messages["Record"] = {
+            "summary": "A CRM record, whole.",
+            "contentType": "application/json",
+            "payload": payload,
+            "bindings": {"kafka": {"key": key}},
+        }
+    return {
+        "address": topic.name,
+        "description": f"Written by {topic.writer}; {_kept(topic.kept)}.",
+        "messages": messages,
+    }
 
 
 def _schemas() -> dict[str, dict[str, Any]]:
@@ -232,13 +273,19 @@ def _schemas() -> dict[str, dict[str, Any]]:
 def _records() -> dict[str, Any]:
     """Exactly one model takes a record, by its type."""
     models = (*MODELS.values(), Custom)
-    _, schema = models_json_schema([(model, "validation") for model in models], title="Record", description=_first_line(Record))
+    _, schema = models_json_schema(
+        [(model, "validation") for model in models], title="Record", description=_first_line(Record)
+    )
     schema["$defs"]["Custom"]["properties"]["type"]["not"] = {"enum": list(MODELS)}
     return {**schema, "oneOf": [{"$ref": f"#/$defs/{model.__name__}"} for model in models]}
 
 
 def _kept(kept: Kept) -> str:
-    return f"compacted; replaced and deleted ones go within {_time(kept.gone_within)}" if kept.time is None else _time(kept.time)
+    return (
+        f"compacted; replaced and deleted ones go within {_time(kept.gone_within)}"
+        if kept.time is None
+        else _time(kept.time)
+    )
 
 
 def _time(time: timedelta) -> str:

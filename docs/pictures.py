@@ -25,7 +25,9 @@ async def take(system: System, chromium: str) -> None:
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for theme in THEMES:
-            page = await browser.new_page(color_scheme=theme, viewport=SIZE, locale="en-GB", reduced_motion="reduce")
+            page = await browser.new_page(
+                color_scheme=theme, viewport=SIZE, locale="en-GB", reduced_motion="reduce"
+            )
             await page.goto(f"{system['tracking'].url}/#/{'/'.join(story.OPPORTUNITY)}")
             await page.get_by_role("button", name="Sign in").click()
             await page.get_by_role("button", name=story.ANN.name).click()
@@ -43,10 +45,16 @@ def main() -> None:
         sys.exit("chromium is not installed: apt-get install chromium")
     FOLDER.mkdir(exist_ok=True)
     local_dir().mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=local_dir()) as folder, LocalStack(Path(folder), tied=True) as stack, System(stack, Path(folder)) as system:
+    with (
+        tempfile.TemporaryDirectory(dir=local_dir()) as folder,
+        LocalStack(Path(folder), tied=True) as stack,
+        System(stack, Path(folder)) as system,
+    ):
         system.start()
         asyncio.run(take(system, chromium))
-    print(*(f"wrote {path.relative_to(FOLDER.parents[1])}" for path in sorted(FOLDER.glob("*.png"))), sep="\n")
+    print(
+        *(f"wrote {path.relative_to(FOLDER.parents[1])}" for path in sorted(FOLDER.glob("*.png"))), sep="\n"
+    )
 
 
 if __name__ == "__main__":

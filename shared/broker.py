@@ -44,7 +44,9 @@ CHUNK = 1000
 """Messages of a table at once: decoding them holds up everything else for some 20 ms."""
 
 log = logging.getLogger(__name__)
-faststream_log = logging.getLogger(f"{__name__}.faststream")  # the one that it names "faststream" writes lines of its own form
+faststream_log = logging.getLogger(
+    f"{__name__}.faststream"
+)  # the one that it names "faststream" writes lines of its own form
 faststream_log.setLevel(logging.ERROR)  # below that it says two lines a batch
 
 
@@ -56,7 +58,9 @@ class Kafka(Cluster):
         instance: a replica's stable name, for static membership.
     """
 
-    def __init__(self, settings: KafkaSettings, source: str, clock: Clock, instance: str | None = None) -> None:
+    def __init__(
+        self, settings: KafkaSettings, source: str, clock: Clock, instance: str | None = None
+    ) -> None:
         super().__init__(settings, source, clock)
         self.subscriptions: list[Subscription] = []
         self._instance = instance
@@ -72,7 +76,9 @@ class Kafka(Cluster):
             logger=faststream_log,
         )
 
-    def subscribe(self, topic: Topic, on_batch: OnBatch, *, start_at: StartAt | None = None, max_records: int = 500) -> Subscription:
+    def subscribe(
+        self, topic: Topic, on_batch: OnBatch, *, start_at: StartAt | None = None, max_records: int = 500
+    ) -> Subscription:
         """Reads a topic in a group of this service's own, from the first message that it has not done.
 
         Args:
@@ -142,7 +148,9 @@ class Kafka(Cluster):
     @contextlib.asynccontextmanager
     async def consumer(self) -> AsyncIterator[AIOKafkaConsumer]:
         """A plain consumer without a group, for reading tables by explicit assignment."""
-        consumer = AIOKafkaConsumer(**client_options(self.settings), enable_auto_commit=False, auto_offset_reset="earliest")
+        consumer = AIOKafkaConsumer(
+            **client_options(self.settings), enable_auto_commit=False, auto_offset_reset="earliest"
+        )
         with kafka_away(self.settings):
             try:
                 await consumer.start()
@@ -150,7 +158,9 @@ class Kafka(Cluster):
             finally:
                 await consumer.stop()
 
-    async def read_table(self, topic: Topic, partitions: Sequence[int] | None = None, *, follow: bool = False) -> "AsyncIterator[Chunk]":
+    async def read_table(
+        self, topic: Topic, partitions: Sequence[int] | None = None, *, follow: bool = False
+    ) -> "AsyncIterator[Chunk]":
         """Reads a table from its start.
 
         Args:
@@ -164,17 +174,26 @@ class Kafka(Cluster):
         """
         decoders = self.decoders(topic)
         async with self.consumer() as consumer:
-            assigned = [tp for name in decoders for tp in await self.partitions(name) if partitions is None or tp.partition in partitions]
+            assigned = [
+                tp
+                for name in decoders
+                for tp in await self.partitions(name)
+                if partitions is None or tp.partition in partitions
+            ]
             consumer.assign(assigned)
             await consumer.seek_to_beginning(*assigned)
             ends = await consumer.end_offsets(assigned)
             caught_up = False
             while follow or not caught_up:
                 fetched = await consumer.getmany(timeout_ms=100, max_records=CHUNK)
-                messages = [decoders[tp.topic](record) for tp, records in fetched.items() for record in records]
+                messages = [
+                    decoders[tp.topic](record) for tp, records in fetched.items() for record in records
+                ]
                 positions = {tp: await consumer.position(tp) for tp in assigned}
                 caught_up = caught_up or all(positions[tp] >= ends[tp] for tp in assigned)
-                waiting = sum(max(0, max(ends[tp], consumer.highwater(tp) or 0) - positions[tp]) for tp in assigned)
+                waiting = sum(
+                    max(0, max(ends[tp], consumer.highwater(tp) or 0) - positions[tp]) for tp in assigned
+                )
                 yield Chunk(messages, caught_up, positions, waiting)
                 await asyncio.sleep(0)  # what is in memory already comes without a pause
 

@@ -15,7 +15,17 @@ from .records import AnyRecord, parse_key, parse_record, rejected
 from .topics import Topic
 
 Headers = list[tuple[str, bytes]]
-ENVELOPE = ("ce_specversion", "ce_id", "ce_type", "ce_source", "ce_time", "ce_version", "ce_epoch", "ce_count", "content-type")
+ENVELOPE = (
+    "ce_specversion",
+    "ce_id",
+    "ce_type",
+    "ce_source",
+    "ce_time",
+    "ce_version",
+    "ce_epoch",
+    "ce_count",
+    "content-type",
+)
 """The headers of a message of ours; they hold ids, times and numbers, nothing that people wrote."""
 LARGEST = 2**63 - 1
 """Versions, epochs and counts are stored as 64 bits."""
@@ -105,7 +115,11 @@ def decode(topic: Topic, record: "ConsumerRecord[bytes, bytes]") -> Received[Eve
     try:
         key = _key(topic, record.key)
         headers = dict(record.headers)  # of two with one name the last counts
-        version, epoch, count = _number(headers, "ce_version"), _number(headers, "ce_epoch"), _number(headers, "ce_count")
+        version, epoch, count = (
+            _number(headers, "ce_version"),
+            _number(headers, "ce_epoch"),
+            _number(headers, "ce_count"),
+        )
         if record.value is not None:
             model = topic.model_of.get((headers.get("ce_type") or b"").decode(errors="replace"))
             if model is None:
@@ -118,7 +132,9 @@ def decode(topic: Topic, record: "ConsumerRecord[bytes, bytes]") -> Received[Eve
     return Received(topic, at, key, value, version, epoch, count, refused, record)
 
 
-def decode_record(topic: Topic, tenants: Sequence[str], record: "ConsumerRecord[bytes, bytes]") -> Received[AnyRecord]:
+def decode_record(
+    topic: Topic, tenants: Sequence[str], record: "ConsumerRecord[bytes, bytes]"
+) -> Received[AnyRecord]:
     """Reads a message of an upstream system; never raises, says `refused` instead."""
     at = _at(record)
     key: tuple[str, ...] = ()

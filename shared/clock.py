@@ -16,7 +16,9 @@ Clock = Callable[[], datetime]
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-Moment: TypeAlias = Annotated[AwareDatetime, Field(ge=datetime(2, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))]
+Moment: TypeAlias = Annotated[
+    AwareDatetime, Field(ge=datetime(2, 1, 1, tzinfo=UTC), lt=datetime(9999, 1, 1, tzinfo=UTC))
+]
 """A time in a message: with an offset, and nowhere near the ends of the calendar, where no other zone can tell it."""
 
 

@@ -43,7 +43,10 @@ class Cluster:
 
     def record_topics(self) -> dict[str, Decoder]:
         """The topics of record events, by their names here, each with its decoder."""
-        return {self.name(topic): _record_decoder(tenants) for topic, tenants in self.settings.records_topics.items()}
+        return {
+            self.name(topic): _record_decoder(tenants)
+            for topic, tenants in self.settings.records_topics.items()
+        }
 
     def decoders(self, topic: Topic) -> dict[str, Decoder]:
         """The names of a topic here, and how its messages are read."""

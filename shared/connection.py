@@ -8,7 +8,13 @@ from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import AIOKafkaConnection, CloseReason
-from aiokafka.errors import KafkaConnectionError, KafkaError, KafkaTimeoutError, NoBrokersAvailable, ProducerClosed
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NoBrokersAvailable,
+    ProducerClosed,
+)
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
 from .errors import Transient
@@ -50,7 +56,11 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
     }
     if credentials := _credentials(settings):
         user, password = credentials
-        options |= {"sasl_mechanism": settings.kafka_sasl_mechanism, "sasl_plain_username": user, "sasl_plain_password": password}
+        options |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": user,
+            "sasl_plain_password": password,
+        }
     return options
 
 
@@ -58,7 +68,9 @@ def broker_security(settings: KafkaSettings) -> BaseSecurity:
     """The same for FastStream's broker."""
     context = _ssl(settings)
     if credentials := _credentials(settings):
-        return SASL[settings.kafka_sasl_mechanism](*credentials, ssl_context=context, use_ssl=context is not None)
+        return SASL[settings.kafka_sasl_mechanism](
+            *credentials, ssl_context=context, use_ssl=context is not None
+        )
     return BaseSecurity(ssl_context=context, use_ssl=context is not None)
 
 
@@ -86,13 +98,17 @@ def kafka_away(settings: KafkaSettings) -> Iterator[None]:
         yield
     except KafkaError as error:
         if passes(error):
-            raise Transient(f"Kafka does not answer at {settings.kafka_bootstrap_servers} (KAFKA_BOOTSTRAP_SERVERS): {type(error).__name__}") from error
+            raise Transient(
+                f"Kafka does not answer at {settings.kafka_bootstrap_servers} (KAFKA_BOOTSTRAP_SERVERS): {type(error).__name__}"
+            ) from error
         raise
 
 
 def passes(error: KafkaError) -> bool:
     """Will the same do later, without anybody changing anything?"""
-    return error.retriable or isinstance(error, KafkaConnectionError | KafkaTimeoutError | NoBrokersAvailable | ProducerClosed)
+    return error.retriable or isinstance(
+        error, KafkaConnectionError | KafkaTimeoutError | NoBrokersAvailable | ProducerClosed
+    )
 
 
 def _ssl(settings: KafkaSettings) -> ssl.SSLContext | None:
@@ -105,6 +121,10 @@ def _ssl(settings: KafkaSettings) -> ssl.SSLContext | None:
 
 
 def _credentials(settings: KafkaSettings) -> tuple[str, str] | None:
-    if settings.kafka_security_protocol.startswith("SASL") and settings.kafka_sasl_username and settings.kafka_sasl_password:
+    if (
+        settings.kafka_security_protocol.startswith("SASL")
+        and settings.kafka_sasl_username
+        and settings.kafka_sasl_password
+    ):
         return settings.kafka_sasl_username, settings.kafka_sasl_password.get_secret_value()
     return None

@@ -11,7 +11,14 @@ from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalGenerationError, IllegalStateError, KafkaError, RebalanceInProgressError, UnknownMemberIdError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    KafkaError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 from faststream.kafka.message import KafkaAckableMessage
 
 from .bus import ENVELOPE, Headers, Received
@@ -30,7 +37,13 @@ ANSWER = timedelta(seconds=2)
 """Who asks how much waits gets an answer within this, or that Kafka does not say."""
 COMMIT = timedelta(seconds=5)
 """aiokafka would wait for a Kafka that is away for ever, and with it whoever waits for the batch."""
-LATE = (CommitFailedError, IllegalGenerationError, IllegalStateError, RebalanceInProgressError, UnknownMemberIdError)
+LATE = (
+    CommitFailedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 """What a commit says that came after the partition had moved on: the next owner does the batch again."""
 
 
@@ -65,7 +78,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         paused: no messages come, because a batch will be tried again or the start is being asked for.
     """
 
-    def __init__(self, kafka: Cluster, topic: Topic, group: str, on_batch: OnBatch, start_at: StartAt | None) -> None:
+    def __init__(
+        self, kafka: Cluster, topic: Topic, group: str, on_batch: OnBatch, start_at: StartAt | None
+    ) -> None:
         self.topic = topic
         self.group = group
         self.assigned: frozenset[TopicPartition] = frozenset()
@@ -108,7 +123,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def parse(self, records: Records) -> Any:
         """FastStream's parser is bypassed: it drops what it cannot read."""
-        return KafkaAckableMessage(raw_message=records, body=b"", headers={}, batch_headers=[], message_id="", consumer=self.consumer)
+        return KafkaAckableMessage(
+            raw_message=records, body=b"", headers={}, batch_headers=[], message_id="", consumer=self.consumer
+        )
 
     async def undecoded(self, message: Any) -> Any:
         """FastStream decodes nothing: one bad message would cost its whole batch."""
@@ -153,7 +170,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             try:
                 return await start_at(sorted(self.assigned))
             except Transient as away:
-                log.warning("cannot say yet where to start", extra={"topic": self.topic.name, "why": str(away)})
+                log.warning(
+                    "cannot say yet where to start", extra={"topic": self.topic.name, "why": str(away)}
+                )
                 await asyncio.sleep(1)
 
     def _pause(self) -> None:
@@ -187,13 +206,20 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
                 self._failures = 0
                 await self._commit(after)
                 self._next |= after
-                self._last |= {TopicPartition(record.topic, record.partition): record.timestamp for record in records}
+                self._last |= {
+                    TopicPartition(record.topic, record.partition): record.timestamp for record in records
+                }
 
     async def _work(self, records: Records) -> None:
         batch: Batch[Any] = Batch([self._decoders[record.topic](record) for record in records])
         await self._on_batch(batch)
-        refused = [(message, message.refused) for message in batch.messages if message.refused] + batch.rejections
-        letters = [(self.kafka.name(self.topic.dead_letters), *dead_letter(message, reason)) for message, reason in refused]
+        refused = [
+            (message, message.refused) for message in batch.messages if message.refused
+        ] + batch.rejections
+        letters = [
+            (self.kafka.name(self.topic.dead_letters), *dead_letter(message, reason))
+            for message, reason in refused
+        ]
         await self.kafka.producer.send_raw(letters, limit=MAX_DEAD_LETTER_BYTES)
         for message, reason in refused:
             DEAD_LETTERS.labels(self.topic.name).inc()
@@ -225,7 +251,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
             return  # the batch's next owner starts there anyway
         pause = min(BACK_OFF[0] * 2**self._failures, BACK_OFF[1]) * random.uniform(0.5, 1)
         self._failures += 1
-        log.warning("will try again", extra={"topic": self.topic.name, "why": str(away), "seconds": round(pause, 2)})
+        log.warning(
+            "will try again", extra={"topic": self.topic.name, "why": str(away), "seconds": round(pause, 2)}
+        )
         self._pause()
         for tp, offset in first.items():
             self.consumer.seek(tp, offset)
@@ -265,11 +293,19 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
 
     async def backlog(self) -> int:
         """Messages that wait in the whole topic for this service, in whichever replica; raises as `lag` does."""
-        return sum((await self._waiting([tp for name in self._decoders for tp in await self.kafka.partitions(name)])).values())
+        return sum(
+            (
+                await self._waiting(
+                    [tp for name in self._decoders for tp in await self.kafka.partitions(name)]
+                )
+            ).values()
+        )
 
     async def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Where partitions end, of whatever topic; raises Transient where this subscription has not begun to read."""
-        if not self._open:  # aiokafka's consumer cannot be asked before it has started, and fails with no error of its own
+        if (
+            not self._open
+        ):  # aiokafka's consumer cannot be asked before it has started, and fails with no error of its own
             raise Transient(f"the partitions of {self.topic.name} are being assigned")
         return dict(await self.consumer.end_offsets(list(partitions)))
 
@@ -297,7 +333,9 @@ class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka
         lag = await self.lag()
         for tp, waiting in lag.items():
             LAG_MESSAGES.labels(*self._labels(tp)).set(waiting)
-            LAG_SECONDS.labels(*self._labels(tp)).set(max(0.0, (now_ms - self._last.get(tp, now_ms)) / 1000) if waiting else 0.0)
+            LAG_SECONDS.labels(*self._labels(tp)).set(
+                max(0.0, (now_ms - self._last.get(tp, now_ms)) / 1000) if waiting else 0.0
+            )
         for tp in self._measured - lag.keys():  # another replica's now
             LAG_MESSAGES.remove(*self._labels(tp))
             LAG_SECONDS.remove(*self._labels(tp))
@@ -319,7 +357,11 @@ def dead_letter(message: Received[Any], reason: Rejected) -> tuple[bytes | None,
     """The original bytes, with headers that hold position, error class and field path, never a value."""
     raw = message.raw
     # The envelope is ours and holds ids alone; headers of upstream systems may hold anything.
-    headers: Headers = [(name, value) for name, value in raw.headers if message.topic.messages and name in ENVELOPE and value is not None]
+    headers: Headers = [
+        (name, value)
+        for name, value in raw.headers
+        if message.topic.messages and name in ENVELOPE and value is not None
+    ]
     headers += [
         ("dead_letter_topic", message.at.topic.encode()),
         ("dead_letter_partition", str(message.at.partition).encode()),
@@ -328,4 +370,8 @@ def dead_letter(message: Received[Any], reason: Rejected) -> tuple[bytes | None,
         ("dead_letter_field", reason.field[:200].encode()),
     ]
     value = raw.value if message.topic.copied_to_dead_letters else None
-    return (raw.key, value, headers) if size(raw.key, value, headers) <= MAX_DEAD_LETTER_BYTES else (None, None, headers[-5:])
+    return (
+        (raw.key, value, headers)
+        if size(raw.key, value, headers) <= MAX_DEAD_LETTER_BYTES
+        else (None, None, headers[-5:])
+    )

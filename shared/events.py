@@ -107,11 +107,16 @@ class MailboxChanged(Event):
 
     ce_type: ClassVar[str] = "autocapture.mailbox.changed"
     status: MailboxStatus
-    reason: str | None = Field(default=None, description="Why it is blocked: access_policy, no_mailbox, throttled, conditional_access, …")
+    reason: str | None = Field(
+        default=None,
+        description="Why it is blocked: access_policy, no_mailbox, throttled, conditional_access, …",
+    )
     since: Moment = Field(description="When this status began.")
     enrolled_at: Moment | None = None
     complete_as_of: Moment | None = Field(default=None, description="When the window was last read whole.")
-    missed_by_hints: int | None = Field(default=None, description="What the last reconciliation found that no hint had named.")
+    missed_by_hints: int | None = Field(
+        default=None, description="What the last reconciliation found that no hint had named."
+    )
 
 
 # -- activities -----------------------------------------------------------------------------------
@@ -154,7 +159,9 @@ class Match(Part):
 
     type: str
     id: str
-    reasons: tuple[tuple[str, int], ...] = Field(description="At most 5 of (rule, index into the activity's participants).")
+    reasons: tuple[tuple[str, int], ...] = Field(
+        description="At most 5 of (rule, index into the activity's participants)."
+    )
     more: int = Field(default=0, description="How many further reasons there are.")
 
 
@@ -164,7 +171,9 @@ class ActivityMatched(Event):
     ce_type: ClassVar[str] = "autocapture.activity.matched"
     activity: Activity
     matches: tuple[Match, ...]
-    rules: dict[str, str] = Field(description="The rules named in the reasons, each with its phrase: `is a stakeholder of this opportunity`.")
+    rules: dict[str, str] = Field(
+        description="The rules named in the reasons, each with its phrase: `is a stakeholder of this opportunity`."
+    )
     truncated: bool = Field(default=False, description="More records relate than are listed.")
 
 
@@ -213,7 +222,9 @@ class ContentAnswered(Event):
     claim: str
     item: str
     content: Content | None = None
-    unavailable: str | None = Field(default=None, description="Why there is none: gone, blocked, throttled, …")
+    unavailable: str | None = Field(
+        default=None, description="Why there is none: gone, blocked, throttled, …"
+    )
 
 
 class SourceChange(StrEnum):

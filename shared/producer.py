@@ -47,7 +47,9 @@ class Producer:
         fail: called with an error after which only a new process can go on.
     """
 
-    def __init__(self, settings: KafkaSettings, source: str, clock: Clock, fail: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self, settings: KafkaSettings, source: str, clock: Clock, fail: Callable[[BaseException], None]
+    ) -> None:
         self._settings = settings
         self._source = source
         self._clock = clock
@@ -92,10 +94,15 @@ class Producer:
             Transient: Kafka has not confirmed within the deadline; it may still get them.
         """
         now = self._clock()
-        encoded = [(self._settings.topic_prefix + message.topic.name, *message.encode(self._source, now)) for message in messages]
+        encoded = [
+            (self._settings.topic_prefix + message.topic.name, *message.encode(self._source, now))
+            for message in messages
+        ]
         return await self.send_raw(encoded, deadline=deadline)
 
-    async def send_raw(self, records: Sequence[Raw], *, limit: int = MAX_MESSAGE_BYTES, deadline: timedelta = SEND_DEADLINE) -> list[RecordMetadata]:
+    async def send_raw(
+        self, records: Sequence[Raw], *, limit: int = MAX_MESSAGE_BYTES, deadline: timedelta = SEND_DEADLINE
+    ) -> list[RecordMetadata]:
         """Sends (topic, key, value, headers) as `send` does."""
         producer = self._connected()
         total = 0
@@ -158,15 +165,21 @@ Place = tuple[int, int]
 """Which of the futures tells where a record came to stand, and how many records further on."""
 
 
-async def _one_by_one(producer: AIOKafkaProducer, records: Sequence[Raw], under_way: "list[asyncio.Future[RecordMetadata]]") -> list[Place]:
+async def _one_by_one(
+    producer: AIOKafkaProducer, records: Sequence[Raw], under_way: "list[asyncio.Future[RecordMetadata]]"
+) -> list[Place]:
     for topic, key, value, headers in records:
         under_way.append(await producer.send(topic, value=value, key=key, headers=headers))
     return [(number, 0) for number in range(len(records))]
 
 
-async def _in_batches(producer: AIOKafkaProducer, records: Sequence[Raw], under_way: "list[asyncio.Future[RecordMetadata]]") -> list[Place]:
+async def _in_batches(
+    producer: AIOKafkaProducer, records: Sequence[Raw], under_way: "list[asyncio.Future[RecordMetadata]]"
+) -> list[Place]:
     """The same for a third of the CPU: batches are filled here, and there is one future for each."""
-    numbers = {topic: sorted(await producer.partitions_for(topic)) for topic in {topic for topic, *_ in records}}
+    numbers = {
+        topic: sorted(await producer.partitions_for(topic)) for topic in {topic for topic, *_ in records}
+    }
     filling: dict[TopicPartition, tuple[BatchBuilder, list[int]]] = {}
     places: list[Place] = [(0, 0)] * len(records)
 
@@ -178,11 +191,16 @@ async def _in_batches(producer: AIOKafkaProducer, records: Sequence[Raw], under_
 
     for number, (topic, key, value, headers) in enumerate(records):
         tp = TopicPartition(topic, _partition(key, len(numbers[topic])))
-        if tp in filling and filling[tp][0].append(timestamp=None, key=key, value=value, headers=headers) is None:
+        if (
+            tp in filling
+            and filling[tp][0].append(timestamp=None, key=key, value=value, headers=headers) is None
+        ):
             await offer(tp)
         if tp not in filling:
             filling[tp] = producer.create_batch(), []
-            filling[tp][0].append(timestamp=None, key=key, value=value, headers=headers)  # an empty one takes any
+            filling[tp][0].append(
+                timestamp=None, key=key, value=value, headers=headers
+            )  # an empty one takes any
         filling[tp][1].append(number)
     for tp in list(filling):
         await offer(tp)
@@ -197,4 +215,9 @@ def _partition(key: bytes | None, count: int) -> int:
 
 def size(key: bytes | None, value: bytes | None, headers: Headers) -> int:
     """Bytes that a record takes in a topic, generously."""
-    return ENVELOPE_BYTES + len(key or b"") + len(value or b"") + sum(len(name.encode()) + len(content or b"") + 10 for name, content in headers)
+    return (
+        ENVELOPE_BYTES
+        + len(key or b"")
+        + len(value or b"")
+        + sum(len(name.encode()) + len(content or b"") + 10 for name, content in headers)
+    )

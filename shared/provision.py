@@ -40,13 +40,20 @@ class Wanted:
 
 def wanted(settings: KafkaSettings, topics: Iterable[Topic] = TOPICS) -> Iterator[Wanted]:
     """Each of these topics as it must be here, and that of its dead letters."""
-    safe = {"min.insync.replicas": "1" if settings.kafka_replication == 1 else "2", "unclean.leader.election.enable": "false"}
+    safe = {
+        "min.insync.replicas": "1" if settings.kafka_replication == 1 else "2",
+        "unclean.leader.election.enable": "false",
+    }
     for topic in topics:
         here = settings.records_topics if topic is RECORDS else (topic.name,)
-        kept = [(name, topic.kept, MAX_MESSAGE_BYTES) for name in here] + [(topic.dead_letters, topic.dead_letters_kept, MAX_DEAD_LETTER_BYTES)]
+        kept = [(name, topic.kept, MAX_MESSAGE_BYTES) for name in here] + [
+            (topic.dead_letters, topic.dead_letters_kept, MAX_DEAD_LETTER_BYTES)
+        ]
         for name, keep, largest in kept:
             configs = keep.configs() | safe | {"max.message.bytes": str(largest)}
-            yield Wanted(settings.topic_prefix + name, settings.kafka_partitions, settings.kafka_replication, configs)
+            yield Wanted(
+                settings.topic_prefix + name, settings.kafka_partitions, settings.kafka_replication, configs
+            )
 
 
 async def create(settings: KafkaSettings) -> list[str]:
@@ -55,10 +62,15 @@ async def create(settings: KafkaSettings) -> list[str]:
         existing = set(await admin.list_topics())
         missing = [topic for topic in wanted(settings) if topic.name not in existing]
         if missing:
-            new = [NewTopic(topic.name, topic.partitions, topic.replication, topic_configs=topic.configs) for topic in missing]
+            new = [
+                NewTopic(topic.name, topic.partitions, topic.replication, topic_configs=topic.configs)
+                for topic in missing
+            ]
             for name, code, *why in (await admin.create_topics(new)).topic_errors:
                 if code and for_code(code) is not TopicAlreadyExistsError:
-                    raise Unsafe(f"cannot create topic {name}: {' '.join([for_code(code).__name__, *filter(None, why)])}")
+                    raise Unsafe(
+                        f"cannot create topic {name}: {' '.join([for_code(code).__name__, *filter(None, why)])}"
+                    )
         names = [topic.name for topic in missing]
         try:
             async with asyncio.timeout(VISIBLE.total_seconds()):
@@ -76,8 +88,14 @@ async def check(settings: KafkaSettings, topics: Iterable[Topic] = TOPICS) -> No
         found = await _partitions(admin, list(must))
         configs = await _configs(admin, list(must))
         if missing := must.keys() - (found.keys() & configs.keys()):
-            raise Unsafe(f"topics are missing, create them with `python -m shared.provision create`: {', '.join(sorted(missing))}")
-    faults = [fault for name, topic in must.items() for fault in (*_layout(topic, found[name]), *_kept(topic, configs[name]))]
+            raise Unsafe(
+                f"topics are missing, create them with `python -m shared.provision create`: {', '.join(sorted(missing))}"
+            )
+    faults = [
+        fault
+        for name, topic in must.items()
+        for fault in (*_layout(topic, found[name]), *_kept(topic, configs[name]))
+    ]
     faults += _pair(*(found.get(settings.topic_prefix + topic.name) for topic in (ACTIVITIES, MATCHES)))
     if faults:
         raise Unsafe("topics would lose data or keep it for too long: " + "; ".join(faults))
@@ -86,7 +104,11 @@ async def check(settings: KafkaSettings, topics: Iterable[Topic] = TOPICS) -> No
 async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, list[dict[str, Any]]]:
     """The partitions of those of these topics that are there, leaders and all."""
     topics = await admin.describe_topics(names) if names else []
-    return {topic["topic"]: topic["partitions"] for topic in topics if not any(part["error_code"] for part in (topic, *topic["partitions"]))}
+    return {
+        topic["topic"]: topic["partitions"]
+        for topic in topics
+        if not any(part["error_code"] for part in (topic, *topic["partitions"]))
+    }
 
 
 def _layout(topic: Wanted, partitions: list[dict[str, Any]]) -> Iterator[str]:
@@ -116,11 +138,17 @@ def _kept(topic: Wanted, configs: dict[str, str]) -> Iterator[str]:
 
 async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
     """The settings of those of these topics that are there: of one that is being deleted Kafka may still show the partitions."""
-    responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    responses = await admin.describe_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    )
     resources = [resource for response in responses for resource in response.resources]
     if other := {code for code, *_ in resources} - {0, UnknownTopicOrPartitionError.errno}:
-        raise Transient(f"cannot read the settings of topics: {', '.join(sorted(for_code(code).__name__ for code in other))}")
-    return {name: {entry[0]: entry[1] for entry in entries} for code, *_, name, entries in resources if not code}
+        raise Transient(
+            f"cannot read the settings of topics: {', '.join(sorted(for_code(code).__name__ for code in other))}"
+        )
+    return {
+        name: {entry[0]: entry[1] for entry in entries} for code, *_, name, entries in resources if not code
+    }
 
 
 async def _create_and_check(settings: KafkaSettings) -> None:

@@ -34,13 +34,23 @@ class Record(_Model):
     type: Id = Field(description="account, contact, lead, opportunity, or a custom type by its own name.")
     id: Id = Field(description="Unique within tenant and type; no slash.")
     name: str | None = Field(default=None, max_length=1000, description="What people call it.")
-    version: int | None = Field(default=None, ge=-(2**63), lt=2**63, description="Counted and reported when it goes down; offset order is the truth.")
-    modified_on: Moment | None = Field(default=None, description="Orders the first 50 and the cut at 1,000; absent sorts oldest.")
+    version: int | None = Field(
+        default=None,
+        ge=-(2**63),
+        lt=2**63,
+        description="Counted and reported when it goes down; offset order is the truth.",
+    )
+    modified_on: Moment | None = Field(
+        default=None, description="Orders the first 50 and the cut at 1,000; absent sorts oldest."
+    )
     readers: tuple[Reader, ...] | None = Field(
-        default=None, description="Who may read its timeline: `*`, `user:<oid>`, `group:<id>`; absent: the tenant's setting."
+        default=None,
+        description="Who may read its timeline: `*`, `user:<oid>`, `group:<id>`; absent: the tenant's setting.",
     )
     emails: tuple[Address | None, ...] | None = Field(
-        default=None, max_length=1000, description="The first is its Email (null: it has none); all that are not null are its e-mail addresses."
+        default=None,
+        max_length=1000,
+        description="The first is its Email (null: it has none); all that are not null are its e-mail addresses.",
     )
 
     @property
@@ -102,7 +112,12 @@ class Custom(Record):
 
 AnyRecord: TypeAlias = Account | Contact | Lead | Opportunity | Custom
 
-MODELS: dict[str, type[AnyRecord]] = {ACCOUNT: Account, CONTACT: Contact, LEAD: Lead, OPPORTUNITY: Opportunity}
+MODELS: dict[str, type[AnyRecord]] = {
+    ACCOUNT: Account,
+    CONTACT: Contact,
+    LEAD: Lead,
+    OPPORTUNITY: Opportunity,
+}
 """The model of each built-in type; every other type is `Custom`."""
 
 

@@ -90,9 +90,16 @@ class Service:
         """Runs until `stopping` is set or something fails; raises what failed."""
         self._observe()
         async with contextlib.AsyncExitStack() as stack:
-            servers = [await stack.enter_async_context(self._serving(host, port, app)) for host, port, app in self.http]
+            servers = [
+                await stack.enter_async_context(self._serving(host, port, app))
+                for host, port, app in self.http
+            ]
             await self._start(stack)
-            loops = [asyncio.create_task(loop(self.stopping), name=name) for name, loop in (self.loops | {"kafka": self._look}).items() if self.started]
+            loops = [
+                asyncio.create_task(loop(self.stopping), name=name)
+                for name, loop in (self.loops | {"kafka": self._look}).items()
+                if self.started
+            ]
             stop = asyncio.create_task(self.stopping.wait())
             try:
                 await _until_done(stop, *loops, *(server.task for server in servers), self.kafka.failed)
@@ -129,7 +136,9 @@ class Service:
 
     def _topics(self) -> set[Topic]:
         """Those that this service writes or reads."""
-        return {topic for topic in TOPICS if self.name == topic.writer or self.name in topic.readers} | {each.topic for each in self.kafka.subscriptions}
+        return {topic for topic in TOPICS if self.name == topic.writer or self.name in topic.readers} | {
+            each.topic for each in self.kafka.subscriptions
+        }
 
     async def _drain(self, servers: list["_Server"], loops: list["asyncio.Task[None]"]) -> None:
         for server in servers:
@@ -167,7 +176,9 @@ class Service:
     async def _serving(self, host: str, port: int, app: FastAPI) -> AsyncIterator["_Server"]:
         listening = _listen(host, port)
         server = _Server(_not_before(lambda: self.started, app))
-        server.task = asyncio.create_task(server.serve([listening]), name=f"http {listening.getsockname()[1]}")
+        server.task = asyncio.create_task(
+            server.serve([listening]), name=f"http {listening.getsockname()[1]}"
+        )
         log.info("listening", extra={"host": host, "port": listening.getsockname()[1]})
         try:
             yield server
@@ -183,7 +194,16 @@ class _Server(uvicorn.Server):
 
     def __init__(self, app: ASGIApp) -> None:
         drain = int(REQUESTS_DRAIN.total_seconds())
-        super().__init__(uvicorn.Config(app, lifespan="off", log_config=None, access_log=False, server_header=False, timeout_graceful_shutdown=drain))
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=drain,
+            )
+        )
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -192,7 +212,9 @@ class _Server(uvicorn.Server):
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048)
+        return socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
+        )
     except OSError as error:
         raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from None
 

@@ -19,9 +19,19 @@ PATHS = frozenset({"/health/live", "/health/ready", "/metrics", "/status"})
 STALLED = timedelta(seconds=60)
 """A loop that has not come round for this long is not alive."""
 
-DEAD_LETTERS = Counter("dead_letters_total", "Messages refused and sent to their dead-letter topic.", ["topic"])
-LAG_MESSAGES = Gauge("consumer_lag_messages", "Messages that wait, by topic and partition of this replica.", ["service", "topic", "partition"])
-LAG_SECONDS = Gauge("consumer_lag_seconds", "Age of the last message done where others wait, else 0.", ["service", "topic", "partition"])
+DEAD_LETTERS = Counter(
+    "dead_letters_total", "Messages refused and sent to their dead-letter topic.", ["topic"]
+)
+LAG_MESSAGES = Gauge(
+    "consumer_lag_messages",
+    "Messages that wait, by topic and partition of this replica.",
+    ["service", "topic", "partition"],
+)
+LAG_SECONDS = Gauge(
+    "consumer_lag_seconds",
+    "Age of the last message done where others wait, else 0.",
+    ["service", "topic", "partition"],
+)
 
 
 SELDOM = timedelta(seconds=10)

@@ -108,17 +108,65 @@ class Topic:
         return parts
 
 
-MAIL_INGEST, MATCHER, TRACKING, UPSTREAM, ANYONE = "mail-ingest", "matcher", "tracking", "upstream systems", "anyone"
+MAIL_INGEST, MATCHER, TRACKING, UPSTREAM, ANYONE = (
+    "mail-ingest",
+    "matcher",
+    "tracking",
+    "upstream systems",
+    "anyone",
+)
 DAY = timedelta(days=1)
 PRIVATE_TABLE = Kept(gone_within=DAY)
 
-GRAPH_NOTIFICATIONS = Topic("graph-notifications", ("tenant", "mailbox"), (ItemHinted, LifecycleNotified), MAIL_INGEST, (MAIL_INGEST,), Kept(7 * DAY))
+GRAPH_NOTIFICATIONS = Topic(
+    "graph-notifications",
+    ("tenant", "mailbox"),
+    (ItemHinted, LifecycleNotified),
+    MAIL_INGEST,
+    (MAIL_INGEST,),
+    Kept(7 * DAY),
+)
 MAILBOXES = Topic("mailboxes", ("tenant", "mailbox"), (MailboxChanged,), MAIL_INGEST, (TRACKING,), Kept())
-ACTIVITIES = Topic("activities", ("tenant", "mailbox", "item"), (Activity,), MAIL_INGEST, (MATCHER,), PRIVATE_TABLE)
+ACTIVITIES = Topic(
+    "activities", ("tenant", "mailbox", "item"), (Activity,), MAIL_INGEST, (MATCHER,), PRIVATE_TABLE
+)
 RECORDS = Topic("records", ("tenant", "type", "id"), (), UPSTREAM, (MATCHER, TRACKING), Kept())
-MATCHES = Topic("matches", ("tenant", "mailbox", "item"), (ActivityMatched,), MATCHER, (TRACKING, MATCHER), PRIVATE_TABLE)
-CONTENT_REQUESTS = Topic("content-requests", ("tenant", "mailbox"), (FetchContent, FollowItems), TRACKING, (MAIL_INGEST,), Kept(DAY))
-CONTENT = Topic("content", ("tenant", "mailbox"), (ContentAnswered, ContentUpdated), MAIL_INGEST, (TRACKING,), Kept(DAY), copied_to_dead_letters=False)
-TRACKED_ACTIVITIES = Topic("tracked-activities", ("tenant", "activity"), (ActivityTracked, ActivityUntracked), TRACKING, (ANYONE,), Kept())
+MATCHES = Topic(
+    "matches", ("tenant", "mailbox", "item"), (ActivityMatched,), MATCHER, (TRACKING, MATCHER), PRIVATE_TABLE
+)
+CONTENT_REQUESTS = Topic(
+    "content-requests",
+    ("tenant", "mailbox"),
+    (FetchContent, FollowItems),
+    TRACKING,
+    (MAIL_INGEST,),
+    Kept(DAY),
+)
+CONTENT = Topic(
+    "content",
+    ("tenant", "mailbox"),
+    (ContentAnswered, ContentUpdated),
+    MAIL_INGEST,
+    (TRACKING,),
+    Kept(DAY),
+    copied_to_dead_letters=False,
+)
+TRACKED_ACTIVITIES = Topic(
+    "tracked-activities",
+    ("tenant", "activity"),
+    (ActivityTracked, ActivityUntracked),
+    TRACKING,
+    (ANYONE,),
+    Kept(),
+)
 
-TOPICS = (GRAPH_NOTIFICATIONS, MAILBOXES, ACTIVITIES, RECORDS, MATCHES, CONTENT_REQUESTS, CONTENT, TRACKED_ACTIVITIES)
+TOPICS = (
+    GRAPH_NOTIFICATIONS,
+    MAILBOXES,
+    ACTIVITIES,
+    RECORDS,
+    MATCHES,
+    CONTENT_REQUESTS,
+    CONTENT,
+    TRACKED_ACTIVITIES,
+)

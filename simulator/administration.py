@@ -12,7 +12,12 @@ class Administration:
 
     def __init__(self, system: System, tenant: str) -> None:
         self._tenant = tenant
-        self._http = httpx2.Client(base_url=system["mail-ingest"].url, headers={"Authorization": f"Bearer {system.service_token}"}, timeout=30, trust_env=False)
+        self._http = httpx2.Client(
+            base_url=system["mail-ingest"].url,
+            headers={"Authorization": f"Bearer {system.service_token}"},
+            timeout=30,
+            trust_env=False,
+        )
 
     def enrol(self, mailbox: str) -> None:
         """Has a mailbox captured, by its owner's object id or user principal name."""

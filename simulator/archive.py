@@ -285,7 +285,10 @@ def _read_meetings(folder: Path, now: datetime, oddities: Counter[str]) -> dict[
         for meeting in found:
             dates.setdefault(meeting.uid, meeting.start)
     starts = _by_rank(dates, now + MEETINGS_FROM, now + MEETINGS_UNTIL)
-    return {name: sorted((_moved(m, starts[m.uid]) for m in found), key=lambda m: m.start) for name, found in boxes.items()}
+    return {
+        name: sorted((_moved(m, starts[m.uid]) for m in found), key=lambda m: m.start)
+        for name, found in boxes.items()
+    }
 
 
 def _moved(meeting: Meeting, start: datetime) -> Meeting:
@@ -315,7 +318,9 @@ def _by_rank(dates: dict[str, datetime], first: datetime, last: datetime) -> dic
 
 def _merged(mails: list[Mail], events: list[Meeting]) -> Iterator[Mail | Meeting]:
     """Mail and meetings, each in its order, spread over one another."""
-    placed: list[tuple[float, int, Mail | Meeting]] = [(n / len(mails), 0, mail) for n, mail in enumerate(mails)]
+    placed: list[tuple[float, int, Mail | Meeting]] = [
+        (n / len(mails), 0, mail) for n, mail in enumerate(mails)
+    ]
     placed += [(n / len(events), 1, event) for n, event in enumerate(events)]
     placed.sort(key=lambda each: each[:2])
     return (item for _, _, item in placed)

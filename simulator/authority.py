@@ -141,7 +141,10 @@ class Authority:
             asked |= dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
         try:
             tenants = self._tenants(request, asked.get("client_id", ""))
-            tenant = next((each for each in tenants if each.user(asked.get("user") or asked.get("login_hint", ""))), tenants[0])
+            tenant = next(
+                (each for each in tenants if each.user(asked.get("user") or asked.get("login_hint", ""))),
+                tenants[0],
+            )
             app = self._grants.app(tenant, asked.get("client_id", ""))
             redirect = self._grants.redirect(app, asked.get("redirect_uri", ""))
         except AuthorityError as error:
@@ -217,7 +220,11 @@ class Authority:
 
 def _choose(tenants: list[Tenant], app: str, asked: dict[str, str]) -> Response:
     """The page of all users; with several tenants, each under its name."""
-    kept = "".join(f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in asked.items() if name not in ("user", "prompt"))
+    kept = "".join(
+        f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">'
+        for name, value in asked.items()
+        if name not in ("user", "prompt")
+    )
     hint = asked.get("login_hint", "").lower()
     content = ""
     for tenant in tenants:
@@ -228,7 +235,9 @@ def _choose(tenants: list[Tenant], app: str, asked: dict[str, str]) -> Response:
             f"<span>{escape(user.name)}<small>{escape(user.upn)}</small></span></button>"
             for user in users
         )
-    return _page("Pick an account", f"to continue to {escape(app)}", f'<form method="post">{kept}{content}</form>')
+    return _page(
+        "Pick an account", f"to continue to {escape(app)}", f'<form method="post">{kept}{content}</form>'
+    )
 
 
 def _initials(name: str) -> str:
@@ -254,7 +263,9 @@ def _back(asked: dict[str, str], redirect: RedirectUri, answer: dict[str, str]) 
         answer["state"] = asked["state"]
     mode = asked.get("response_mode", "query")
     if mode == "form_post":
-        fields = "".join(f'<input type="hidden" name="{escape(k)}" value="{escape(v)}">' for k, v in answer.items())
+        fields = "".join(
+            f'<input type="hidden" name="{escape(k)}" value="{escape(v)}">' for k, v in answer.items()
+        )
         form = f'<form method="post" action="{escape(redirect.uri)}">{fields}'
         content = f"{form}<button>Continue</button></form>{SUBMIT}"
         return _page("Signing in", "", content)
@@ -278,7 +289,9 @@ def _allowing(response: Response, origin: str | None) -> Response:
     if origin is not None:
         response.headers["access-control-allow-origin"] = origin
         response.headers["access-control-allow-methods"] = "POST, OPTIONS"
-        response.headers["access-control-allow-headers"] = "content-type, client-request-id, x-client-sku, x-client-ver, x-ms-lib-capability"
+        response.headers["access-control-allow-headers"] = (
+            "content-type, client-request-id, x-client-sku, x-client-ver, x-ms-lib-capability"
+        )
         response.headers["access-control-max-age"] = "600"
         response.headers["vary"] = "Origin"
     return response

@@ -90,7 +90,9 @@ def _read(body: bytes) -> list[dict[str, Any]]:
         raise GraphError(errors.BATCH, f"There may be 1 to {MOST} requests.")
     seen: set[str] = set()
     for part in parts:
-        good = isinstance(part, dict) and all(isinstance(part.get(name), str) and part[name] for name in ("id", "method", "url"))
+        good = isinstance(part, dict) and all(
+            isinstance(part.get(name), str) and part[name] for name in ("id", "method", "url")
+        )
         if not good or part["id"] in seen:
             raise GraphError(errors.BATCH, "Each request has its own id, a method and a url.")
         if any(each not in seen for each in part.get("dependsOn") or ()):

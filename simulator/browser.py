@@ -69,7 +69,14 @@ def create_app(world: World, authority: Authority) -> Starlette:
     """The application; the world is the one that Graph shows."""
     page = ControlPage(world)
     signs_in = [route for route in authority.routes() if route.path.endswith(FOR_BROWSERS)]
-    app = Starlette(routes=[Route("/", page.home), Route("/control", page.show), Route("/control/{what}", page.do, methods=["POST"]), *signs_in])
+    app = Starlette(
+        routes=[
+            Route("/", page.home),
+            Route("/control", page.show),
+            Route("/control/{what}", page.do, methods=["POST"]),
+            *signs_in,
+        ]
+    )
     app.add_middleware(_FromHere)
     return app
 
@@ -90,7 +97,9 @@ class ControlPage:
         if tenant is None:
             return PlainTextResponse("There is no tenant yet.", 404)
         with self._world.lock:
-            users = sorted((user for user in tenant.users.values() if user.mailbox), key=lambda user: user.name)
+            users = sorted(
+                (user for user in tenant.users.values() if user.mailbox), key=lambda user: user.name
+            )
         said = request.query_params.get("said", "")
         own = {user.address: user.name for user in users}
         others = {person.address: person.name for person in (story.CARLA, story.DEEPAK, story.EVE)}
@@ -98,9 +107,15 @@ class ControlPage:
             said=SAID.format(escape(said)) if said else "",
             sender=story.CARLA.address,
             addressee=escape(next(iter(own), "")),
-            mailboxes="".join(f'<option value="{escape(user.oid)}">{escape(user.name)}{_state(user)}</option>' for user in users),
+            mailboxes="".join(
+                f'<option value="{escape(user.oid)}">{escape(user.name)}{_state(user)}</option>'
+                for user in users
+            ),
             blocks="".join(f"<option>{block}</option>" for block in BLOCKS),
-            people="".join(f'<option value="{escape(address)}">{escape(name)}</option>' for address, name in (own | others).items()),
+            people="".join(
+                f'<option value="{escape(address)}">{escape(name)}</option>'
+                for address, name in (own | others).items()
+            ),
         )
         policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
         return HTMLResponse(html, headers={"cache-control": "no-store", "content-security-policy": policy})
@@ -128,7 +143,12 @@ def _send(world: World, tenant: Tenant, form: Form) -> str:
 
 def _book(world: World, tenant: Tenant, form: Form) -> str:
     start = world.now().replace(minute=0, second=0) + timedelta(hours=int(form["hours"]))
-    asked = {"organizer": _person(form["organizer"]), "attendees": [_person(form["attendee"])], "start": start.isoformat(), "subject": form.get("subject", "")}
+    asked = {
+        "organizer": _person(form["organizer"]),
+        "attendees": [_person(form["attendee"])],
+        "start": start.isoformat(),
+        "subject": form.get("subject", ""),
+    }
     control_items.book(world, tenant, asked)
     return f"Booked: {form.get('subject', '')}, {start:%d %B %H:%M} UTC."
 
@@ -140,10 +160,18 @@ def _close(world: World, tenant: Tenant, form: Form) -> str:
         raise ValueError(f"no state {block}")
     with world.lock:
         user.block = block
-    return f"The mailbox of {user.name} is closed to applications now: {block}." if block else f"The mailbox of {user.name} is open."
+    return (
+        f"The mailbox of {user.name} is closed to applications now: {block}."
+        if block
+        else f"The mailbox of {user.name} is open."
+    )
 
 
-ACTS: Mapping[str, Callable[[World, Tenant, Form], str]] = {"mail": _send, "meeting": _book, "mailbox": _close}
+ACTS: Mapping[str, Callable[[World, Tenant, Form], str]] = {
+    "mail": _send,
+    "meeting": _book,
+    "mailbox": _close,
+}
 
 
 def _person(address: str) -> str | dict[str, str]:
@@ -167,7 +195,11 @@ class _FromHere:
             request = Request(scope)
             origin = request.headers.get("origin")
             own = origin is None or origin == f"http://{request.headers.get('host')}"
-            if request.url.hostname not in LOCAL or (request.method == "POST" and request.url.path.startswith("/control") and not own):
-                await PlainTextResponse("Only from this machine, and from this page.", 403)(scope, receive, send)
+            if request.url.hostname not in LOCAL or (
+                request.method == "POST" and request.url.path.startswith("/control") and not own
+            ):
+                await PlainTextResponse("Only from this machine, and from this page.", 403)(
+                    scope, receive, send
+                )
                 return
         await self._app(scope, receive, send)

@@ -156,7 +156,9 @@ class TenantControl:
         made: dict[str, Any] = self.do("/mail", **{"from": sender}, to=to, **mail)
         return made
 
-    def book(self, organizer: str | dict[str, str], attendees: list[Any], start: str, **meeting: Any) -> dict[str, Any]:
+    def book(
+        self, organizer: str | dict[str, str], attendees: list[Any], start: str, **meeting: Any
+    ) -> dict[str, Any]:
         """A meeting: end, optional, subject, text, location, rule, zone, sensitivity, all_day.
 
         The answer has `uid` and `copies`, each with `mailbox` and `id`.
@@ -207,9 +209,15 @@ class TenantControl:
 
     # archives
 
-    def load_archive(self, mail: Path | str | None = None, meetings: Path | str | None = None) -> list[dict[str, Any]]:
+    def load_archive(
+        self, mail: Path | str | None = None, meetings: Path | str | None = None
+    ) -> list[dict[str, Any]]:
         """Load folders; nothing arrives yet. Each mailbox: name, oid, address, messages, meetings."""
-        paths = {name: str(Path(path).resolve()) for name, path in (("mail", mail), ("meetings", meetings)) if path is not None}
+        paths = {
+            name: str(Path(path).resolve())
+            for name, path in (("mail", mail), ("meetings", meetings))
+            if path is not None
+        }
         found: list[dict[str, Any]] = self.do("/archive", **paths)
         return found
 

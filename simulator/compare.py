@@ -60,7 +60,10 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def matches(folder: Path, kind: str, name: str) -> dict[str, set[tuple[str, str]]]:
     """Item -> its (type, id) pairs."""
-    return {row[name]: {(kind, id_) for kind, id_ in row["matches"]} for row in rows(folder / f"{kind}-matches.jsonl")}
+    return {
+        row[name]: {(kind, id_) for kind, id_ in row["matches"]}
+        for row in rows(folder / f"{kind}-matches.jsonl")
+    }
 
 
 def flat(table: dict[str, set[tuple[str, str]]]) -> Iterator[tuple[str, str, str]]:
@@ -91,15 +94,27 @@ def archived_messages(folder: Path) -> Iterator[tuple[str, str]]:
         if name.endswith(".mbox"):
             letters = [letter.split(b"\n", 1)[-1] for letter in raw.split(b"\n\nFrom ")] if raw else []
         for letter in letters:
-            message_id = str(BytesHeaderParser(policy=compat32).parsebytes(letter)["message-id"] or "").strip()
-            for owner in owners.get(message_id, []) if owners else [folder.name if name.endswith(".eml") else name.removesuffix(".mbox")]:
+            message_id = str(
+                BytesHeaderParser(policy=compat32).parsebytes(letter)["message-id"] or ""
+            ).strip()
+            for owner in (
+                owners.get(message_id, [])
+                if owners
+                else [folder.name if name.endswith(".eml") else name.removesuffix(".mbox")]
+            ):
                 yield owner, message_id
 
 
 def archived_meetings(folder: Path | None) -> Iterator[tuple[str, str]]:
     """(mailbox, UID) of every event of a folder of calendars."""
     for path in sorted(folder.glob("*.ics")) if folder else ():
-        text = path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n ", b"").replace(b"\n\t", b"").decode(errors="replace")
+        text = (
+            path.read_bytes()
+            .replace(b"\r\n", b"\n")
+            .replace(b"\n ", b"")
+            .replace(b"\n\t", b"")
+            .decode(errors="replace")
+        )
         for event in text.split("BEGIN:VEVENT\n")[1:]:
             uid = next((line.partition(":")[2] for line in event.split("\n") if line.startswith("UID:")), "")
             yield path.stem, uid.strip()
@@ -116,7 +131,10 @@ def verdicts(out: Path, expected: Path, mail: Path, meetings: Path | None) -> It
     yield compare("record addresses", addresses(expected), addresses(out))
 
     deliveries = list(rows(out / "deliveries.jsonl"))
-    for kind, name, archived in (("message", "message_id", archived_messages(mail)), ("meeting", "uid", archived_meetings(meetings))):
+    for kind, name, archived in (
+        ("message", "message_id", archived_messages(mail)),
+        ("meeting", "uid", archived_meetings(meetings)),
+    ):
         if kind not in tables:
             continue
         of_kind = [row for row in deliveries if name in row]
@@ -137,7 +155,11 @@ def main() -> None:
     parser.add_argument("--mail", type=Path, required=True)
     parser.add_argument("--meetings", type=Path)
     args = parser.parse_args()
-    missing = [str(path) for path in (args.out, args.expected, args.mail, args.meetings) if path and not path.is_dir()]
+    missing = [
+        str(path)
+        for path in (args.out, args.expected, args.mail, args.meetings)
+        if path and not path.is_dir()
+    ]
     if missing:
         sys.exit(f"no such folder: {', '.join(missing)}")
     identical = True

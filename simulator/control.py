@@ -45,8 +45,14 @@ class Control:
 
     def routes(self) -> list[Route]:
         """The routes, to be put at the root."""
-        made = [Route("/control" + path, self._plain(action), methods=[method]) for (method, path), action in ACTIONS.items()]
-        made += [Route("/control/tenants/{tenant}" + path, self._of_tenant(action), methods=[method]) for (method, path), action in TENANT_ACTIONS.items()]
+        made = [
+            Route("/control" + path, self._plain(action), methods=[method])
+            for (method, path), action in ACTIONS.items()
+        ]
+        made += [
+            Route("/control/tenants/{tenant}" + path, self._of_tenant(action), methods=[method])
+            for (method, path), action in TENANT_ACTIONS.items()
+        ]
         for path, item_action in ITEM_ACTIONS.items():
             endpoint = self._of_tenant(lambda c, t, b, do=item_action: do(c.world, t, b))
             made.append(Route("/control/tenants/{tenant}" + path, endpoint, methods=["POST"]))
@@ -187,7 +193,11 @@ class Control:
 
     def _subscriptions(self, body: Body) -> list[Any]:
         wanted = {"id": body.get("subscription"), "mailbox": body.get("mailbox")}
-        return [s for s in list(self.world.subscriptions.values()) if all(value is None or getattr(s, name) == value for name, value in wanted.items())]
+        return [
+            s
+            for s in list(self.world.subscriptions.values())
+            if all(value is None or getattr(s, name) == value for name, value in wanted.items())
+        ]
 
     # one tenant
 

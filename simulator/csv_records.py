@@ -96,8 +96,17 @@ class Row:
     def bad(self, path: str, why: str) -> BadRecords:
         """What to raise where the field at this path (such as `emails.1`) is wrong."""
         parts = path.split(".")
-        column = next((self.columns[name] for n in range(len(parts), 0, -1) if (name := ".".join(parts[:n])) in self.columns), None)
-        return bad(self.file, self.line, f"column {column}" if column else f"field {path}" if path else "", why)
+        column = next(
+            (
+                self.columns[name]
+                for n in range(len(parts), 0, -1)
+                if (name := ".".join(parts[:n])) in self.columns
+            ),
+            None,
+        )
+        return bad(
+            self.file, self.line, f"column {column}" if column else f"field {path}" if path else "", why
+        )
 
 
 def bad(file: Path, line: int, place: str, why: str) -> BadRecords:
@@ -126,7 +135,9 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as odd:
-        raise bad(file, raw.count(b"\n", 0, odd.start) + 1, "", "this is not UTF-8; save the file as UTF-8") from None
+        raise bad(
+            file, raw.count(b"\n", 0, odd.start) + 1, "", "this is not UTF-8; save the file as UTF-8"
+        ) from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 1
     try:
@@ -143,14 +154,23 @@ def _columns(file: Path, line: int, header: Sequence[str]) -> list[Column]:
     known = {column.name: column for column in COLUMNS}
     found: list[Column] = []
     for name in map(str.strip, header):
-        column = Column(name, Cell.LOOKUP, into=("lookups", name.removeprefix(LOOKUPS))) if name.startswith(LOOKUPS) else known.get(name)
+        column = (
+            Column(name, Cell.LOOKUP, into=("lookups", name.removeprefix(LOOKUPS)))
+            if name.startswith(LOOKUPS)
+            else known.get(name)
+        )
         if column is None:
             raise bad(file, line, f"column {name}", _unknown(name, known))
         if column in found:
             raise bad(file, line, f"column {name}", "this column is there twice")
         found.append(column)
     if known["id"] not in found:
-        raise bad(file, line, "column id", "there is no such column; the first line names the columns, and id is one that every file needs")
+        raise bad(
+            file,
+            line,
+            "column id",
+            "there is no such column; the first line names the columns, and id is one that every file needs",
+        )
     return found
 
 
@@ -158,17 +178,31 @@ def _unknown(name: str, known: Mapping[str, Column]) -> str:
     if SEPARATOR in name or "\t" in name:
         return "columns are separated by commas"
     near = difflib.get_close_matches(name.lower(), known, 1)
-    return "records have no such column" + (f"; is it {near[0]}?" if near else "; delete it, or see docs/own-archive.md for those that there are")
+    return "records have no such column" + (
+        f"; is it {near[0]}?" if near else "; delete it, or see docs/own-archive.md for those that there are"
+    )
 
 
 def _row(file: Path, line: int, columns: Sequence[Column], cells: Sequence[str]) -> Row:
     record: dict[str, Any] = {}
     row = Row(file, line, record, {".".join(column.path): column.name for column in columns})
-    kind = next((cell for column, cell in zip(columns, cells, strict=True) if column.name == "type" and cell), type_of(file))
+    kind = next(
+        (cell for column, cell in zip(columns, cells, strict=True) if column.name == "type" and cell),
+        type_of(file),
+    )
     for column, cell in zip(columns, cells, strict=True):
         if cell and not _has(kind, column):
-            those = ", ".join(each.name for each in COLUMNS if _has(kind, each)) if kind in MODELS else f"{LOOKUPS}FIELD"
-            raise bad(file, line, f"column {column.name}", f"a record of the type {kind} has no such field; it has {those}")
+            those = (
+                ", ".join(each.name for each in COLUMNS if _has(kind, each))
+                if kind in MODELS
+                else f"{LOOKUPS}FIELD"
+            )
+            raise bad(
+                file,
+                line,
+                f"column {column.name}",
+                f"a record of the type {kind} has no such field; it has {those}",
+            )
         try:
             value = _read(column, cell) if cell else None
         except ValueError as wrong:

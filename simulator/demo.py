@@ -64,7 +64,9 @@ class Seller:
 
     async def track(self, record: tuple[str, str], item: str) -> None:
         """Selects Track."""
-        answer = await self.http.post(f"/records/{record[0]}/{record[1]}/suggestions/{quote(item, safe='')}/track", json={})
+        answer = await self.http.post(
+            f"/records/{record[0]}/{record[1]}/suggestions/{quote(item, safe='')}/track", json={}
+        )
         answer.raise_for_status()
 
 
@@ -73,7 +75,9 @@ async def sign_in(system: System, tenant: TenantControl, user: str, name: str) -
     """A user of the timeline, by the authorization code flow."""
     token = tenant.sign_in(user)
     url = system["tracking"].url + "/api/v1"
-    async with httpx2.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=10, trust_env=False) as http:
+    async with httpx2.AsyncClient(
+        base_url=url, headers={"Authorization": f"Bearer {token}"}, timeout=10, trust_env=False
+    ) as http:
         yield Seller(name, http)
 
 
@@ -119,7 +123,12 @@ def tiles(timeline: Answer, width: int) -> Iterator[str]:
     for tile, activity, state in sorted(both, key=lambda each: each[1]["at"], reverse=True):
         at = datetime.fromisoformat(activity["at"]).astimezone()
         mark = f"[{MARKS[state]}]"
-        yield f"{SYMBOLS[activity['kind']]} {at:%a %H:%M}  {activity['subject'][: width - len(mark) - 14]}".ljust(width - len(mark)) + mark
+        yield (
+            f"{SYMBOLS[activity['kind']]} {at:%a %H:%M}  {activity['subject'][: width - len(mark) - 14]}".ljust(
+                width - len(mark)
+            )
+            + mark
+        )
         if state == "tracked":
             yield f"    by {tile['regarding'][0]['by_name']}, for the whole team"
         for why in tile.get("why", [])[:1]:
@@ -160,7 +169,9 @@ class Story:
     on_the_page: float | None = None
     """Seconds from the start of this process until the first suggestion was shown."""
 
-    async def step(self, title: str, act: Callable[[], Any], seen: Callable[[Answer, Answer], bool]) -> tuple[Answer, Answer]:
+    async def step(
+        self, title: str, act: Callable[[], Any], seen: Callable[[Answer, Answer], bool]
+    ) -> tuple[Answer, Answer]:
         """Does something, and waits until the two timelines show it."""
         if self.watched:
             await enter(BETWEEN if self.steps else BEFORE)
@@ -195,19 +206,33 @@ class Story:
         )
         await self.step(
             "Carla of Fabrikam writes to Ann. Only Ann is shown it.",
-            lambda: self.send(CARLA, ANN, "Our numbers for the fleet", "Dear Ann,\nforty vans, delivered in March. Can you do that?\nCarla"),
+            lambda: self.send(
+                CARLA,
+                ANN,
+                "Our numbers for the fleet",
+                "Dear Ann,\nforty vans, delivered in March. Can you do that?\nCarla",
+            ),
             lambda ann, ben: subjects(ann) == ["Our numbers for the fleet"] and nothing(ben),
         )
         await self.step(
             "Eve, whom the CRM does not connect with the deal, writes to Ann too; and Ann books a meeting with Carla.",
             self.eve_writes_and_ann_books,
-            lambda ann, ben: set(subjects(ann)) == {"Our numbers for the fleet", "Fleet renewal: walk through the offer"} and nothing(ben),
+            lambda ann, ben: (
+                set(subjects(ann)) == {"Our numbers for the fleet", "Fleet renewal: walk through the offer"}
+                and nothing(ben)
+            ),
         )
-        (item,) = [tile["item"] for tile in (await ann.timeline(OPPORTUNITY))["suggestions"] if tile["activity"]["kind"] == "email"]
+        (item,) = [
+            tile["item"]
+            for tile in (await ann.timeline(OPPORTUNITY))["suggestions"]
+            if tile["activity"]["kind"] == "email"
+        ]
         await self.step(
             "Ann selects Track on Carla's mail. Ben sees it now, and still nothing of what is private.",
             lambda: ann.track(OPPORTUNITY, item),
-            lambda ann, ben: tracked(ann) == tracked(ben) == ["Our numbers for the fleet"] and not ben["suggestions"],
+            lambda ann, ben: (
+                tracked(ann) == tracked(ben) == ["Our numbers for the fleet"] and not ben["suggestions"]
+            ),
         )
         await self.hear("a dashboard that reads `tracked-activities` hears of it")
         await self.step(
@@ -258,7 +283,11 @@ def nothing(timeline: Answer) -> bool:
 @contextlib.asynccontextmanager
 async def dashboard(system: System, heard: list[Answer]) -> AsyncIterator[None]:
     """A dashboard's consumer: a reader of the public topic as anyone may write one."""
-    consumer = AIOKafkaConsumer(f"{system.prefix}tracked-activities", bootstrap_servers=system.stack.kafka_bootstrap, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        f"{system.prefix}tracked-activities",
+        bootstrap_servers=system.stack.kafka_bootstrap,
+        auto_offset_reset="earliest",
+    )
     await consumer.start()
 
     async def listen() -> None:
@@ -280,12 +309,24 @@ async def play(system: System, tenant: TenantControl, *, watched: bool = False) 
     for person in story.SELLERS:
         tenant.user(person.address, name=person.name)
         administration.enrol(person.address)
-    where(system, [f"{' or '.join(person.name for person in story.SELLERS)}, in a second (private) window as the other"])
+    where(
+        system,
+        [
+            f"{' or '.join(person.name for person in story.SELLERS)}, in a second (private) window as the other"
+        ],
+    )
     if watched:
-        tell(f"\n  Sign in on the page as both, and watch. Enter goes on; the story begins by itself in {BEFORE.total_seconds():.0f} s.")
+        tell(
+            f"\n  Sign in on the page as both, and watch. Enter goes on; the story begins by itself in {BEFORE.total_seconds():.0f} s."
+        )
     async with contextlib.AsyncExitStack() as stack:
-        upstream = await stack.enter_async_context(Upstream(system.stack.kafka_bootstrap, f"{system.prefix}records"))
-        ann, ben = [await stack.enter_async_context(sign_in(system, tenant, person.address, person.first)) for person in story.SELLERS]
+        upstream = await stack.enter_async_context(
+            Upstream(system.stack.kafka_bootstrap, f"{system.prefix}records")
+        )
+        ann, ben = [
+            await stack.enter_async_context(sign_in(system, tenant, person.address, person.first))
+            for person in story.SELLERS
+        ]
         told = Story(system, tenant, upstream, ann, ben, watched=watched)
         await stack.enter_async_context(dashboard(system, told.heard))
         await told.tell_all()
@@ -300,14 +341,19 @@ def where(system: System, who: list[str]) -> None:
     tell(f"\n  {bold('the page')}      {bold(system['tracking'].url)}")
     for n, line in enumerate(who):
         tell(f"  {'' if n else 'sign in as':<12}  {line}")
-    tell(f"  play          {system.for_browsers}   send a mail, book a meeting, close a mailbox, and watch the page")
+    tell(
+        f"  play          {system.for_browsers}   send a mail, book a meeting, close a mailbox, and watch the page"
+    )
 
 
 def run(system: System, tenant: TenantControl, archive: Source | None, args: argparse.Namespace) -> None:
     """The story, or one's own archive; then where to look, until Ctrl-C."""
     page = system["tracking"].url
     if archive:
-        where(system, own_archive.sign_in_as(own_archive.show(system, tenant, archive, args.reads or None), page))
+        where(
+            system,
+            own_archive.sign_in_as(own_archive.show(system, tenant, archive, args.reads or None), page),
+        )
     else:
         asyncio.run(play(system, tenant, watched=sys.stdin.isatty() and not args.once))
         tell(f"\n  {bold('the page')}      {bold(page)}")
@@ -322,11 +368,22 @@ def run(system: System, tenant: TenantControl, archive: Source | None, args: arg
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="make demo", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--mail", type=Path, help="a folder of mbox, eml and ics files (MAIL=)")
-    parser.add_argument("--records", type=Path, help="a folder of JSON lines and CSV files, or one such file (RECORDS=)")
-    parser.add_argument("--reads", type=int, default=own_archive.READS, help="how many of an archive's timelines are read at the end, 0: all (%(default)s)")
-    parser.add_argument("--once", action="store_true", help="end after the story, or when the archive is on the page (ONCE=1)")
+    parser.add_argument(
+        "--records", type=Path, help="a folder of JSON lines and CSV files, or one such file (RECORDS=)"
+    )
+    parser.add_argument(
+        "--reads",
+        type=int,
+        default=own_archive.READS,
+        help="how many of an archive's timelines are read at the end, 0: all (%(default)s)",
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="end after the story, or when the archive is on the page (ONCE=1)"
+    )
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = local_dir() / "demo"
@@ -336,7 +393,12 @@ def main() -> None:
         stack.erase()
         with stack, System(stack, folder, usual_ports=True, prefix=f"demo-{int(time.time())}-") as system:
             system.start()
-            run(system, Simulator(system.simulator, system.ca).tenant(TENANT, domain=story.DOMAIN), archive, args)
+            run(
+                system,
+                Simulator(system.simulator, system.ca).tenant(TENANT, domain=story.DOMAIN),
+                archive,
+                args,
+            )
     except (NotUsable, BadRecords) as unusable:
         sys.exit(str(unusable))
     except (LocalError, NotHappened, ControlError, httpx2.HTTPError) as failed:

@@ -51,8 +51,12 @@ ASSERTION = Problem(
     401,
     "The certificate with identifier used to sign the client assertion is not registered on application. [Reason - {0}]",
 )
-GRANT_TYPE = Problem(70003, "unsupported_grant_type", 400, "The app requested an unsupported grant type '{0}'.")
-MISSING = Problem(900144, "invalid_request", 400, "The request body must contain the following parameter: '{0}'.")
+GRANT_TYPE = Problem(
+    70003, "unsupported_grant_type", 400, "The app requested an unsupported grant type '{0}'."
+)
+MISSING = Problem(
+    900144, "invalid_request", 400, "The request body must contain the following parameter: '{0}'."
+)
 APP_SCOPE = Problem(
     1002012,
     "invalid_scope",
@@ -67,7 +71,10 @@ RESOURCE = Problem(
     "The resource principal named {0} was not found in the tenant named {1}.",
 )
 SCOPE = Problem(
-    70011, "invalid_scope", 400, "The provided value for the input parameter 'scope' is not valid. The scope '{0}' is not configured for this resource."
+    70011,
+    "invalid_scope",
+    400,
+    "The provided value for the input parameter 'scope' is not valid. The scope '{0}' is not configured for this resource.",
 )
 REDIRECT = Problem(
     50011,
@@ -82,8 +89,15 @@ CODE_USED = Problem(
     "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token.",
 )
 CODE_UNKNOWN = Problem(9002313, "invalid_grant", 400, "Invalid request. Request is malformed or invalid.")
-CODE_EXPIRED = Problem(70008, "invalid_grant", 400, "The provided authorization code or refresh token has expired.")
-CODE_REDIRECT = Problem(500112, "invalid_grant", 400, "The reply address '{0}' does not match the reply address provided when requesting Authorization code.")
+CODE_EXPIRED = Problem(
+    70008, "invalid_grant", 400, "The provided authorization code or refresh token has expired."
+)
+CODE_REDIRECT = Problem(
+    500112,
+    "invalid_grant",
+    400,
+    "The reply address '{0}' does not match the reply address provided when requesting Authorization code.",
+)
 VERIFIER = Problem(
     501481,
     "invalid_grant",
@@ -108,14 +122,18 @@ SPA_ONLY = Problem(
     400,
     "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via cross-origin requests.",
 )
-LOGIN_REQUIRED = Problem(50058, "login_required", 400, "A silent sign-in request was sent but no user is signed in.")
+LOGIN_REQUIRED = Problem(
+    50058, "login_required", 400, "A silent sign-in request was sent but no user is signed in."
+)
 NO_USER = Problem(
     50034,
     "login_required",
     400,
     "The user account {0} does not exist in the {1} directory. To sign into this application, the account must be added to the directory.",
 )
-RESPONSE_TYPE = Problem(700054, "unsupported_response_type", 400, "response_type '{0}' is not enabled for the application.")
+RESPONSE_TYPE = Problem(
+    700054, "unsupported_response_type", 400, "response_type '{0}' is not enabled for the application."
+)
 CONDITIONAL_ACCESS = Problem(
     53003,
     "invalid_grant",

@@ -85,7 +85,9 @@ class Grants:
         self._api(tenant, app, scope)
         code = "0.A" + secrets.token_urlsafe(96)
         expires = self._world.clock() + CODE_LIFETIME
-        self._codes[code] = Grant(tenant.id, user.oid, app.client_id, scope, redirect, expires, challenge, nonce)
+        self._codes[code] = Grant(
+            tenant.id, user.oid, app.client_id, scope, redirect, expires, challenge, nonce
+        )
         return code
 
     def tenant_of(self, form: Mapping[str, str]) -> str | None:
@@ -93,7 +95,9 @@ class Grants:
         grant = self._codes.get(form.get("code", "")) or self._refresh.get(form.get("refresh_token", ""))
         return grant.tenant if grant else None
 
-    def token(self, tenant: Tenant, form: Mapping[str, str], endpoint: str, origin: str | None) -> dict[str, Any]:
+    def token(
+        self, tenant: Tenant, form: Mapping[str, str], endpoint: str, origin: str | None
+    ) -> dict[str, Any]:
         """The answer to a request for a token; `origin` is that of a browser's page."""
         app = self.app(tenant, _needed(form, "client_id"))
         kind = _needed(form, "grant_type")
@@ -215,7 +219,9 @@ class Grants:
         self._check_client(app, grant, form, endpoint, origin)
         return replace(grant, scope=form.get("scope") or grant.scope)
 
-    def _check_client(self, app: App, grant: Grant, form: Mapping[str, str], endpoint: str, origin: str | None) -> None:
+    def _check_client(
+        self, app: App, grant: Grant, form: Mapping[str, str], endpoint: str, origin: str | None
+    ) -> None:
         kind = grant.redirect.kind
         if origin is not None and kind != "spa":
             raise AuthorityError(errors.NOT_SPA, origin)

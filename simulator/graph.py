@@ -117,7 +117,9 @@ class Graph:
         """The tenant of the caller's token."""
         found = self.world.tenants.get(call.token.tenant)
         if found is None or call.token.app not in found.apps:
-            raise GraphError(errors.TOKEN, "The identity of the calling application could not be established.")
+            raise GraphError(
+                errors.TOKEN, "The identity of the calling application could not be established."
+            )
         return found
 
     def roles(self, call: Call) -> frozenset[str]:
@@ -339,7 +341,11 @@ class Graph:
         body["value"] = [show(item) for item in shown]
         after = options.skip + size
         if after < len(items):
-            query = [(k, v) for k, v in parse_qsl(call.query, keep_blank_values=True) if k.lower().lstrip("$") != "skip"]
+            query = [
+                (k, v)
+                for k, v in parse_qsl(call.query, keep_blank_values=True)
+                if k.lower().lstrip("$") != "skip"
+            ]
             link = urlencode([*query, ("$skip", str(after))], safe="$,'()")
             path = quote(call.path.strip("/"), safe="/$()',@=")
             body["@odata.nextLink"] = f"{self.world.base_url}/v1.0/{path}?{link}"

@@ -16,7 +16,9 @@ class Refusal:
 
 TOKEN = Refusal(401, "InvalidAuthenticationToken", "{0}")
 DENIED = Refusal(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.")
-DIRECTORY_DENIED = Refusal(403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation.")
+DIRECTORY_DENIED = Refusal(
+    403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation."
+)
 RAOP = Refusal(
     403,
     "ErrorAccessDenied",
@@ -42,7 +44,9 @@ BUSY = Refusal(429, "ApplicationThrottled", "Application is over its MailboxConc
 TOO_MANY = Refusal(429, "TooManyRequests", "Too many requests. Please retry later.")
 PROPERTY = Refusal(400, "RequestBroker--ParseUri", "Could not find a property named '{0}' on type '{1}'.")
 FILTER = Refusal(400, "BadRequest", "Invalid filter clause: {0}")
-INEFFICIENT = Refusal(400, "InefficientFilter", "The restriction or sort order is too complex for this operation.")
+INEFFICIENT = Refusal(
+    400, "InefficientFilter", "The restriction or sort order is too complex for this operation."
+)
 OPTION = Refusal(400, "BadRequest", "The value '{1}' of the query option '{0}' is invalid.")
 WINDOW = Refusal(
     400,
@@ -54,7 +58,11 @@ TIME_ZONE = Refusal(
     "TimeZoneNotSupportedException",
     "A valid TimeZone value must be specified. The following TimeZone value is not supported: '{0}'.",
 )
-JSON = Refusal(400, "BadRequest", "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON format.")
+JSON = Refusal(
+    400,
+    "BadRequest",
+    "Unable to read JSON request payload. Please ensure Content-Type header is set and payload is of valid JSON format.",
+)
 BATCH = Refusal(400, "BadRequest", "Invalid batch payload format. {0}")
 INVALID = Refusal(400, "InvalidRequest", "{0}")
 VALIDATION = Refusal(

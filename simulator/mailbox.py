@@ -45,7 +45,10 @@ class Mailbox:
         self._made = 0
         self.well_known = {name: self._folder_id(name) for name in WELL_KNOWN}
         root = self.well_known[ROOT]
-        self.folders = {self.well_known[name]: Folder(self.well_known[name], shown, root) for name, shown in WELL_KNOWN.items()}
+        self.folders = {
+            self.well_known[name]: Folder(self.well_known[name], shown, root)
+            for name, shown in WELL_KNOWN.items()
+        }
         self.messages: dict[str, Message] = {}
         self.events: dict[str, Event] = {}
         self._messages_by_default_id: dict[str, str] = {}
@@ -88,7 +91,9 @@ class Mailbox:
         found = [m for m in self.messages.values() if folder is None or m.folder == folder.id]
         return sorted(found, key=lambda m: m.received, reverse=True)
 
-    def add_message(self, mail: Mail, folder: Folder, received: datetime, now: datetime, is_draft: bool = False) -> Message:
+    def add_message(
+        self, mail: Mail, folder: Folder, received: datetime, now: datetime, is_draft: bool = False
+    ) -> Message:
         """A mail's new copy in a folder."""
         self._made += 1
         key = ids.digest(self._salt, "message", self._made)
@@ -163,7 +168,9 @@ class Mailbox:
         """This mailbox's copy of a meeting."""
         return next((e for e in self.events.values() if e.meeting.uid == uid), None)
 
-    def add_event(self, meeting: Meeting, now: datetime, *, is_organizer: bool, response: str = "none") -> Event:
+    def add_event(
+        self, meeting: Meeting, now: datetime, *, is_organizer: bool, response: str = "none"
+    ) -> Event:
         """A meeting's new copy in the calendar."""
         self._made += 1
         key = ids.digest(self._salt, "event", self._made)
@@ -182,7 +189,9 @@ class Mailbox:
         self._events_by_default_id[event.id] = event.immutable_id
         return event
 
-    def change_event(self, event: Event, meeting: Meeting, now: datetime, response: str | None = None) -> Event:
+    def change_event(
+        self, event: Event, meeting: Meeting, now: datetime, response: str | None = None
+    ) -> Event:
         """The event with another content or response."""
         version = event.version + 1
         changed = replace(

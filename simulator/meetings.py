@@ -151,7 +151,10 @@ def respond(world: World, tenant: Tenant, mailbox: Mailbox, event: Event, respon
         user = tenant.users[mailbox.owner]
         own = {a.lower() for a in (user.address, user.upn, *user.other_addresses)}
         now = world.now()
-        attendees = tuple(replace(a, response=response, responded=now) if a.who.address.lower() in own else a for a in event.meeting.attendees)
+        attendees = tuple(
+            replace(a, response=response, responded=now) if a.who.address.lower() in own else a
+            for a in event.meeting.attendees
+        )
         meeting = replace(event.meeting, attendees=attendees)
         for copy in copies(tenant, meeting.uid):
             if copy.event.is_organizer:
@@ -174,11 +177,15 @@ def _set(world: World, copy: EventCopy, meeting: Meeting) -> None:
     world.event_changed(copy.mailbox, UPDATED, changed)
 
 
-def _changed(meeting: Meeting, changed: Callable[[Meeting], Meeting], original_start: datetime | None) -> Meeting:
+def _changed(
+    meeting: Meeting, changed: Callable[[Meeting], Meeting], original_start: datetime | None
+) -> Meeting:
     if original_start is None:
         return changed(meeting)
     pattern = meeting.recurrence or Recurrence("")
-    there = pattern.overrides.get(original_start) or replace(meeting, start=original_start, end=original_start + meeting.length, recurrence=None)
+    there = pattern.overrides.get(original_start) or replace(
+        meeting, start=original_start, end=original_start + meeting.length, recurrence=None
+    )
     overrides = {**pattern.overrides, original_start: changed(there)}
     return replace(meeting, recurrence=replace(pattern, overrides=overrides))
 

@@ -216,7 +216,13 @@ class _Route:
         """What to send now: a retry as it was, or all that is new, up to a batch."""
         first = heapq.heappop(self._waiting)
         now = self._loop.time()
-        while first.attempt == 0 and self._waiting and self._waiting[0].attempt == 0 and self._waiting[0].at <= now and len(first.notifications) < BATCH:
+        while (
+            first.attempt == 0
+            and self._waiting
+            and self._waiting[0].attempt == 0
+            and self._waiting[0].at <= now
+            and len(first.notifications) < BATCH
+        ):
             first.notifications += heapq.heappop(self._waiting).notifications
         return first
 

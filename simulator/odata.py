@@ -103,7 +103,9 @@ def _zone(name: str) -> str:
 
 def options(query: str) -> Options:
     """The options in a query string."""
-    raw = {name.strip().lower().lstrip("$"): value for name, value in parse_qsl(query, keep_blank_values=True)}
+    raw = {
+        name.strip().lower().lstrip("$"): value for name, value in parse_qsl(query, keep_blank_values=True)
+    }
     select = tuple(s.strip() for s in raw.get("select", "").split(",") if s.strip()) or None
     ordered = []
     for part in raw.get("orderby", "").split(","):

@@ -116,19 +116,31 @@ def since_start() -> float:
 def look_at(mail: Path | None, records: Path | None, tenant: str) -> Source:
     """What these two paths hold, all records read; NotUsable or BadRecords says what is wrong with them."""
     if records is None:
-        raise NotUsable(f"MAIL needs RECORDS: without records there is nothing that mail could belong to ({HELP}).")
+        raise NotUsable(
+            f"MAIL needs RECORDS: without records there is nothing that mail could belong to ({HELP})."
+        )
     if mail is None:
         raise NotUsable(f"RECORDS needs MAIL: without mail there is nothing to suggest ({HELP}).")
     if not mail.is_dir():
-        raise NotUsable(f"MAIL: {mail} is a file; name the folder that it lies in." if mail.exists() else f"MAIL: there is no folder {mail}.")
+        raise NotUsable(
+            f"MAIL: {mail} is a file; name the folder that it lies in."
+            if mail.exists()
+            else f"MAIL: there is no folder {mail}."
+        )
     if not records.exists():
         raise NotUsable(f"RECORDS: there is no {records}.")
     forms = {form for path in mail.iterdir() for form in MAIL_FORMS if path.name.endswith(form)}
     if not forms:
-        raise NotUsable(f"MAIL: in {mail} there is no mail, none of {', '.join(f'*{form}' for form in MAIL_FORMS)} ({HELP}).")
+        raise NotUsable(
+            f"MAIL: in {mail} there is no mail, none of {', '.join(f'*{form}' for form in MAIL_FORMS)} ({HELP})."
+        )
     found = read_records(records, tenant)
     if not found:
-        where = f"in {records} there is no record, in no {' and no '.join(f'*{form}' for form in FORMS)}" if records.is_dir() else f"{records} holds no record"
+        where = (
+            f"in {records} there is no record, in no {' and no '.join(f'*{form}' for form in FORMS)}"
+            if records.is_dir()
+            else f"{records} holds no record"
+        )
         raise NotUsable(f"RECORDS: {where} ({HELP}).")
     return Source(mail, mail if ".ics" in forms else None, found)
 
@@ -157,12 +169,17 @@ def show(system: System, tenant: TenantControl, source: Source, reads: int | Non
     _arrive(system, administration, boxes)
     say(f"all have arrived, {since_start():.0f} s after the start")
     stored, items = _stored(system)
-    owners = [Owner(box["oid"], box["name"], box["upn"], items[box["oid"]], _best(stored, box["oid"])) for box in boxes]
+    owners = [
+        Owner(box["oid"], box["name"], box["upn"], items[box["oid"]], _best(stored, box["oid"]))
+        for box in boxes
+    ]
     owners.sort(key=lambda owner: (-owner.items, owner.name))
     if not stored:
         _expect_nothing(system)
         return owners
-    say(f"{sum(items.values()):,} of them are suggested, {stored.total():,} times, on {_counted(len({key[1:] for key in stored}), 'record')}")
+    say(
+        f"{sum(items.values()):,} of them are suggested, {stored.total():,} times, on {_counted(len({key[1:] for key in stored}), 'record')}"
+    )
     with Readers(system, tenant) as readers:
         if _expect_shown(readers.read_all(owners, stored, 1)):
             say(f"the page shows suggestions {since_start():.0f} s after the start")
@@ -192,7 +209,9 @@ def _arrive(system: System, administration: Administration, boxes: Sequence[Mapp
             break
         moved = now if counts != before else moved
         if now - moved > PATIENCE:
-            raise NotHappened(f"only {captured:,} of {total:,} items arrived, and nothing has moved for {PATIENCE:.0f} s")
+            raise NotHappened(
+                f"only {captured:,} of {total:,} items arrived, and nothing has moved for {PATIENCE:.0f} s"
+            )
         if now - told > TELL_EVERY:
             told = now
             say(f"  {captured:,} of {total:,}")
@@ -201,14 +220,20 @@ def _arrive(system: System, administration: Administration, boxes: Sequence[Mapp
     for box in boxes:
         of = next(state["items"] for state in states if state["mailbox"] == box["oid"])
         if of < box["messages"] + box["meetings"]:
-            raise NotHappened(f"{box['name']}: only {of:,} of {box['messages'] + box['meetings']:,} items arrived")
+            raise NotHappened(
+                f"{box['name']}: only {of:,} of {box['messages'] + box['meetings']:,} items arrived"
+            )
 
 
 def _counts(system: System) -> dict[str, Any]:
     """What is still to be done, by the services' own word; each takes a second to ask Kafka, so they are asked together."""
     with ThreadPoolExecutor(len(WAITING)) as together:
         answers = together.map(lambda name: _waiting(system, name), WAITING)
-        return {f"{name}.{key}": count for name, counts in zip(WAITING, answers, strict=True) for key, count in counts.items()}
+        return {
+            f"{name}.{key}": count
+            for name, counts in zip(WAITING, answers, strict=True)
+            for key, count in counts.items()
+        }
 
 
 def _waiting(system: System, name: str) -> dict[str, Any]:
@@ -245,10 +270,18 @@ def _expect_nothing(system: System) -> None:
     rows = map(json.loads, system.run_command("services.matcher", "addresses").splitlines())
     of_records = {normalise(address) for row in rows for address in row["addresses"]}
     table, _ = asyncio.run(read_all(system.stack.kafka_bootstrap, f"{system.prefix}activities"))
-    of_mail = {normalise(person["address"]) for value, _ in table.values() for person in json.loads(value)["participants"]}
+    of_mail = {
+        normalise(person["address"])
+        for value, _ in table.values()
+        for person in json.loads(value)["participants"]
+    }
     if common := of_mail & of_records:
-        raise NotHappened(f"{len(common)} addresses of the mail are those of records, and nothing is suggested")
-    say(f"no address of this mail ({len(of_mail):,} in all) is one of a record's ({len(of_records):,}), so nothing is suggested")
+        raise NotHappened(
+            f"{len(common)} addresses of the mail are those of records, and nothing is suggested"
+        )
+    say(
+        f"no address of this mail ({len(of_mail):,} in all) is one of a record's ({len(of_records):,}), so nothing is suggested"
+    )
 
 
 # -- what the page will show ----------------------------------------------------------------------
@@ -270,7 +303,9 @@ class Readers:
         """One reading of a timeline."""
         if owner.oid not in self._of:
             headers = {"Authorization": f"Bearer {self._tenant.sign_in(owner.upn)}"}
-            http = self._open.enter_context(httpx2.Client(base_url=self._url, headers=headers, timeout=60, trust_env=False))
+            http = self._open.enter_context(
+                httpx2.Client(base_url=self._url, headers=headers, timeout=60, trust_env=False)
+            )
             http.get("/me").raise_for_status()  # the connection, and the authority's keys
             self._of[owner.oid] = http
         return _read_one(self._of[owner.oid], owner, record, stored)
@@ -302,7 +337,9 @@ class Readers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._open.close()
 
 
@@ -313,14 +350,18 @@ def _read_one(http: httpx2.Client, owner: Owner, record: tuple[str, str], stored
     if answer.status_code == httpx2.codes.NOT_FOUND:
         return Read(owner, record, record[1], stored, None, took)
     timeline = answer.raise_for_status().json()
-    return Read(owner, record, timeline["record"]["name"] or record[1], stored, len(timeline["suggestions"]), took)
+    return Read(
+        owner, record, timeline["record"]["name"] or record[1], stored, len(timeline["suggestions"]), took
+    )
 
 
 def _expect_shown(reads: Sequence[Read]) -> list[Read]:
     """The timelines that their owners may read; NotHappened where one of them does not show what is stored."""
     readable = [read for read in reads if read.shown is not None]
     if empty := [read for read in readable if not read.shown]:
-        raise NotHappened(f"{len(empty)} of {len(readable)} timelines do not show what is stored, such as {empty[0]}")
+        raise NotHappened(
+            f"{len(empty)} of {len(readable)} timelines do not show what is stored, such as {empty[0]}"
+        )
     return readable
 
 
@@ -328,12 +369,16 @@ def _report(readers: Readers, reads: Sequence[Read]) -> None:
     """How quickly timelines are read; NotHappened where what is stored is not shown."""
     readable = _expect_shown(reads)
     if len(readable) < len(reads):
-        say(f"{len(reads) - len(readable):,} of {len(reads):,} timelines may not be read by the mailbox's owner: `readers` of the records does not name her")
+        say(
+            f"{len(reads) - len(readable):,} of {len(reads):,} timelines may not be read by the mailbox's owner: `readers` of the records does not name her"
+        )
     if not readable:
         raise NotHappened("no timeline with suggestions may be read by a mailbox's owner")
     milliseconds = sorted(read.seconds * 1000 for read in readable)
     p50, p95 = statistics.median(milliseconds), milliseconds[math.ceil(0.95 * len(milliseconds)) - 1]
-    say(f"slowest of {len(readable):,} timeline reads: {readers.slowest(readable)} (best of {TRIES}; of all: p50 {p50:.0f} ms, p95 {p95:.0f} ms)")
+    say(
+        f"slowest of {len(readable):,} timeline reads: {readers.slowest(readable)} (best of {TRIES}; of all: p50 {p50:.0f} ms, p95 {p95:.0f} ms)"
+    )
 
 
 def sign_in_as(owners: Sequence[Owner], page: str) -> list[str]:

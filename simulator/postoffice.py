@@ -131,7 +131,9 @@ def change(
     """The message read, edited, or, when it is a draft, sent."""
     with world.lock:
         now = world.clock()
-        changed = mailbox.change_message(message, now, mail=mail, is_read=is_read, is_draft=False if send_draft else None)
+        changed = mailbox.change_message(
+            message, now, mail=mail, is_read=is_read, is_draft=False if send_draft else None
+        )
         if send_draft:
             return move(world, mailbox, changed, "sentitems")
         world.message_changed(mailbox, UPDATED, changed)

@@ -116,7 +116,9 @@ def at(meeting: Meeting, original_start: datetime) -> tuple[Meeting, bool] | Non
     return moved, False
 
 
-def occurrences(meeting: Meeting, after: datetime, before: datetime) -> Iterator[tuple[datetime, Meeting, bool]]:
+def occurrences(
+    meeting: Meeting, after: datetime, before: datetime
+) -> Iterator[tuple[datetime, Meeting, bool]]:
     """What of a series touches a window: original start, meeting, whether it is an exception."""
     pattern = meeting.recurrence or ONCE
     for original in starts(meeting, after - meeting.length, before):
@@ -149,7 +151,10 @@ def shifted(pattern: Recurrence, by: timedelta) -> Recurrence:
         ";".join(f"{k}={v}" for k, v in parts.items()),
         frozenset(x + by for x in pattern.excluded),
         frozenset(x + by for x in pattern.added),
-        {original + by: replace(each, start=each.start + by, end=each.end + by) for original, each in pattern.overrides.items()},
+        {
+            original + by: replace(each, start=each.start + by, end=each.end + by)
+            for original, each in pattern.overrides.items()
+        },
     )
 
 

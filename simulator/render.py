@@ -214,11 +214,15 @@ EVENT: Mapping[str, Property] = {
     "isCancelled": lambda v, o: o.meeting.cancelled,
     "isOrganizer": lambda v, o: o.event.is_organizer,
     "responseRequested": lambda v, o: True,
-    "seriesMasterId": lambda v, o: None if o.original_start is None else v.id(o.event.immutable_id, o.event.id),
+    "seriesMasterId": lambda v, o: (
+        None if o.original_start is None else v.id(o.event.immutable_id, o.event.id)
+    ),
     "originalStart": lambda v, o: None if o.original_start is None else utc(o.original_start),
     "showAs": lambda v, o: o.meeting.show_as,
     "type": lambda v, o: o.kind,
-    "webLink": lambda v, o: _link(_occurrence_id(v, o), "ReadMessageItem").replace("viewmodel=ReadMessageItem", "path=/calendar/item"),
+    "webLink": lambda v, o: _link(_occurrence_id(v, o), "ReadMessageItem").replace(
+        "viewmodel=ReadMessageItem", "path=/calendar/item"
+    ),
     "onlineMeetingUrl": lambda v, o: None,
     "isOnlineMeeting": lambda v, o: bool(o.meeting.join_url),
     "onlineMeetingProvider": lambda v, o: "teamsForBusiness" if o.meeting.join_url else "unknown",

@@ -107,7 +107,15 @@ def for_browsers(settings: Settings, config: uvicorn.Config) -> uvicorn.Config |
     if settings.browser_port is None:
         return None
     app = config.app.state.browser  # type: ignore[union-attr]  # made by build
-    return uvicorn.Config(app, host="127.0.0.1", port=settings.browser_port, log_level="warning", access_log=False, timeout_graceful_shutdown=3, lifespan="off")
+    return uvicorn.Config(
+        app,
+        host="127.0.0.1",
+        port=settings.browser_port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=3,
+        lifespan="off",
+    )
 
 
 class Running:

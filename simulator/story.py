@@ -46,9 +46,30 @@ def records(tenant: str) -> list[dict[str, Any]]:
     """What the CRM publishes at first."""
     of = {"tenant": tenant, "version": 1, "modified_on": "2026-11-20T09:12:00Z"}
     return [
-        {**of, "type": "account", "id": "fabrikam", "name": "Fabrikam", "emails": ["office@fabrikam.example"], "primary_contact_id": "carla"},
-        {**of, "type": "contact", "id": "carla", "name": CARLA.name, "emails": [CARLA.address], "parent_account_id": "fabrikam"},
-        {**of, "type": "contact", "id": "deepak", "name": DEEPAK.name, "emails": [DEEPAK.address], "parent_account_id": "fabrikam"},
+        {
+            **of,
+            "type": "account",
+            "id": "fabrikam",
+            "name": "Fabrikam",
+            "emails": ["office@fabrikam.example"],
+            "primary_contact_id": "carla",
+        },
+        {
+            **of,
+            "type": "contact",
+            "id": "carla",
+            "name": CARLA.name,
+            "emails": [CARLA.address],
+            "parent_account_id": "fabrikam",
+        },
+        {
+            **of,
+            "type": "contact",
+            "id": "deepak",
+            "name": DEEPAK.name,
+            "emails": [DEEPAK.address],
+            "parent_account_id": "fabrikam",
+        },
         {**of, "type": "contact", "id": "eve", "name": EVE.name, "emails": [EVE.address]},
         opportunity(tenant, version=1, stakeholders=[]),
     ]

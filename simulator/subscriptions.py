@@ -54,7 +54,9 @@ def moment(value: datetime) -> str:
     return f"{value:%Y-%m-%dT%H:%M:%S}.{value.microsecond:06d}0Z"
 
 
-def of_message(subscription: Subscription, change: str, message: Message, before: Message | None) -> Iterable[Notification]:
+def of_message(
+    subscription: Subscription, change: str, message: Message, before: Message | None
+) -> Iterable[Notification]:
     """What a subscription is told when a message was created, updated, moved or deleted.
 
     With default ids a move is the end of one id and the beginning of another.
@@ -90,7 +92,11 @@ def lifecycle(subscription: Subscription, event: str) -> Notification:
 
 def concerns(subscription: Subscription, mailbox: Mailbox, collection: str) -> bool:
     """Whether a change in this collection of a mailbox is this subscription's business."""
-    return subscription.mailbox == mailbox.owner and subscription.tenant == mailbox.tenant and subscription.collection == collection
+    return (
+        subscription.mailbox == mailbox.owner
+        and subscription.tenant == mailbox.tenant
+        and subscription.collection == collection
+    )
 
 
 def _id(subscription: Subscription, item: Message | Event) -> str:
@@ -102,7 +108,9 @@ def _of_item(subscription: Subscription, change: str, item: Message | Event) -> 
     return _notification(subscription, change, _id(subscription, item), etag)
 
 
-def _notification(subscription: Subscription, change: str, item: str, etag: str | None) -> Iterable[Notification]:
+def _notification(
+    subscription: Subscription, change: str, item: str, etag: str | None
+) -> Iterable[Notification]:
     if change not in subscription.changes:
         return
     one = "Message" if subscription.collection == MESSAGES else "Event"

@@ -30,11 +30,15 @@ class Upstream:
         self._producer: AIOKafkaProducer | None = None
 
     async def __aenter__(self) -> Self:
-        self._producer = AIOKafkaProducer(bootstrap_servers=self._bootstrap, enable_idempotence=True, linger_ms=5)
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._bootstrap, enable_idempotence=True, linger_ms=5
+        )
         await self._producer.start()
         return self
 
-    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._producer:
             await self._producer.stop()
 
@@ -49,7 +53,12 @@ class Upstream:
     async def _send(self, messages: Iterable[tuple[Record, bytes | None]]) -> int:
         if self._producer is None:
             raise RuntimeError("use it as a context manager")
-        sent = [await self._producer.send(self._topic, value, key=f"{record['tenant']}/{record['type']}/{record['id']}".encode()) for record, value in messages]
+        sent = [
+            await self._producer.send(
+                self._topic, value, key=f"{record['tenant']}/{record['type']}/{record['id']}".encode()
+            )
+            for record, value in messages
+        ]
         await asyncio.gather(*sent)
         return len(sent)
 
@@ -71,7 +80,9 @@ async def read_all(bootstrap: str, topic: str) -> tuple[Table, int]:
     finally:
         await admin.close()
     partitions = [TopicPartition(topic, partition["partition"]) for partition in described["partitions"]]
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False
+    )
     await consumer.start()
     table: Table = {}
     try:

@@ -39,9 +39,23 @@ PATIENCE = 300.0
 """Seconds without any progress after which we give up."""
 
 WAITING = {
-    "mail-ingest": ("graph-notifications lag", "content-requests lag", "waiting.mailboxes with work", "waiting.hints waiting", "waiting.unsent items"),
+    "mail-ingest": (
+        "graph-notifications lag",
+        "content-requests lag",
+        "waiting.mailboxes with work",
+        "waiting.hints waiting",
+        "waiting.unsent items",
+    ),
     "matcher": ("records waiting", "activities lag", "takeovers", "unsaid"),
-    "tracking": ("records lag", "mailboxes lag", "matches lag", "content lag", "open claims", "unsent claims", "unsent tracked"),
+    "tracking": (
+        "records lag",
+        "mailboxes lag",
+        "matches lag",
+        "content lag",
+        "open claims",
+        "unsent claims",
+        "unsent tracked",
+    ),
 }
 """The counts of `/status` that must be 0, in the order of the flow."""
 
@@ -95,7 +109,10 @@ class Verification:
     def ingest(self) -> httpx2.Client:
         """mail-ingest's internal port."""
         return httpx2.Client(
-            base_url=self.system["mail-ingest"].url, headers={"Authorization": f"Bearer {self.system.service_token}"}, timeout=60, trust_env=False
+            base_url=self.system["mail-ingest"].url,
+            headers={"Authorization": f"Bearer {self.system.service_token}"},
+            timeout=60,
+            trust_env=False,
         )
 
     def enrol(self) -> None:
@@ -118,7 +135,12 @@ class Verification:
         moved, told, last = time.monotonic(), 0.0, -1
         with self.ingest() as ingest:
             while True:
-                captured = {box["mailbox"]: box["items"] for box in ingest.get("/mailboxes", params={"tenant": self.tenant.id}).raise_for_status().json()}
+                captured = {
+                    box["mailbox"]: box["items"]
+                    for box in ingest.get("/mailboxes", params={"tenant": self.tenant.id})
+                    .raise_for_status()
+                    .json()
+                }
                 for oid, box in boxes.items():
                     room = HINTS_AT_ONCE - (released[oid] - captured.get(oid, 0))
                     if room > 0 and box["remaining"]:
@@ -136,7 +158,9 @@ class Verification:
                 if arrived >= total:
                     return
                 if now - moved > PATIENCE:
-                    raise LocalError(f"nothing was captured for {PATIENCE:.0f} s; {total - arrived} items are missing")
+                    raise LocalError(
+                        f"nothing was captured for {PATIENCE:.0f} s; {total - arrived} items are missing"
+                    )
                 for share, event in list(events):
                     if arrived >= share * total:
                         events.remove((share, event))
@@ -195,7 +219,9 @@ class Verification:
             for process in self.system.replicas(name):
                 if process.running:
                     counts |= {f"{process.name}.{key}": value for key, value in flat(process.status())}
-        missing = [f"{name}.{key}" for name, keys in WAITING.items() for key in keys if f"{name}.{key}" not in counts]
+        missing = [
+            f"{name}.{key}" for name, keys in WAITING.items() for key in keys if f"{name}.{key}" not in counts
+        ]
         if missing:
             raise LocalError(f"/status does not say {missing}")
         return counts
@@ -203,45 +229,81 @@ class Verification:
     @staticmethod
     def _waits(name: str) -> bool:
         process, _, key = name.partition(".")
-        return name == "simulator.pending" or any(process.startswith(program) and key in keys for program, keys in WAITING.items())
+        return name == "simulator.pending" or any(
+            process.startswith(program) and key in keys for program, keys in WAITING.items()
+        )
 
     # what came out
 
     async def activities(self) -> dict[bytes, dict[str, Any]]:
         """What is live on the topic: key -> activity."""
-        table, self.activities_written = await read_all(self.system.stack.kafka_bootstrap, self.topic("activities"))
+        table, self.activities_written = await read_all(
+            self.system.stack.kafka_bootstrap, self.topic("activities")
+        )
         return {key: json.loads(value) for key, (value, _) in table.items()}
 
     def write(self, out: Path, activities: dict[bytes, dict[str, Any]]) -> None:
         """What MongoDB holds, what is live on the topic, and the directory's forward reading."""
         out.mkdir(parents=True, exist_ok=True)
         stored: dict[tuple[str, str], list[list[str]]] = {}
-        union: defaultdict[str, defaultdict[str, set[tuple[str, str]]]] = defaultdict(lambda: defaultdict(set))
+        union: defaultdict[str, defaultdict[str, set[tuple[str, str]]]] = defaultdict(
+            lambda: defaultdict(set)
+        )
         for line in self.system.run_command("services.tracking", "export").splitlines():
             row = json.loads(line)
             if row["tenant"] != self.tenant.id:
                 raise LocalError("the export holds another tenant's suggestions")
             pairs = [[written(kind), id_] for kind, id_ in row["matches"]]
             stored[row["mailbox"], row["item"]] = pairs
-            union[row["kind"]][row["internet_message_id"] if row["kind"] == "email" else row["ical_uid"]].update((kind, id_) for kind, id_ in pairs)
-        for kind, file, name in (("email", "message-matches", "message_id"), ("meeting", "meeting-matches", "uid")):
-            write_lines(out / f"{file}.jsonl", ({name: item, "matches": sorted(map(list, pairs))} for item, pairs in sorted(union[kind].items())))
+            union[row["kind"]][
+                row["internet_message_id"] if row["kind"] == "email" else row["ical_uid"]
+            ].update((kind, id_) for kind, id_ in pairs)
+        for kind, file, name in (
+            ("email", "message-matches", "message_id"),
+            ("meeting", "meeting-matches", "uid"),
+        ):
+            write_lines(
+                out / f"{file}.jsonl",
+                (
+                    {name: item, "matches": sorted(map(list, pairs))}
+                    for item, pairs in sorted(union[kind].items())
+                ),
+            )
 
         def deliveries() -> Iterator[dict[str, Any]]:
             for key, activity in sorted(activities.items()):
                 _, mailbox, item = key.decode().split("/", 2)
-                identifier = activity["internet_message_id"] if activity["kind"] == "email" else activity["ical_uid"]
-                yield {"mailbox": self.names[mailbox], ITEM_NAMES[activity["kind"]]: identifier, "matches": stored.pop((mailbox, item), [])}
+                identifier = (
+                    activity["internet_message_id"] if activity["kind"] == "email" else activity["ical_uid"]
+                )
+                yield {
+                    "mailbox": self.names[mailbox],
+                    ITEM_NAMES[activity["kind"]]: identifier,
+                    "matches": stored.pop((mailbox, item), []),
+                }
 
         write_lines(out / "deliveries.jsonl", deliveries())
         if stored:
             raise LocalError(f"{len(stored)} stored suggestions have no live activity")
         rows = map(json.loads, self.system.run_command("services.matcher", "addresses").splitlines())
-        write_lines(out / "record-addresses.jsonl", ({"type": written(row["type"]), "id": row["id"], "addresses": row["addresses"]} for row in rows))
+        write_lines(
+            out / "record-addresses.jsonl",
+            ({"type": written(row["type"]), "id": row["id"], "addresses": row["addresses"]} for row in rows),
+        )
 
     def compare(self, out: Path, expected: Path, mail: Path, meetings: Path | None) -> bool:
         """The verdict, by a process of its own."""
-        command = [sys.executable, "-m", "simulator.compare", "--out", out, "--expected", expected, "--mail", mail]
+        command = [
+            sys.executable,
+            "-m",
+            "simulator.compare",
+            "--out",
+            out,
+            "--expected",
+            expected,
+            "--mail",
+            mail,
+        ]
         if meetings:
             command += ["--meetings", meetings]
         return subprocess.run([str(part) for part in command], check=False).returncode == 0
@@ -260,7 +322,11 @@ class Verification:
         metrics = {process.name: process.get("/metrics").text for process in matchers}
         for name, text in metrics.items():
             self.emitted(name, text)
-        truncated = sum(float(found) for text in metrics.values() for found in re.findall(r"^matches_truncated_total ([0-9.e+]+)$", text, re.MULTILINE))
+        truncated = sum(
+            float(found)
+            for text in metrics.values()
+            for found in re.findall(r"^matches_truncated_total ([0-9.e+]+)$", text, re.MULTILINE)
+        )
         reads = {kind: counters["requests"].get(kind, 0) for kind in WINDOW_READS}
         print(f"webhooks answered 202: {counters['notifications'].get('answered_202', 0)}")
         print(f"Graph requests:        {json.dumps(counters['requests'])}")
@@ -302,7 +368,9 @@ async def verify(run: Verification, args: argparse.Namespace) -> bool:
     run.tell("loading the archives …")
     boxes = run.tenant.load_archive(args.mail, args.meetings)
     run.names = {box["oid"]: box["name"] for box in boxes}
-    run.tell(f"{sum(b['messages'] for b in boxes)} messages and {sum(b['meetings'] for b in boxes)} meetings in {len(boxes)} mailboxes")
+    run.tell(
+        f"{sum(b['messages'] for b in boxes)} messages and {sum(b['meetings'] for b in boxes)} meetings in {len(boxes)} mailboxes"
+    )
     run.tell(f"{await run.publish(load_records(args.records, run.tenant.id))} records published")
     run.enrol()
     run.tell("mailboxes enrolled, subscriptions made; the mail is sent")
@@ -316,24 +384,34 @@ async def verify(run: Verification, args: argparse.Namespace) -> bool:
         run.settle()
         run.tell("nothing is waiting anywhere")
         run.write(run.out / "after", await run.activities())
-        identical = run.compare(run.out / "after", args.expected_after, args.mail, args.meetings) and identical
+        identical = (
+            run.compare(run.out / "after", args.expected_after, args.mail, args.meetings) and identical
+        )
     return run.report() and identical
 
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="make verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="make verify", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     for name in ("mail", "records", "expected"):
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"a folder ({name.upper()}=)")
     parser.add_argument("--meetings", type=Path, help="a folder of calendars (MEETINGS=)")
     parser.add_argument("--changes", type=Path, help=f"a file such as {CHANGES} (CHANGES=)")
-    parser.add_argument("--expected-after", type=Path, help="what is expected after the changes (EXPECTED_AFTER=)")
-    parser.add_argument("--out", type=Path, default=Path("out/verify"), help="where what was found is written (OUT=)")
+    parser.add_argument(
+        "--expected-after", type=Path, help="what is expected after the changes (EXPECTED_AFTER=)"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("out/verify"), help="where what was found is written (OUT=)"
+    )
     parser.add_argument("--replicas", type=int, default=1, help="how many matchers (REPLICAS=)")
     args = parser.parse_args()
     if (args.changes is None) != (args.expected_after is None):
         parser.error("CHANGES and EXPECTED_AFTER go together")
-    for path in filter(None, (args.mail, args.records, args.expected, args.meetings, args.changes, args.expected_after)):
+    for path in filter(
+        None, (args.mail, args.records, args.expected, args.meetings, args.changes, args.expected_after)
+    ):
         if not path.exists():
             parser.error(f"there is no {path}")
 
@@ -343,7 +421,16 @@ def main() -> None:
     stack = LocalStack(folder, tied=True)
     try:
         stack.erase()
-        with stack, System(stack, folder, prefix=f"verify-{tenant[:8]}-", tenant=tenant, env_of={"mail-ingest": {"RECONCILE": "false"}}) as system:
+        with (
+            stack,
+            System(
+                stack,
+                folder,
+                prefix=f"verify-{tenant[:8]}-",
+                tenant=tenant,
+                env_of={"mail-ingest": {"RECONCILE": "false"}},
+            ) as system,
+        ):
             system.start()
             for _ in range(args.replicas - 1):
                 system.add("matcher")

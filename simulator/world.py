@@ -60,7 +60,9 @@ class World:
 
     # who there is
 
-    def add_tenant(self, tenant: str | None = None, name: str = "Contoso", domain: str = "contoso.example") -> Tenant:
+    def add_tenant(
+        self, tenant: str | None = None, name: str = "Contoso", domain: str = "contoso.example"
+    ) -> Tenant:
         """A new tenant with the two default registrations; the same one if it is there already."""
         with self.lock:
             key = tenant or str(uuid4())
@@ -123,10 +125,16 @@ class World:
     def live_subscriptions(self, tenant: str, mailbox: str | None = None) -> list[Subscription]:
         """A tenant's subscriptions, or one mailbox's, that have not expired."""
         now = self.clock()
-        found = self.subscriptions.values() if mailbox is None else self._subscriptions_of.get((tenant, mailbox), {}).values()
+        found = (
+            self.subscriptions.values()
+            if mailbox is None
+            else self._subscriptions_of.get((tenant, mailbox), {}).values()
+        )
         return [s for s in found if s.tenant == tenant and s.expires > now]
 
-    def message_changed(self, mailbox: Mailbox, change: str, message: Message, before: Message | None = None) -> None:
+    def message_changed(
+        self, mailbox: Mailbox, change: str, message: Message, before: Message | None = None
+    ) -> None:
         """Tell whoever subscribed that a message was created, updated, moved or deleted."""
         for subscription in self._concerned(mailbox, MESSAGES):
             for notification in subs.of_message(subscription, change, message, before):

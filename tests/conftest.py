@@ -21,7 +21,9 @@ CI = os.environ.get("CI", "") not in {"", "0", "false"}
 FULL_TIMEOUT = 1800
 """Seconds for one test of full size."""
 
-settings.register_profile("small", max_examples=100, deadline=None)  # a busy machine is slow, and no reason to fail
+settings.register_profile(
+    "small", max_examples=100, deadline=None
+)  # a busy machine is slow, and no reason to fail
 settings.register_profile("full", parent=settings.get_profile("small"), max_examples=3000)
 
 
@@ -63,7 +65,9 @@ async def topic_prefix(kafka: str, own_prefix: str) -> AsyncIterator[str]:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     try:
-        await admin.delete_topics([topic for topic in await admin.list_topics() if topic.startswith(own_prefix)])
+        await admin.delete_topics(
+            [topic for topic in await admin.list_topics() if topic.startswith(own_prefix)]
+        )
     finally:
         await admin.close()
 
@@ -90,11 +94,15 @@ def environment(stack: LocalStack, topic_prefix: str, mongodb_database: str) -> 
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--full", metavar="SECTION", help="run the tests of full size of this section, or of all")
+    parser.addoption(
+        "--full", metavar="SECTION", help="run the tests of full size of this section, or of all"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and so would all that they start
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background jobs ignore it, and so would all that they start
     settings.load_profile("small" if config.getoption("--full") is None else "full")
     config.pluginmanager.register(Run(config))
 
@@ -110,7 +118,11 @@ class Run:
         self._faults: list[str] = []
 
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        done = set(self._passed_before.read_text().splitlines()) if self._section and self._passed_before.exists() else set()
+        done = (
+            set(self._passed_before.read_text().splitlines())
+            if self._section and self._passed_before.exists()
+            else set()
+        )
         chosen = [item for item in items if self._takes(item) and item.nodeid not in done]
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = chosen
@@ -132,8 +144,16 @@ class Run:
         if CI and (skipped := [test for test, outcome in self._outcomes.items() if outcome == "skipped"]):
             self._faults.append(f"CI skips nothing, and {len(skipped)} were skipped: {', '.join(skipped)}")
         if self._section is None and _whole(session.config) and exitstatus == pytest.ExitCode.OK:
-            self._faults += [f"no test used the real {name}" for name, fixture in CONNECTED.items() if not self._used(fixture)]
-        if self._section and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and self._passed_before.exists():
+            self._faults += [
+                f"no test used the real {name}"
+                for name, fixture in CONNECTED.items()
+                if not self._used(fixture)
+            ]
+        if (
+            self._section
+            and exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED
+            and self._passed_before.exists()
+        ):
             session.exitstatus = pytest.ExitCode.OK
         if self._section and exitstatus in {pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED}:
             self._passed_before.unlink(missing_ok=True)  # the next run begins anew
@@ -166,4 +186,6 @@ CONNECTED = {"Kafka": "kafka", "MongoDB": "mongodb_uri"}
 def _whole(config: pytest.Config) -> bool:
     """Whether nothing narrowed this run."""
     option = config.option
-    return config.args_source is not pytest.Config.ArgsSource.ARGS and not (option.keyword or option.markexpr or option.lf or option.deselect or option.maxfail)
+    return config.args_source is not pytest.Config.ArgsSource.ARGS and not (
+        option.keyword or option.markexpr or option.lf or option.deselect or option.maxfail
+    )

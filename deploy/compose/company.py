@@ -36,7 +36,9 @@ def call(http: httpx2.Client, method: str, path: str, **body: Any) -> Any:
 async def publish(records: list[dict[str, Any]]) -> None:
     """The CRM's records, each under its key."""
     topic = f"{os.environ.get('TOPIC_PREFIX', '')}records"
-    async with AIOKafkaProducer(bootstrap_servers=os.environ["KAFKA_BOOTSTRAP_SERVERS"], enable_idempotence=True) as producer:
+    async with AIOKafkaProducer(
+        bootstrap_servers=os.environ["KAFKA_BOOTSTRAP_SERVERS"], enable_idempotence=True
+    ) as producer:
         for record in records:
             key = f"{record['tenant']}/{record['type']}/{record['id']}"
             await producer.send_and_wait(topic, json.dumps(record).encode(), key=key.encode())
@@ -52,13 +54,24 @@ def main() -> None:
         there = {user["address"] for user in call(simulator, "GET", f"/tenants/{tenant}")["users"]}
         for number, person in enumerate(story.SELLERS, 1):
             if person.address not in there:  # the same ids as before the simulator's last start
-                call(simulator, "POST", f"/tenants/{tenant}/users", address=person.address, name=person.name, oid=f"{tenant[:-2]}e{number}")
-    with httpx2.Client(base_url=env["INGEST_URL"], headers={"Authorization": f"Bearer {env['SERVICE_TOKEN']}"}, timeout=30) as ingest:
+                call(
+                    simulator,
+                    "POST",
+                    f"/tenants/{tenant}/users",
+                    address=person.address,
+                    name=person.name,
+                    oid=f"{tenant[:-2]}e{number}",
+                )
+    with httpx2.Client(
+        base_url=env["INGEST_URL"], headers={"Authorization": f"Bearer {env['SERVICE_TOKEN']}"}, timeout=30
+    ) as ingest:
         for person in story.SELLERS:
             call(ingest, "POST", "/mailboxes", tenant=tenant, mailbox=person.address)
     asyncio.run(publish(story.records(tenant)))
     who = " or ".join(person.name for person in story.SELLERS)
-    sys.stdout.write(f"the timeline is on http://127.0.0.1:18083, sign in as {who}; on http://127.0.0.1:18444 you can send mail and book meetings\n")
+    sys.stdout.write(
+        f"the timeline is on http://127.0.0.1:18083, sign in as {who}; on http://127.0.0.1:18444 you can send mail and book meetings\n"
+    )
 
 
 if __name__ == "__main__":

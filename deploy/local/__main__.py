@@ -14,7 +14,8 @@ from deploy.local.system import System
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m deploy.local", description=f"The whole system on this machine, in the background; its data and logs are in {local_dir()}."
+        prog="python -m deploy.local",
+        description=f"The whole system on this machine, in the background; its data and logs are in {local_dir()}.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="start Kafka, MongoDB, the simulator and the services")
@@ -54,7 +55,9 @@ def up() -> int:
             server.stop()
         raise
     _show(stack, system)
-    say(f"the page is on {system['tracking'].url}, and on {system.for_browsers} is the simulator's control page")
+    say(
+        f"the page is on {system['tracking'].url}, and on {system.for_browsers} is the simulator's control page"
+    )
     say("it runs in the background: `make status` asks it how it is, `make down` stops it")
     return 0
 
@@ -113,7 +116,9 @@ def _show(stack: LocalStack, system: System) -> None:
         _row(name, state, address)
     for process in system:
         pid = process.background.pid
-        state = "stopped" if pid is None else f"{'getting ready' if process.not_ready() else 'ready'}, pid {pid}"
+        state = (
+            "stopped" if pid is None else f"{'getting ready' if process.not_ready() else 'ready'}, pid {pid}"
+        )
         _row(process.name, state, process.url, f"log {process.background.log}")
 
 

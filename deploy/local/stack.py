@@ -171,7 +171,9 @@ def _answers(client: MongoClient[dict[str, Any]]) -> bool:
 
 def _require_platform() -> None:
     if not (sys.platform == "linux" and platform.machine() == "x86_64"):
-        raise LocalError(f"The local stack runs on Linux x86-64, not on {sys.platform} {platform.machine()}: {ELSEWHERE}.")
+        raise LocalError(
+            f"The local stack runs on Linux x86-64, not on {sys.platform} {platform.machine()}: {ELSEWHERE}."
+        )
 
 
 def _require_kafka(bootstrap: str) -> None:

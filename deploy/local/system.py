@@ -160,7 +160,11 @@ class Process:
 
     def get(self, path: str) -> httpx2.Response:
         """One GET on its own port."""
-        context = ssl.create_default_context(cafile=self._system.ca) if self.url.startswith("https:") and self._system.ca.exists() else True
+        context = (
+            ssl.create_default_context(cafile=self._system.ca)
+            if self.url.startswith("https:") and self._system.ca.exists()
+            else True
+        )
         with httpx2.Client(verify=context, trust_env=False, timeout=10) as client:
             return client.get(self.url + path)
 
@@ -172,7 +176,9 @@ class Process:
         """SIGTERM, SIGKILL after the 10 s that it has to drain. Returns whether it went by itself."""
         went = self.background.stop(DRAIN_SECONDS)
         if not went:
-            self._system.say(f"{self.name} did not drain within {DRAIN_SECONDS:.0f} s and was killed; see {self.background.log}")
+            self._system.say(
+                f"{self.name} did not drain within {DRAIN_SECONDS:.0f} s and was killed; see {self.background.log}"
+            )
         return went
 
     def kill(self) -> None:
@@ -222,7 +228,9 @@ class System:
         self._env_of = {name: dict(settings) for name, settings in (env_of or {}).items()}
         self._usual_ports = usual_ports
         self._file = self.folder / "system.json"
-        self._processes = {name: Process(self, _program(name), name) for name in (*PROGRAMS, *self._noted()["ports"])}
+        self._processes = {
+            name: Process(self, _program(name), name) for name in (*PROGRAMS, *self._noted()["ports"])
+        }
 
     def __getitem__(self, name: str) -> Process:
         return self._processes[name]
@@ -292,7 +300,9 @@ class System:
         for name in self._processes.keys() - PROGRAMS.keys():  # further replicas are for the time
             del self._processes[name]
         noted = self._noted()
-        self._note(noted | {"ports": {name: ports for name, ports in noted["ports"].items() if name in PROGRAMS}})
+        self._note(
+            noted | {"ports": {name: ports for name, ports in noted["ports"].items() if name in PROGRAMS}}
+        )
         return went
 
     def create_topics(self) -> None:
@@ -313,7 +323,9 @@ class System:
             check=False,
         )
         if ran.returncode != 0:
-            raise LocalError(f"python -m {module} {' '.join(arguments)} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
+            raise LocalError(
+                f"python -m {module} {' '.join(arguments)} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
+            )
         return ran.stdout
 
     def environment(self, process: Process) -> dict[str, str]:
@@ -345,8 +357,14 @@ class System:
     def choose_ports(self, process: Process) -> None:
         """Note the ports of a process that is about to start: those it had, if they are free."""
         noted = self._noted()
-        taken = {port for name, ports in noted["ports"].items() if name != process.name for port in ports.values()}
-        usual = process.program.ports if self._usual_ports and process.name in PROGRAMS else dict.fromkeys(process.program.ports, 0)
+        taken = {
+            port for name, ports in noted["ports"].items() if name != process.name for port in ports.values()
+        }
+        usual = (
+            process.program.ports
+            if self._usual_ports and process.name in PROGRAMS
+            else dict.fromkeys(process.program.ports, 0)
+        )
         chosen: dict[str, int] = {}
         for setting, preferred in {**usual, **noted["ports"].get(process.name, {})}.items():
             chosen[setting] = choose_port(preferred, taken | set(chosen.values()))
@@ -356,11 +374,19 @@ class System:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
     def _shared_environment(self) -> dict[str, str]:
-        return {**EVERYWHERE, **os.environ, **self.stack.environment, "TOPIC_PREFIX": self.prefix, **self._env}
+        return {
+            **EVERYWHERE,
+            **os.environ,
+            **self.stack.environment,
+            "TOPIC_PREFIX": self.prefix,
+            **self._env,
+        }
 
     def _noted(self) -> dict[str, Any]:
         """What the folder remembers: the ports of each process, and the credential between services."""
@@ -388,4 +414,6 @@ def _stop_all(processes: list[Process]) -> bool:
 
 
 def _simulator_and_services(processes: list[Process]) -> tuple[list[Process], list[Process]]:
-    return [p for p in processes if p.program is SIMULATOR], [p for p in processes if p.program is not SIMULATOR]
+    return [p for p in processes if p.program is SIMULATOR], [
+        p for p in processes if p.program is not SIMULATOR
+    ]

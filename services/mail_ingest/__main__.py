@@ -46,22 +46,39 @@ def main() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m services.mail_ingest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m services.mail_ingest",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     commands = parser.add_subparsers(dest="command")
-    mailboxes = commands.add_parser("mailboxes", help="administer mailboxes").add_subparsers(dest="action", required=True)
+    mailboxes = commands.add_parser("mailboxes", help="administer mailboxes").add_subparsers(
+        dest="action", required=True
+    )
     every = mailboxes.add_parser("list", help="all, one JSON line each")
     every.add_argument("--tenant")
     for action in (ENROL, *CHANGES):
         one = mailboxes.add_parser(action)
         one.add_argument("tenant", help="the tenant's id")
-        one.add_argument("mailbox", help="the owner's object id" + (", or user principal name" if action == ENROL else ""))
+        one.add_argument(
+            "mailbox", help="the owner's object id" + (", or user principal name" if action == ENROL else "")
+        )
     resend = commands.add_parser("resend", help="note every live item as unsent, so that it is said again")
     resend.add_argument("--tenant")
     resend.add_argument("--mailbox")
-    normal = commands.add_parser("normalise", help="what Graph payloads become, one JSON line each; works offline")
+    normal = commands.add_parser(
+        "normalise", help="what Graph payloads become, one JSON line each; works offline"
+    )
     normal.add_argument("files", nargs="+", metavar="FILE")
-    normal.add_argument("--address", action="append", default=[], help="an address of the mailbox's owner; what is from it is outgoing")
-    normal.add_argument("--now", type=datetime.fromisoformat, help="judge also whether it is in its time, as of this moment")
+    normal.add_argument(
+        "--address",
+        action="append",
+        default=[],
+        help="an address of the mailbox's owner; what is from it is outgoing",
+    )
+    normal.add_argument(
+        "--now", type=datetime.fromisoformat, help="judge also whether it is in its time, as of this moment"
+    )
     return parser
 
 
@@ -84,7 +101,11 @@ def _normalise(files: list[str], addresses: list[str], now: datetime | None) -> 
             status = 1
             continue
         for what in judged(payload, owner, now.astimezone() if now else None):
-            line = {"file": file, "refused": what} if isinstance(what, str) else {"file": file, "activity": what.model_dump(mode="json")}
+            line = (
+                {"file": file, "refused": what}
+                if isinstance(what, str)
+                else {"file": file, "activity": what.model_dump(mode="json")}
+            )
             print(json.dumps(line, ensure_ascii=False))
     return status
 

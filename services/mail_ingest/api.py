@@ -41,7 +41,9 @@ class EnrolAsked(_Body):
     mailbox: Name
 
 
-def create_api(mailboxes: Mailboxes, previews: Previews, token: SecretStr, wake: Callable[[], None]) -> FastAPI:
+def create_api(
+    mailboxes: Mailboxes, previews: Previews, token: SecretStr, wake: Callable[[], None]
+) -> FastAPI:
     """The internal interface; the service adds health, metrics and status."""
     router = APIRouter(dependencies=[Depends(_bearer(token))])
 
@@ -105,8 +107,14 @@ def _answering(answer: Answer) -> Callable[[Request, Exception], Awaitable[JSONR
 def _bearer(token: SecretStr) -> Callable[..., None]:
     expected = token.get_secret_value()
 
-    def check(given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> None:
-        if not expected or given is None or not hmac.compare_digest(given.credentials.encode(), expected.encode()):
+    def check(
+        given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
+    ) -> None:
+        if (
+            not expected
+            or given is None
+            or not hmac.compare_digest(given.credentials.encode(), expected.encode())
+        ):
             raise HTTPException(401, headers={"WWW-Authenticate": "Bearer"})
 
     return check

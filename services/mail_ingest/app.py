@@ -58,7 +58,16 @@ async def create_app(settings: IngestSettings, clock: Clock, *, graph: Graph | N
         kafka,
         clock,
         http=[
-            (settings.host, settings.port, create_api(Mailboxes(store, graph, clock, "api"), Previews(store, graph), settings.service_token, workers.wake)),
+            (
+                settings.host,
+                settings.port,
+                create_api(
+                    Mailboxes(store, graph, clock, "api"),
+                    Previews(store, graph),
+                    settings.service_token,
+                    workers.wake,
+                ),
+            ),
             (settings.webhook_host, settings.webhook_port, Webhook(store, kafka.producer, clock).app()),
         ],
         loops={"workers": workers.run},

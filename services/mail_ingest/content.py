@@ -46,7 +46,9 @@ class Answers:
         self._sayer = sayer
         self._clock = clock
 
-    async def prepare(self, mailbox: Mailbox) -> tuple[list[Claim], dict[tuple[Kind, str], Payload | None], Exception | None]:
+    async def prepare(
+        self, mailbox: Mailbox
+    ) -> tuple[list[Claim], dict[tuple[Kind, str], Payload | None], Exception | None]:
         """The answers to what a mailbox is asked for, the payloads they were made of, and what kept Graph from answering the rest."""
         claims: list[Claim] = []
         fetched: dict[tuple[Kind, str], Payload | None] = {}
@@ -57,7 +59,9 @@ class Answers:
                 claims.append(Claim(request, unavailable(request, mailbox.reason or mailbox.status)))
             else:
                 try:
-                    body = await self._graph.content(mailbox.tenant, mailbox.mailbox, request.kind, request.item)
+                    body = await self._graph.content(
+                        mailbox.tenant, mailbox.mailbox, request.kind, request.item
+                    )
                 except Gone:
                     fetched[request.kind, request.item] = None
                     claims.append(Claim(request, unavailable(request, GONE)))
@@ -71,7 +75,9 @@ class Answers:
                     claims.append(Claim(request, _answer(request, mailbox, body)))
         return claims, fetched, None
 
-    async def say(self, lease: Lease, mailbox: Mailbox, claims: Sequence[Claim], versions: Mapping[str, int]) -> None:
+    async def say(
+        self, lease: Lease, mailbox: Mailbox, claims: Sequence[Claim], versions: Mapping[str, int]
+    ) -> None:
         """Says answers, each with its item's version."""
         messages = []
         for each in claims:
@@ -80,7 +86,9 @@ class Answers:
                 version = versions.get(each.request.item, 0)
                 key = (mailbox.tenant, mailbox.mailbox)
                 now = self._clock()
-                messages.append(_fitting(Outgoing(CONTENT, key, each.answer, version or stamp(now)), each.answer, now))
+                messages.append(
+                    _fitting(Outgoing(CONTENT, key, each.answer, version or stamp(now)), each.answer, now)
+                )
 
         async def nothing_to_confirm() -> None:
             """An answer is said again for as long as its request stands."""
@@ -96,7 +104,11 @@ def unavailable(request: FetchContent, reason: str) -> ContentAnswered:
 def _answer(request: FetchContent, mailbox: Mailbox, body: Body) -> ContentAnswered:
     owner = Owner(mailbox.tenant, mailbox.mailbox, mailbox.addresses or frozenset())
     sent = body.payload.get("parentFolderId") in (mailbox.folders or Folders()).sent
-    what = of_message(body.payload, owner, sent=sent) if request.kind is Kind.EMAIL else of_event(body.payload, owner)
+    what = (
+        of_message(body.payload, owner, sent=sent)
+        if request.kind is Kind.EMAIL
+        else of_event(body.payload, owner)
+    )
     if isinstance(what, Refused):
         return unavailable(request, what.reason)
     return _content(request, what, body, MOST_BYTES)
@@ -104,13 +116,22 @@ def _answer(request: FetchContent, mailbox: Mailbox, body: Body) -> ContentAnswe
 
 def _content(request: FetchContent, activity: Activity, body: Body, most: int) -> ContentAnswered:
     text, shorter = cut(body.text, most)
-    return ContentAnswered(claim=request.claim, item=request.item, content=Content(activity=activity, text=text, html=body.html, cut=shorter), unavailable=None)
+    return ContentAnswered(
+        claim=request.claim,
+        item=request.item,
+        content=Content(activity=activity, text=text, html=body.html, cut=shorter),
+        unavailable=None,
+    )
 
 
 def _fitting(message: Outgoing, answer: ContentAnswered, now: datetime) -> Outgoing:
     """The message, its text cut further where JSON makes more of it than its topic takes."""
-    while answer.content and answer.content.text and size(*message.encode(MAIL_INGEST, now)) > MAX_MESSAGE_BYTES:
+    while (
+        answer.content and answer.content.text and size(*message.encode(MAIL_INGEST, now)) > MAX_MESSAGE_BYTES
+    ):
         text, _ = cut(answer.content.text, len(answer.content.text.encode()) * 3 // 4)
-        answer = answer.model_copy(update={"content": answer.content.model_copy(update={"text": text, "cut": True})})
+        answer = answer.model_copy(
+            update={"content": answer.content.model_copy(update={"text": text, "cut": True})}
+        )
         message = replace(message, value=answer)
     return message

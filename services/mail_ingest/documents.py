@@ -141,9 +141,13 @@ def mailbox_from(document: Mapping[str, Any]) -> Mailbox:
         since=document["since"],
         enrolled_at=document.get("enrolled_at"),
         addresses=None if addresses is None else frozenset(addresses),
-        folders=None if folders is None else Folders(*(frozenset(folders[name]) for name in ("live", "dead", "sent"))),
+        folders=None
+        if folders is None
+        else Folders(*(frozenset(folders[name]) for name in ("live", "dead", "sent"))),
         seq=document.get("seq", 0),
-        hints=tuple(Hint(Kind(hint["kind"]), hint["item"], hint["seq"]) for hint in document.get("hints", ())),
+        hints=tuple(
+            Hint(Kind(hint["kind"]), hint["item"], hint["seq"]) for hint in document.get("hints", ())
+        ),
         window_due=document.get("window_due"),
         requests=tuple(FetchContent.model_validate(request) for request in document.get("requests", ())),
         retry_at=document.get("retry_at"),
@@ -221,7 +225,13 @@ class Pipelines:
                 "due_at": {
                     "$min": [
                         {"$cond": ["$unsent", NOW, None]},
-                        {"$cond": [{"$gt": [{"$size": "$requests"}, 0]}, {"$cond": [blocked, NOW, patient]}, None]},
+                        {
+                            "$cond": [
+                                {"$gt": [{"$size": "$requests"}, 0]},
+                                {"$cond": [blocked, NOW, patient]},
+                                None,
+                            ]
+                        },
                         {"$cond": [{"$and": [working, {"$or": work}]}, patient, None]},
                         {"$cond": [working, {"$max": ["$subscriptions_at", "$retry_at"]}, None]},
                         {"$cond": [blocked, "$retry_at", None]},
@@ -235,21 +245,44 @@ class Pipelines:
         """Hints that came: each item stands once, with the newest number."""
         items = {item: kind for kind, item in hints}
         number = {"$add": ["$seq", 1]}
-        kept = {"$filter": {"input": "$hints", "cond": {"$not": [{"$in": ["$$this.item", {"$literal": list(items)}]}]}}}
-        new = [{"kind": {"$literal": kind}, "item": {"$literal": item}, "seq": number} for item, kind in items.items()]
+        kept = {
+            "$filter": {
+                "input": "$hints",
+                "cond": {"$not": [{"$in": ["$$this.item", {"$literal": list(items)}]}]},
+            }
+        }
+        new = [
+            {"kind": {"$literal": kind}, "item": {"$literal": item}, "seq": number}
+            for item, kind in items.items()
+        ]
         stages: list[Document] = [{"$set": {"hints": {"$concatArrays": [kept, new]}, "seq": number}}]
         if window:
             stages.append({"$set": {"window_due": NOW}})
         if self.reconcile:
             too_many = {"$gt": [{"$size": "$hints"}, MOST_HINTS]}
-            stages.append({"$set": {"window_due": {"$cond": [too_many, NOW, "$window_due"]}, "hints": {"$cond": [too_many, [], "$hints"]}}})
+            stages.append(
+                {
+                    "$set": {
+                        "window_due": {"$cond": [too_many, NOW, "$window_due"]},
+                        "hints": {"$cond": [too_many, [], "$hints"]},
+                    }
+                }
+            )
         return [*stages, self.due("$due_at")]
 
     def requested(self, requests: Iterable[FetchContent]) -> list[Document]:
         """Content requests that came: a claim stands once."""
         new = {request.claim: request.model_dump(mode="json") for request in requests}
-        kept = {"$filter": {"input": "$requests", "cond": {"$not": [{"$in": ["$$this.claim", {"$literal": list(new)}]}]}}}
-        return [{"$set": {"requests": {"$concatArrays": [kept, {"$literal": list(new.values())}]}}}, self.due("$due_at")]
+        kept = {
+            "$filter": {
+                "input": "$requests",
+                "cond": {"$not": [{"$in": ["$$this.claim", {"$literal": list(new)}]}]},
+            }
+        }
+        return [
+            {"$set": {"requests": {"$concatArrays": [kept, {"$literal": list(new.values())}]}}},
+            self.due("$due_at"),
+        ]
 
     def noted(self, changes: Document, stamp: int) -> list[Document]:
         """Something to be said of a mailbox: it gets a higher version, unsent."""
@@ -275,11 +308,20 @@ def confirmed(version: int) -> list[Document]:
     whoever is saying that now takes its own word for the last one.
     """
     same = {"$eq": ["$version", version]}
-    return [{"$set": {"unsent": {"$not": [same]}, "version": {"$cond": [same, "$version", {"$add": ["$version", 1]}]}}}]
+    return [
+        {
+            "$set": {
+                "unsent": {"$not": [same]},
+                "version": {"$cond": [same, "$version", {"$add": ["$version", 1]}]},
+            }
+        }
+    ]
 
 
 FREE = {
     "due_at": {"$type": "date"},
-    "$expr": {"$and": [{"$lte": ["$due_at", NOW]}, {"$or": [{"$not": ["$lease"]}, {"$lt": ["$lease.until", NOW]}]}]},
+    "$expr": {
+        "$and": [{"$lte": ["$due_at", NOW]}, {"$or": [{"$not": ["$lease"]}, {"$lt": ["$lease.until", NOW]}]}]
+    },
 }
 """Mailboxes with something to do that nobody holds."""

@@ -42,9 +42,7 @@ PAGE = 500
 FOLDERS = 250
 
 PREFER = 'IdType="ImmutableId", outlook.timezone="UTC"'
-MESSAGE_FIELDS = (
-    "id,changeKey,parentFolderId,isDraft,subject,from,toRecipients,ccRecipients,receivedDateTime,sentDateTime,internetMessageId,conversationId,webLink"
-)
+MESSAGE_FIELDS = "id,changeKey,parentFolderId,isDraft,subject,from,toRecipients,ccRecipients,receivedDateTime,sentDateTime,internetMessageId,conversationId,webLink"
 EVENT_FIELDS = "id,changeKey,type,isDraft,subject,organizer,attendees,start,end,isAllDay,isCancelled,sensitivity,iCalUId,originalStart,seriesMasterId,webLink"
 SENSITIVITY = f"singleValueExtendedProperties($filter=id eq '{SENSITIVITY_PROPERTY}')"
 OPTIONS: Mapping[Kind, dict[str, str]] = {
@@ -118,7 +116,13 @@ class Graph:
         tokens: stands in for the authority.
     """
 
-    def __init__(self, settings: IngestSettings, *, transport: httpx2.AsyncBaseTransport | None = None, tokens: "Tokens | None" = None) -> None:
+    def __init__(
+        self,
+        settings: IngestSettings,
+        *,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        tokens: "Tokens | None" = None,
+    ) -> None:
         self._url = str(settings.graph_url).rstrip("/")
         self._webhook = str(settings.webhook_url).rstrip("/")
         self._tokens = tokens or Tokens(settings)
@@ -127,7 +131,10 @@ class Graph:
             verify=ssl.create_default_context(cafile=settings.ca_file),
             transport=transport,
             timeout=TIMEOUT.total_seconds(),
-            limits=httpx2.Limits(max_connections=IN_FLIGHT * settings.workers + 20, max_keepalive_connections=IN_FLIGHT * settings.workers),
+            limits=httpx2.Limits(
+                max_connections=IN_FLIGHT * settings.workers + 20,
+                max_keepalive_connections=IN_FLIGHT * settings.workers,
+            ),
             headers={"Prefer": PREFER, "Accept": "application/json"},
         )
 
@@ -139,10 +146,22 @@ class Graph:
 
     async def user(self, tenant: str, name: str) -> User:
         """Who has this object id, user principal name or address."""
-        found = await self._ask("user", (tenant, name), "GET", f"users/{_part(name)}", {"$select": "id,mail,userPrincipalName,proxyAddresses"})
-        proxies = [proxy.partition(":")[2] for proxy in found.get("proxyAddresses") or () if proxy.lower().startswith("smtp:")]
+        found = await self._ask(
+            "user",
+            (tenant, name),
+            "GET",
+            f"users/{_part(name)}",
+            {"$select": "id,mail,userPrincipalName,proxyAddresses"},
+        )
+        proxies = [
+            proxy.partition(":")[2]
+            for proxy in found.get("proxyAddresses") or ()
+            if proxy.lower().startswith("smtp:")
+        ]
         addresses = [found.get("mail"), found.get("userPrincipalName"), *proxies]
-        return User(str(found["id"]).lower(), frozenset(normalise(address) for address in addresses if address))
+        return User(
+            str(found["id"]).lower(), frozenset(normalise(address) for address in addresses if address)
+        )
 
     async def item(self, tenant: str, mailbox: str, kind: Kind, item: str) -> Payload:
         """One message or event by its id, without its body."""
@@ -164,7 +183,9 @@ class Graph:
         well_known: dict[str, str] = {}
         for name in WELL_KNOWN:
             try:
-                well_known[name] = str((await self._ask("folders", who, "GET", f"{base}/{name}", {"$select": "id"}))["id"])
+                well_known[name] = str(
+                    (await self._ask("folders", who, "GET", f"{base}/{name}", {"$select": "id"}))["id"]
+                )
             except Gone:
                 continue  # a mailbox may lack one
         parents: list[tuple[str, str | None]] = []
@@ -182,16 +203,33 @@ class Graph:
     async def messages(self, tenant: str, mailbox: str, since: datetime) -> list[Payload]:
         """Every message received since then, in all folders."""
         options = {**OPTIONS[Kind.EMAIL], "$filter": f"receivedDateTime ge {_iso(since)}", "$top": str(PAGE)}
-        return [message async for message in self._pages("messages window", (tenant, mailbox), f"users/{_part(mailbox)}/messages", options)]
+        return [
+            message
+            async for message in self._pages(
+                "messages window", (tenant, mailbox), f"users/{_part(mailbox)}/messages", options
+            )
+        ]
 
     async def view(self, tenant: str, mailbox: str, start: datetime, end: datetime) -> list[Payload]:
         """Every meeting that takes place in between, series expanded."""
-        options = {**OPTIONS[Kind.MEETING], "startDateTime": _iso(start), "endDateTime": _iso(end), "$top": str(PAGE)}
-        return [event async for event in self._pages("calendar window", (tenant, mailbox), f"users/{_part(mailbox)}/calendarView", options)]
+        options = {
+            **OPTIONS[Kind.MEETING],
+            "startDateTime": _iso(start),
+            "endDateTime": _iso(end),
+            "$top": str(PAGE),
+        }
+        return [
+            event
+            async for event in self._pages(
+                "calendar window", (tenant, mailbox), f"users/{_part(mailbox)}/calendarView", options
+            )
+        ]
 
     # -- subscriptions ---------------------------------------------------------------------------
 
-    async def subscribe(self, tenant: str, mailbox: str, kind: Kind, client_state: str, expires: datetime) -> tuple[str, datetime]:
+    async def subscribe(
+        self, tenant: str, mailbox: str, kind: Kind, client_state: str, expires: datetime
+    ) -> tuple[str, datetime]:
         """A new subscription's id and end; one of ours that Graph still has is replaced."""
         wanted = {
             "changeType": CHANGES,
@@ -213,20 +251,33 @@ class Graph:
     async def renew(self, tenant: str, mailbox: str, subscription: str, expires: datetime) -> datetime:
         """Its new end; this re-authorises it, too. Gone where Graph has it no more."""
         renewed = await self._ask(
-            "renew", (tenant, mailbox), "PATCH", f"subscriptions/{_part(subscription)}", body={"expirationDateTime": _iso(expires)}, missing_is_gone=True
+            "renew",
+            (tenant, mailbox),
+            "PATCH",
+            f"subscriptions/{_part(subscription)}",
+            body={"expirationDateTime": _iso(expires)},
+            missing_is_gone=True,
         )
         return datetime.fromisoformat(renewed["expirationDateTime"])
 
     async def unsubscribe(self, tenant: str, mailbox: str, subscription: str) -> None:
         """Ends a subscription; it may have ended already."""
         try:
-            await self._ask("unsubscribe", (tenant, mailbox), "DELETE", f"subscriptions/{_part(subscription)}", missing_is_gone=True)
+            await self._ask(
+                "unsubscribe",
+                (tenant, mailbox),
+                "DELETE",
+                f"subscriptions/{_part(subscription)}",
+                missing_is_gone=True,
+            )
         except Gone:
             return
 
     # -- asking ----------------------------------------------------------------------------------
 
-    async def _pages(self, what: str, who: tuple[str, str], path: str, options: Mapping[str, str]) -> AsyncIterator[Payload]:
+    async def _pages(
+        self, what: str, who: tuple[str, str], path: str, options: Mapping[str, str]
+    ) -> AsyncIterator[Payload]:
         page = await self._ask(what, who, "GET", path, options)
         while True:
             for value in page.get("value") or ():
@@ -235,7 +286,9 @@ class Graph:
             if not link:
                 return
             if urlsplit(link)[:2] != urlsplit(self._url)[:2]:
-                raise Unavailable("Graph names a next page that is not its own")  # our token goes nowhere else
+                raise Unavailable(
+                    "Graph names a next page that is not its own"
+                )  # our token goes nowhere else
             page = await self._ask(what, who, "GET", link)
 
     async def _ask(
@@ -250,7 +303,9 @@ class Graph:
         missing_is_gone: bool = False,
     ) -> Any:
         """One request, with as many attempts as patience allows."""
-        request = self._http.build_request(method, path if path.startswith("https://") else f"{self._url}/{path}", params=options, json=body)
+        request = self._http.build_request(
+            method, path if path.startswith("https://") else f"{self._url}/{path}", params=options, json=body
+        )
         gate = self._gates.setdefault(who, _Gate())
         stale: str | None = None
         async with gate.slots:
@@ -279,7 +334,9 @@ class Graph:
                     raise _refusal(answer.status_code, code, what, missing_is_gone=missing_is_gone)
         raise Unavailable("Graph does not answer")
 
-    async def _wait(self, gate: _Gate, answer: httpx2.Response, error: Mapping[str, Any], attempt: int) -> None:
+    async def _wait(
+        self, gate: _Gate, answer: httpx2.Response, error: Mapping[str, Any], attempt: int
+    ) -> None:
         """Until the next attempt, or Unavailable where there is to be none."""
         wait, throttled = _retry_after(answer, error), answer.status_code == 429
         if throttled:
@@ -315,7 +372,10 @@ def _error(answer: httpx2.Response) -> dict[str, Any]:
 def _retry_after(answer: httpx2.Response, error: Mapping[str, Any]) -> timedelta | None:
     """The header, or what some answers have in their body instead."""
     inner = error.get("innerError") if isinstance(error.get("innerError"), dict) else {}
-    for text in (answer.headers.get("Retry-After"), *(place.get(name) for place in (error, inner or {}) for name in RETRY_AFTER)):
+    for text in (
+        answer.headers.get("Retry-After"),
+        *(place.get(name) for place in (error, inner or {}) for name in RETRY_AFTER),
+    ):
         if text is None:
             continue
         try:

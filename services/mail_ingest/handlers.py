@@ -49,7 +49,12 @@ class Handlers:
         windows = {*lifecycle[MISSED].values(), *lifecycle[REMOVED].values()}
         if lifecycle[REMOVED] or lifecycle[REAUTHORISE]:
             seen_to = lifecycle[REMOVED] | lifecycle[REAUTHORISE]
-            await self._store.lifecycle(removed=list(lifecycle[REMOVED]), due=list(lifecycle[REAUTHORISE]), owners=set(seen_to.values()), now=self._clock())
+            await self._store.lifecycle(
+                removed=list(lifecycle[REMOVED]),
+                due=list(lifecycle[REAUTHORISE]),
+                owners=set(seen_to.values()),
+                now=self._clock(),
+            )
         await self._store.hint(hints, windows)
         self._wake()
 
@@ -63,6 +68,10 @@ class Handlers:
                 keys[key_of(*message.key)] = message.key
         unknown = await self._store.request(requests)
         version = stamp(self._clock())
-        answers = [Outgoing(CONTENT, keys[key], unavailable(request, NOT_ENROLLED), version) for key in unknown for request in requests[key]]
+        answers = [
+            Outgoing(CONTENT, keys[key], unavailable(request, NOT_ENROLLED), version)
+            for key in unknown
+            for request in requests[key]
+        ]
         await self._producer.send(*answers)
         self._wake()

@@ -63,7 +63,13 @@ class Mailboxes:
         await self._store.audit(action, tenant, found.mailbox, self._by, now)
         also: dict[str, object] = {"subscriptions_at": None, "window_due": now} if action == RESUME else {}
         if action == REMOVE:
-            also = {"hints": [], "window_due": None, "addresses": None, "folders": None, "next_window_at": None}
+            also = {
+                "hints": [],
+                "window_due": None,
+                "addresses": None,
+                "folders": None,
+                "next_window_at": None,
+            }
         await self._store.change_status(found.key, status, now, of=of, **also)
         return await self.get(tenant, mailbox)
 

@@ -10,7 +10,13 @@ from typing import Any, ParamSpec, TypeVar
 from bson.codec_options import CodecOptions
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import ASCENDING, ReturnDocument, UpdateMany, UpdateOne, WriteConcern
-from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, PyMongoError, WriteConcernError
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    DuplicateKeyError,
+    PyMongoError,
+    WriteConcernError,
+)
 
 from shared.clock import stamp
 from shared.errors import Transient
@@ -50,7 +56,9 @@ C = TypeVar("C", bound=type)
 
 
 def _passing(error: PyMongoError) -> bool:
-    labelled = error.has_error_label("RetryableWriteError") or error.has_error_label("TransientTransactionError")
+    labelled = error.has_error_label("RetryableWriteError") or error.has_error_label(
+        "TransientTransactionError"
+    )
     return labelled or error.timeout or isinstance(error, ConnectionFailure | WriteConcernError)
 
 
@@ -81,9 +89,16 @@ class Store:
     def __init__(self, settings: IngestSettings) -> None:
         self._pipelines = Pipelines(settings.reconcile)
         self._client: AsyncIOMotorClient[Document] = AsyncIOMotorClient(
-            settings.mongodb_uri.get_secret_value(), tz_aware=True, timeoutMS=ANSWERS_WITHIN // timedelta(milliseconds=1), appname="mail-ingest"
+            settings.mongodb_uri.get_secret_value(),
+            tz_aware=True,
+            timeoutMS=ANSWERS_WITHIN // timedelta(milliseconds=1),
+            appname="mail-ingest",
         )
-        database = self._client.get_database(settings.mongodb_database, codec_options=CodecOptions(tz_aware=True), write_concern=WriteConcern("majority"))
+        database = self._client.get_database(
+            settings.mongodb_database,
+            codec_options=CodecOptions(tz_aware=True),
+            write_concern=WriteConcern("majority"),
+        )
         self._mailboxes = database.mailboxes
         self._items = database.items
         self._subscriptions = database.subscriptions
@@ -92,10 +107,16 @@ class Store:
     async def prepare(self) -> None:
         """Makes the indexes that are missing."""
         await self._mailboxes.create_index([("due_at", ASCENDING)])
-        await self._items.create_index([("owner", ASCENDING), ("leaves_at", ASCENDING)], partialFilterExpression={"gone": None})
-        await self._items.create_index([("owner", ASCENDING)], partialFilterExpression={"unsent": True}, name="unsent")
+        await self._items.create_index(
+            [("owner", ASCENDING), ("leaves_at", ASCENDING)], partialFilterExpression={"gone": None}
+        )
+        await self._items.create_index(
+            [("owner", ASCENDING)], partialFilterExpression={"unsent": True}, name="unsent"
+        )
         await self._items.create_index([("owner", ASCENDING)], name="owner")
-        await self._items.create_index([("gone", ASCENDING)], expireAfterSeconds=int(GONE_KEPT.total_seconds()))
+        await self._items.create_index(
+            [("gone", ASCENDING)], expireAfterSeconds=int(GONE_KEPT.total_seconds())
+        )
         await self._subscriptions.create_index([("graph_id", ASCENDING)])
         await self._subscriptions.create_index([("owner", ASCENDING)])
 
@@ -109,7 +130,9 @@ class Store:
 
     # -- mailboxes: what others note -------------------------------------------------------------
 
-    async def enrol(self, tenant: str, mailbox: str, addresses: Collection[str] | None, now: datetime) -> None:
+    async def enrol(
+        self, tenant: str, mailbox: str, addresses: Collection[str] | None, now: datetime
+    ) -> None:
         """Enrols a mailbox, also one that was removed; one that is enrolled stays as it is."""
         key = key_of(tenant, mailbox)
         blank = {
@@ -123,28 +146,45 @@ class Store:
             "folders": None, "window_due": now, "retry_at": None, "failures": 0, "next_window_at": None, "subscriptions_at": None, "complete_as_of": None,
             "missed_by_hints": None, "hints": [],
         }  # fmt: skip
-        await self._mailboxes.update_one({"_id": key, "status": MailboxStatus.REMOVED}, self._pipelines.noted(enrolled, stamp(now)))
+        await self._mailboxes.update_one(
+            {"_id": key, "status": MailboxStatus.REMOVED}, self._pipelines.noted(enrolled, stamp(now))
+        )
 
-    async def change_status(self, key: str, status: MailboxStatus, now: datetime, *, of: Collection[MailboxStatus], **also: Any) -> bool:
+    async def change_status(
+        self, key: str, status: MailboxStatus, now: datetime, *, of: Collection[MailboxStatus], **also: Any
+    ) -> bool:
         """Notes another status of a mailbox that has one of these; says whether it had."""
         changes = {"status": status, "reason": None, "since": now, "retry_at": None, "failures": 0, **also}
-        done = await self._mailboxes.update_one({"_id": key, "status": {"$in": list(of)}}, self._pipelines.noted(changes, stamp(now)))
+        done = await self._mailboxes.update_one(
+            {"_id": key, "status": {"$in": list(of)}}, self._pipelines.noted(changes, stamp(now))
+        )
         return done.matched_count == 1
 
-    async def hint(self, hints: Mapping[str, Sequence[tuple[Kind, str]]], windows: Collection[str] = ()) -> None:
+    async def hint(
+        self, hints: Mapping[str, Sequence[tuple[Kind, str]]], windows: Collection[str] = ()
+    ) -> None:
         """Notes hinted items, and windows to be read, on mailboxes that are not removed."""
         keys = dict.fromkeys([*hints, *windows])
         writes = [
-            UpdateOne({"_id": key, "status": {"$ne": MailboxStatus.REMOVED}}, self._pipelines.hinted(hints.get(key, ()), window=key in windows)) for key in keys
+            UpdateOne(
+                {"_id": key, "status": {"$ne": MailboxStatus.REMOVED}},
+                self._pipelines.hinted(hints.get(key, ()), window=key in windows),
+            )
+            for key in keys
         ]
         if writes:
             await self._mailboxes.bulk_write(writes, ordered=False)
 
     async def request(self, requests: Mapping[str, Sequence[FetchContent]]) -> set[str]:
         """Notes content requests; answers the mailboxes that are not there to be asked."""
-        writes = [UpdateOne({"_id": key}, self._pipelines.requested(wanted)) for key, wanted in requests.items()]
+        writes = [
+            UpdateOne({"_id": key}, self._pipelines.requested(wanted)) for key, wanted in requests.items()
+        ]
         if writes and (await self._mailboxes.bulk_write(writes, ordered=False)).matched_count < len(writes):
-            return set(requests) - {document["_id"] async for document in self._mailboxes.find({"_id": {"$in": list(requests)}}, {"_id": 1})}
+            return set(requests) - {
+                document["_id"]
+                async for document in self._mailboxes.find({"_id": {"$in": list(requests)}}, {"_id": 1})
+            }
         return set()
 
     async def mailbox(self, key: str) -> Mailbox | None:
@@ -154,7 +194,10 @@ class Store:
 
     async def mailboxes(self, tenant: str | None = None) -> list[tuple[Mailbox, int]]:
         """Every mailbox with the count of its items, gone and refused ones included."""
-        counts = {row["_id"]: row["count"] async for row in self._items.aggregate([{"$group": {"_id": "$owner", "count": {"$sum": 1}}}])}
+        counts = {
+            row["_id"]: row["count"]
+            async for row in self._items.aggregate([{"$group": {"_id": "$owner", "count": {"$sum": 1}}}])
+        }
         cursor = self._mailboxes.find({"tenant": tenant} if tenant else {}).sort("_id")
         return [(mailbox_from(document), counts.get(document["_id"], 0)) async for document in cursor]
 
@@ -162,12 +205,16 @@ class Store:
 
     async def take(self, holder: str, lease: timedelta) -> Mailbox | None:
         """The lease of the mailbox that has been due for longest."""
-        document = await self._mailboxes.find_one_and_update(FREE, leased(holder, lease), sort=[("due_at", ASCENDING)], return_document=ReturnDocument.AFTER)
+        document = await self._mailboxes.find_one_and_update(
+            FREE, leased(holder, lease), sort=[("due_at", ASCENDING)], return_document=ReturnDocument.AFTER
+        )
         return mailbox_from(document) if document else None
 
     async def renew(self, key: str, holder: str, lease: timedelta) -> bool:
         """More time, if the lease is still this holder's."""
-        return (await self._mailboxes.update_one({"_id": key, "lease.holder": holder}, leased(holder, lease))).matched_count == 1
+        return (
+            await self._mailboxes.update_one({"_id": key, "lease.holder": holder}, leased(holder, lease))
+        ).matched_count == 1
 
     async def held(self, key: str, holder: str) -> Mailbox | None:
         """The mailbox as it is now, if the lease is still this holder's."""
@@ -176,7 +223,9 @@ class Store:
 
     async def release(self, key: str, holder: str, next_at: datetime | None) -> None:
         """Gives the lease back; unless more waits, the mailbox is due again then."""
-        await self._mailboxes.update_one({"_id": key, "lease.holder": holder}, self._pipelines.released(next_at))
+        await self._mailboxes.update_one(
+            {"_id": key, "lease.holder": holder}, self._pipelines.released(next_at)
+        )
 
     async def keep(self, key: str, holder: str, **fields: Any) -> None:
         """Keeps something that nobody is told."""
@@ -189,32 +238,46 @@ class Store:
     async def window_done(self, key: str, holder: str, due: datetime | None, **fields: Any) -> None:
         """The window was read; if it was asked for anew meanwhile, it stays due."""
         await self._mailboxes.update_one({"_id": key, "lease.holder": holder}, {"$set": fields})
-        await self._mailboxes.update_one({"_id": key, "lease.holder": holder, "window_due": due}, {"$set": {"window_due": None}})
+        await self._mailboxes.update_one(
+            {"_id": key, "lease.holder": holder, "window_due": due}, {"$set": {"window_due": None}}
+        )
 
     async def count_missed(self, key: str, holder: str, missed: int) -> None:
         """Adds to what this reading of the window has found that no hint had named."""
         if missed:
-            await self._mailboxes.update_one({"_id": key, "lease.holder": holder}, {"$inc": {"missed_so_far": missed}})
+            await self._mailboxes.update_one(
+                {"_id": key, "lease.holder": holder}, {"$inc": {"missed_so_far": missed}}
+            )
 
     async def windows_due(self) -> None:
         """Every mailbox's window is to be read: nobody knows what was missed."""
-        await self._mailboxes.update_many({"status": {"$ne": MailboxStatus.REMOVED}}, self._pipelines.hinted((), window=True))
+        await self._mailboxes.update_many(
+            {"status": {"$ne": MailboxStatus.REMOVED}}, self._pipelines.hinted((), window=True)
+        )
 
     async def hints_done(self, key: str, holder: str, hints: Collection[Hint]) -> None:
         """Lets go of hints; one that came again meanwhile has another number and stays."""
         done = [{"item": hint.item, "seq": hint.seq} for hint in hints]
         if not done:
             return
-        await self._mailboxes.update_one({"_id": key, "lease.holder": holder}, {"$pull": {"hints": {"$or": done}}})
+        await self._mailboxes.update_one(
+            {"_id": key, "lease.holder": holder}, {"$pull": {"hints": {"$or": done}}}
+        )
 
     async def requests_done(self, key: str, holder: str, claims: Collection[str]) -> None:
         """Lets go of content requests."""
-        await self._mailboxes.update_one({"_id": key, "lease.holder": holder}, {"$pull": {"requests": {"claim": {"$in": list(claims)}}}})
+        await self._mailboxes.update_one(
+            {"_id": key, "lease.holder": holder}, {"$pull": {"requests": {"claim": {"$in": list(claims)}}}}
+        )
 
-    async def note_mailbox(self, key: str, holder: str, now: datetime, *, of: Collection[MailboxStatus], **changes: Any) -> Mailbox | None:
+    async def note_mailbox(
+        self, key: str, holder: str, now: datetime, *, of: Collection[MailboxStatus], **changes: Any
+    ) -> Mailbox | None:
         """Notes what is to be said of a mailbox, if it still has one of these statuses."""
         document = await self._mailboxes.find_one_and_update(
-            {"_id": key, "lease.holder": holder, "status": {"$in": list(of)}}, self._pipelines.noted(changes, stamp(now)), return_document=ReturnDocument.AFTER
+            {"_id": key, "lease.holder": holder, "status": {"$in": list(of)}},
+            self._pipelines.noted(changes, stamp(now)),
+            return_document=ReturnDocument.AFTER,
         )
         return mailbox_from(document) if document else None
 
@@ -225,12 +288,16 @@ class Store:
     async def block_tenant(self, tenant: str, reason: str, now: datetime, retry_at: datetime) -> None:
         """Notes that no mailbox of a tenant is to be had."""
         changes = {"status": MailboxStatus.BLOCKED, "reason": reason, "since": now, "retry_at": retry_at}
-        await self._mailboxes.update_many({"tenant": tenant, "status": MailboxStatus.ENROLLED}, self._pipelines.noted(changes, stamp(now)))
+        await self._mailboxes.update_many(
+            {"tenant": tenant, "status": MailboxStatus.ENROLLED}, self._pipelines.noted(changes, stamp(now))
+        )
 
     async def retry_tenant(self, tenant: str, reason: str, now: datetime) -> None:
         """The reason has passed: its mailboxes are tried again now."""
         blocked = {"tenant": tenant, "status": MailboxStatus.BLOCKED, "reason": reason}
-        await self._mailboxes.update_many(blocked, [{"$set": {"retry_at": now}}, self._pipelines.due("$due_at")])
+        await self._mailboxes.update_many(
+            blocked, [{"$set": {"retry_at": now}}, self._pipelines.due("$due_at")]
+        )
 
     # -- items -----------------------------------------------------------------------------------
 
@@ -245,15 +312,27 @@ class Store:
 
     async def unsent(self, owner: str, limit: int) -> list[Known]:
         """What is noted and not confirmed."""
-        return [known_from(document) async for document in self._items.find({"owner": owner, "unsent": True}).limit(limit)]
+        return [
+            known_from(document)
+            async for document in self._items.find({"owner": owner, "unsent": True}).limit(limit)
+        ]
 
     async def leaving(self, owner: str, now: datetime, limit: int) -> list[Known]:
         """Live items whose time is over."""
-        return [known_from(document) async for document in self._items.find({"owner": owner, "gone": None, "leaves_at": {"$lte": now}}).limit(limit)]
+        return [
+            known_from(document)
+            async for document in self._items.find(
+                {"owner": owner, "gone": None, "leaves_at": {"$lte": now}}
+            ).limit(limit)
+        ]
 
     async def next_leave(self, owner: str) -> datetime | None:
         """When the next live item's time is over."""
-        document = await self._items.find_one({"owner": owner, "gone": None, "leaves_at": {"$ne": None}}, {"leaves_at": 1}, sort=[("leaves_at", ASCENDING)])
+        document = await self._items.find_one(
+            {"owner": owner, "gone": None, "leaves_at": {"$ne": None}},
+            {"leaves_at": 1},
+            sort=[("leaves_at", ASCENDING)],
+        )
         return document["leaves_at"] if document else None
 
     async def note(self, owner: str, by: str, notes: Sequence[Note]) -> set[str]:
@@ -264,7 +343,14 @@ class Store:
         """
         if not notes:
             return set()
-        writes = [UpdateOne({"_id": f"{owner}/{n.item}", "version": n.seen}, {"$set": n.fields(owner, by)}, upsert=not n.seen) for n in notes]
+        writes = [
+            UpdateOne(
+                {"_id": f"{owner}/{n.item}", "version": n.seen},
+                {"$set": n.fields(owner, by)},
+                upsert=not n.seen,
+            )
+            for n in notes
+        ]
         try:
             done = await self._items.bulk_write(writes, ordered=False)
             if done.matched_count + done.upserted_count == len(notes):
@@ -274,7 +360,11 @@ class Store:
                 raise
         version = {f"{owner}/{n.item}": n.version for n in notes}
         found = self._items.find({"_id": {"$in": list(version)}, "by": by}, {"version": 1})
-        return {document["_id"].split("/", 2)[2] async for document in found if document["version"] == version[document["_id"]]}
+        return {
+            document["_id"].split("/", 2)[2]
+            async for document in found
+            if document["version"] == version[document["_id"]]
+        }
 
     async def confirm(self, owner: str, versions: Mapping[str, int]) -> None:
         """Kafka has these versions of these items.
@@ -284,23 +374,39 @@ class Store:
         """
         if not versions:
             return
-        same = [UpdateOne({"_id": f"{owner}/{item}", "version": version}, {"$set": {"unsent": False}}) for item, version in versions.items()]
+        same = [
+            UpdateOne({"_id": f"{owner}/{item}", "version": version}, {"$set": {"unsent": False}})
+            for item, version in versions.items()
+        ]
         if (await self._items.bulk_write(same, ordered=False)).matched_count == len(same):
             return
-        await self._items.bulk_write([UpdateOne({"_id": f"{owner}/{item}"}, confirmed(version)) for item, version in versions.items()], ordered=False)
+        await self._items.bulk_write(
+            [UpdateOne({"_id": f"{owner}/{item}"}, confirmed(version)) for item, version in versions.items()],
+            ordered=False,
+        )
         await self._mailboxes.update_one({"_id": owner}, self._pipelines.noted({}, 0))
 
     async def missing(self, owner: str, counts: Mapping[str, int]) -> None:
         """Notes how many views in a row lacked these meetings."""
         if counts:
-            await self._items.bulk_write([UpdateOne({"_id": f"{owner}/{item}"}, {"$set": {"missing": count}}) for item, count in counts.items()], ordered=False)
+            await self._items.bulk_write(
+                [
+                    UpdateOne({"_id": f"{owner}/{item}"}, {"$set": {"missing": count}})
+                    for item, count in counts.items()
+                ],
+                ordered=False,
+            )
 
     async def resend(self, tenant: str | None, mailbox: str | None, now: datetime) -> int:
         """Notes every live item, and every mailbox, as unsent; answers how many items."""
         chosen = {name: value for name, value in (("tenant", tenant), ("mailbox", mailbox)) if value}
         keys = [document["_id"] async for document in self._mailboxes.find(chosen, {"_id": 1})]
-        done = await self._items.update_many({"owner": {"$in": keys}, "gone": None}, {"$set": {"unsent": True}})
-        await self._mailboxes.bulk_write([UpdateMany({"_id": {"$in": keys}}, self._pipelines.noted({}, stamp(now)))])
+        done = await self._items.update_many(
+            {"owner": {"$in": keys}, "gone": None}, {"$set": {"unsent": True}}
+        )
+        await self._mailboxes.bulk_write(
+            [UpdateMany({"_id": {"$in": keys}}, self._pipelines.noted({}, stamp(now)))]
+        )
         return int(done.matched_count)
 
     # -- subscriptions ---------------------------------------------------------------------------
@@ -316,7 +422,9 @@ class Store:
 
     async def pending(self) -> list[Subscription]:
         """Subscriptions that Graph was asked for and has not named yet."""
-        return [subscription_from(document) async for document in self._subscriptions.find({"graph_id": None})]
+        return [
+            subscription_from(document) async for document in self._subscriptions.find({"graph_id": None})
+        ]
 
     async def add_subscription(self, subscription: Subscription) -> None:
         """Keeps one before Graph is asked for it."""
@@ -335,32 +443,50 @@ class Store:
 
     async def named(self, key: str, graph_id: str, renew_at: datetime, expires: datetime) -> None:
         """Keeps how Graph calls a subscription that was asked for."""
-        await self._subscriptions.update_one({"_id": key}, {"$set": {"graph_id": graph_id, "renew_at": renew_at, "expires": expires}})
+        await self._subscriptions.update_one(
+            {"_id": key}, {"$set": {"graph_id": graph_id, "renew_at": renew_at, "expires": expires}}
+        )
 
     async def renewed(self, seen: Subscription, renew_at: datetime, expires: datetime) -> None:
         """Keeps that one was renewed; if Graph asked for it anew meanwhile, it stays due."""
         await self._subscriptions.update_one({"_id": seen.key}, {"$set": {"expires": expires}})
-        await self._subscriptions.update_one({"_id": seen.key, "renew_at": seen.renew_at}, {"$set": {"renew_at": renew_at}})
+        await self._subscriptions.update_one(
+            {"_id": seen.key, "renew_at": seen.renew_at}, {"$set": {"renew_at": renew_at}}
+        )
 
-    async def subscriptions_seen_to(self, key: str, holder: str, seen: datetime | None, again: datetime) -> None:
+    async def subscriptions_seen_to(
+        self, key: str, holder: str, seen: datetime | None, again: datetime
+    ) -> None:
         """A mailbox's subscriptions are due again then; if Graph said something of them since they were looked at, they stay due."""
-        await self._mailboxes.update_one({"_id": key, "lease.holder": holder, "subscriptions_at": seen}, {"$set": {"subscriptions_at": again}})
+        await self._mailboxes.update_one(
+            {"_id": key, "lease.holder": holder, "subscriptions_at": seen},
+            {"$set": {"subscriptions_at": again}},
+        )
 
     async def drop_subscriptions(self, keys: Collection[str]) -> None:
         """Forgets subscriptions."""
         await self._subscriptions.delete_many({"_id": {"$in": list(keys)}})
 
-    async def lifecycle(self, removed: Collection[str], due: Collection[str], owners: Collection[str], now: datetime) -> None:
+    async def lifecycle(
+        self, removed: Collection[str], due: Collection[str], owners: Collection[str], now: datetime
+    ) -> None:
         """Notes what Graph says of subscriptions, by its ids: removed, or due for renewal."""
-        await self._subscriptions.update_many({"graph_id": {"$in": list(removed)}}, {"$set": {"removed": True}})
+        await self._subscriptions.update_many(
+            {"graph_id": {"$in": list(removed)}}, {"$set": {"removed": True}}
+        )
         await self._subscriptions.update_many({"graph_id": {"$in": list(due)}}, {"$set": {"renew_at": now}})
-        await self._mailboxes.update_many({"_id": {"$in": list(owners)}}, [{"$set": {"subscriptions_at": NOW}}, self._pipelines.due("$due_at")])
+        await self._mailboxes.update_many(
+            {"_id": {"$in": list(owners)}},
+            [{"$set": {"subscriptions_at": NOW}}, self._pipelines.due("$due_at")],
+        )
 
     # -- audit and status ------------------------------------------------------------------------
 
     async def audit(self, action: str, tenant: str, mailbox: str, by: str, now: datetime) -> None:
         """Keeps who did what to a mailbox."""
-        await self._audit.insert_one({"at": now, "action": action, "tenant": tenant, "mailbox": mailbox, "by": by})
+        await self._audit.insert_one(
+            {"at": now, "action": action, "tenant": tenant, "mailbox": mailbox, "by": by}
+        )
 
     async def waiting(self) -> dict[str, int]:
         """What is still to be done, as counts."""
@@ -377,10 +503,21 @@ class Store:
             "unsent mailboxes": "$unsent",
         }
         group: Document = {name: {"$sum": {"$cond": [test, 1, 0]}} for name, test in count.items()}
-        pipeline: Iterable[Document] = [{"$group": {"_id": None, **group, "hints waiting": {"$sum": hints}, "requests waiting": {"$sum": requests}}}]
+        pipeline: Iterable[Document] = [
+            {
+                "$group": {
+                    "_id": None,
+                    **group,
+                    "hints waiting": {"$sum": hints},
+                    "requests waiting": {"$sum": requests},
+                }
+            }
+        ]
         totals = dict.fromkeys((*count, "hints waiting", "requests waiting"), 0)
         async for row in self._mailboxes.aggregate(list(pipeline)):
             totals |= {name: row[name] for name in totals}
         totals["unsent items"] = await self._items.count_documents({"unsent": True})
-        totals["subscriptions"] = await self._subscriptions.count_documents({"graph_id": {"$ne": None}, "removed": False})
+        totals["subscriptions"] = await self._subscriptions.count_documents(
+            {"graph_id": {"$ne": None}, "removed": False}
+        )
         return totals

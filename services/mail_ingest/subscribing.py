@@ -44,7 +44,12 @@ class Subscribing:
             log.warning("a subscription must wait", extra={"why": str(away)})
             again = now + (away.retry_after or AGAIN)
         renewals = [each.renew_at for each in await self._store.subscriptions(mailbox.key) if each.renew_at]
-        await self._store.subscriptions_seen_to(mailbox.key, self._lease.holder, mailbox.subscriptions_at, again or min(renewals, default=now + AGAIN))
+        await self._store.subscriptions_seen_to(
+            mailbox.key,
+            self._lease.holder,
+            mailbox.subscriptions_at,
+            again or min(renewals, default=now + AGAIN),
+        )
 
     async def end(self, mailbox: Mailbox) -> None:
         """Ends all; where Graph does not answer they end by themselves."""
@@ -62,23 +67,33 @@ class Subscribing:
             if subscription.graph_id and not subscription.removed:
                 await self._graph.unsubscribe(mailbox.tenant, mailbox.mailbox, subscription.graph_id)
             await self._store.drop_subscriptions([subscription.key])
-        lost = [subscription.kind for subscription in todo.renew if not await self._renew(mailbox, subscription, now)]
+        lost = [
+            subscription.kind
+            for subscription in todo.renew
+            if not await self._renew(mailbox, subscription, now)
+        ]
         for kind in (*todo.create, *lost):
             await self._create(mailbox, kind, now)
         return bool(todo.create or lost)
 
     async def _create(self, mailbox: Mailbox, kind: Kind, now: datetime) -> None:
-        subscription = Subscription(str(uuid4()), mailbox.key, kind, secrets.token_urlsafe(CLIENT_STATE_BYTES))
+        subscription = Subscription(
+            str(uuid4()), mailbox.key, kind, secrets.token_urlsafe(CLIENT_STATE_BYTES)
+        )
         self._lease.check()
         # Kept before it is asked for: Graph may notify before it answers.
         await self._store.add_subscription(subscription)
-        graph_id, expires = await self._graph.subscribe(mailbox.tenant, mailbox.mailbox, kind, subscription.client_state, expiration(now))
+        graph_id, expires = await self._graph.subscribe(
+            mailbox.tenant, mailbox.mailbox, kind, subscription.client_state, expiration(now)
+        )
         await self._store.named(subscription.key, graph_id, renewal(now, expires), expires)
 
     async def _renew(self, mailbox: Mailbox, subscription: Subscription, now: datetime) -> bool:
         """Renews one, which re-authorises it, too; says whether Graph still has it."""
         try:
-            expires = await self._graph.renew(mailbox.tenant, mailbox.mailbox, subscription.graph_id or "", expiration(now))
+            expires = await self._graph.renew(
+                mailbox.tenant, mailbox.mailbox, subscription.graph_id or "", expiration(now)
+            )
         except Gone:
             await self._store.drop_subscriptions([subscription.key])
             return False

@@ -60,7 +60,10 @@ class Tokens:
             self._apps.pop(tenant, None)  # msal would go on refusing by itself for a minute
             raise _token_refusal(answer)
         lifetime = float(answer.get("expires_in") or 0)
-        self._tokens[tenant] = answer["access_token"], time.monotonic() + max(lifetime - TOKEN_MARGIN.total_seconds(), lifetime / 2)
+        self._tokens[tenant] = (
+            answer["access_token"],
+            time.monotonic() + max(lifetime - TOKEN_MARGIN.total_seconds(), lifetime / 2),
+        )
         return str(answer["access_token"])
 
     def _ask(self, tenant: str, claims: str | None, anew: bool) -> dict[str, Any]:

@@ -87,7 +87,10 @@ class Turn:
         mailbox = await self._mailbox()
         moments = [await self._store.next_leave(self._key)]
         if mailbox.status in {MailboxStatus.ENROLLED, MailboxStatus.BLOCKED}:
-            moments += [mailbox.subscriptions_at, mailbox.next_window_at if self._settings.reconcile else None]
+            moments += [
+                mailbox.subscriptions_at,
+                mailbox.next_window_at if self._settings.reconcile else None,
+            ]
         if mailbox.status is not MailboxStatus.PAUSED and await self._store.unsent(self._key, 1):
             moments.append(self._clock())
         soonest = min((moment for moment in moments if moment), default=None)
@@ -134,7 +137,9 @@ class Turn:
 
     async def _say_mailbox(self, mailbox: Mailbox) -> None:
         message = Outgoing(MAILBOXES, (mailbox.tenant, mailbox.mailbox), mailbox.event(), mailbox.version)
-        await self._sayer.say(self._lease, [message], lambda: self._store.confirm_mailbox(self._key, mailbox.version))
+        await self._sayer.say(
+            self._lease, [message], lambda: self._store.confirm_mailbox(self._key, mailbox.version)
+        )
 
     async def note_state(self, *, of: Sequence[MailboxStatus], **changes: object) -> None:
         """Notes and says what is true of the mailbox now, if it still has one of these statuses."""
@@ -149,7 +154,15 @@ class Turn:
         now = self._clock()
         if mailbox.reason == CONDITIONAL_ACCESS:
             await self._store.retry_tenant(mailbox.tenant, CONDITIONAL_ACCESS, now)
-        back = {"status": MailboxStatus.ENROLLED, "reason": None, "since": now, "failures": 0, "retry_at": None, "window_due": now, "subscriptions_at": None}
+        back = {
+            "status": MailboxStatus.ENROLLED,
+            "reason": None,
+            "since": now,
+            "failures": 0,
+            "retry_at": None,
+            "window_due": now,
+            "subscriptions_at": None,
+        }
         await self.note_state(of=[MailboxStatus.BLOCKED], **back)
 
     async def _acquainted(self, mailbox: Mailbox) -> Mailbox:
@@ -171,7 +184,9 @@ class Turn:
     async def _answer(self, mailbox: Mailbox) -> None:
         claims, found, failure = await self._answers.prepare(mailbox)
         settled = await self._settle(mailbox, await self._look(mailbox, found))
-        await self._answers.say(self._lease, mailbox, claims, {item: each.version for item, each in settled.items()})
+        await self._answers.say(
+            self._lease, mailbox, claims, {item: each.version for item, each in settled.items()}
+        )
         await self._store.requests_done(self._key, self._holder, [claim.claim for claim in claims])
         if failure:
             raise failure
@@ -187,7 +202,9 @@ class Turn:
         settled = await self._settle(mailbox, found)
         if any(names_a_window(each.before, each.found) for each in settled.values()):
             await self._store.hint({}, [self._key])
-        await self._store.hints_done(self._key, self._holder, [hint for hint in hints if hint.item in settled])
+        await self._store.hints_done(
+            self._key, self._holder, [hint for hint in hints if hint.item in settled]
+        )
         if failure:
             raise failure
         return len(mailbox.hints) > len(hints)
@@ -196,8 +213,12 @@ class Turn:
         unsent = await self._store.unsent(self._key, AT_ONCE)
         if not unsent:
             return False
-        gone = [Found(known.item, known.kind, known.change_key, Absent.LEFT) for known in unsent if known.gone]
-        fetched, failure = await self._fetch(mailbox, [(known.kind, known.item) for known in unsent if not known.gone])
+        gone = [
+            Found(known.item, known.kind, known.change_key, Absent.LEFT) for known in unsent if known.gone
+        ]
+        fetched, failure = await self._fetch(
+            mailbox, [(known.kind, known.item) for known in unsent if not known.gone]
+        )
         await self._settle(mailbox, [*gone, *await self._look(mailbox, fetched)])
         if failure:
             raise failure
@@ -205,10 +226,14 @@ class Turn:
 
     async def _leave(self, mailbox: Mailbox) -> bool:
         leaving = await self._store.leaving(self._key, self._clock(), CHUNK)
-        await self._settle(mailbox, [Found(known.item, known.kind, known.change_key, Absent.LEFT) for known in leaving])
+        await self._settle(
+            mailbox, [Found(known.item, known.kind, known.change_key, Absent.LEFT) for known in leaving]
+        )
         return bool(leaving)
 
-    async def _fetch(self, mailbox: Mailbox, items: Sequence[tuple[Kind, str]]) -> tuple[dict[tuple[Kind, str], Payload | None], Exception | None]:
+    async def _fetch(
+        self, mailbox: Mailbox, items: Sequence[tuple[Kind, str]]
+    ) -> tuple[dict[tuple[Kind, str], Payload | None], Exception | None]:
         """What Graph has under these ids (None: nothing), and what kept it from answering for the others."""
 
         async def fetch(kind: Kind, item: str) -> Payload | None:
@@ -219,7 +244,11 @@ class Turn:
 
         answers = await _all([fetch(kind, item) for kind, item in items])
         failures = [answer for answer in answers if isinstance(answer, Exception)]
-        fetched = {asked: answer for asked, answer in zip(items, answers, strict=True) if not isinstance(answer, Exception)}
+        fetched = {
+            asked: answer
+            for asked, answer in zip(items, answers, strict=True)
+            if not isinstance(answer, Exception)
+        }
         return fetched, failures[0] if failures else None
 
     async def _look(self, mailbox: Mailbox, fetched: dict[tuple[Kind, str], Payload | None]) -> list[Found]:
@@ -230,11 +259,15 @@ class Turn:
             folders = (await self._read_folders(mailbox)).folders or Folders()
         owner, now = Owner(mailbox.tenant, mailbox.mailbox, mailbox.addresses or frozenset()), self._clock()
         return [
-            Found(item, kind, _change_key(payload), of_item(kind, payload, owner, folders, now)) if payload else Found(item, kind, "", Absent.NOT_FOUND)
+            Found(item, kind, _change_key(payload), of_item(kind, payload, owner, folders, now))
+            if payload
+            else Found(item, kind, "", Absent.NOT_FOUND)
             for (kind, item), payload in fetched.items()
         ]
 
-    async def _settle(self, mailbox: Mailbox, found: Sequence[Found], hinted: set[str] | None = None) -> dict[str, Settled]:
+    async def _settle(
+        self, mailbox: Mailbox, found: Sequence[Found], hinted: set[str] | None = None
+    ) -> dict[str, Settled]:
         """Notes, says and confirms what was found.
 
         Where it was found by reading the window, `hinted` are the items that a hint has named; of
@@ -260,7 +293,11 @@ class Turn:
         self._lease.check()
         noted = await self._store.note(self._key, self._holder, [note for note, _, _ in notes.values()])
         if hinted is not None:
-            missed = sum(was_missed(known.get(item), *notes[item][1:], mailbox.complete_as_of) for item in noted if item not in hinted)
+            missed = sum(
+                was_missed(known.get(item), *notes[item][1:], mailbox.complete_as_of)
+                for item in noted
+                if item not in hinted
+            )
             await self._store.count_missed(self._key, self._holder, missed)
         messages: list[Outgoing] = []
         versions: dict[str, int] = {}
@@ -269,7 +306,11 @@ class Turn:
             settled[item] = Settled(each, known.get(item), note.version)
             if note.unsent:
                 versions[item] = note.version
-                messages.append(Outgoing(ACTIVITIES, (mailbox.tenant, mailbox.mailbox, item), _said(each, do), note.version))
+                messages.append(
+                    Outgoing(
+                        ACTIVITIES, (mailbox.tenant, mailbox.mailbox, item), _said(each, do), note.version
+                    )
+                )
         await self._sayer.say(self._lease, messages, lambda: self._store.confirm(self._key, versions))
         for item in noted:
             _count(*notes[item][1:])
@@ -280,17 +321,25 @@ class Turn:
     async def _reconcile(self, mailbox: Mailbox) -> None:
         """Reads the window whole, when it is due, and compares it with what was captured."""
         now = self._clock()
-        if not self._settings.reconcile or not (mailbox.window_due or mailbox.next_window_at is None or mailbox.next_window_at <= now):
+        if not self._settings.reconcile or not (
+            mailbox.window_due or mailbox.next_window_at is None or mailbox.next_window_at <= now
+        ):
             return
         mailbox = await self._read_folders(await self._read_addresses(mailbox))
         emails = await self._graph.messages(mailbox.tenant, mailbox.mailbox, now - DAYS)
         meetings = await self._graph.view(mailbox.tenant, mailbox.mailbox, now - DAYS, now + DAYS)
-        shown = {(kind, str(payload["id"])): payload for kind, payloads in ((Kind.EMAIL, emails), (Kind.MEETING, meetings)) for payload in payloads}
+        shown = {
+            (kind, str(payload["id"])): payload
+            for kind, payloads in ((Kind.EMAIL, emails), (Kind.MEETING, meetings))
+            for payload in payloads
+        }
         hinted = {hint.item for hint in (await self._mailbox()).hints}
         await self._settle_all(mailbox, await self._look(mailbox, dict(shown)), hinted)
         compared = compare(await self._store.live(self._key), frozenset(item for _, item in shown), now)
         for start in range(0, len(compared.ask), AT_ONCE):
-            fetched, failure = await self._fetch(mailbox, [(known.kind, known.item) for known in compared.ask[start : start + AT_ONCE]])
+            fetched, failure = await self._fetch(
+                mailbox, [(known.kind, known.item) for known in compared.ask[start : start + AT_ONCE]]
+            )
             await self._settle_all(mailbox, await self._look(mailbox, fetched), hinted)
             if failure:
                 raise failure
@@ -299,7 +348,9 @@ class Turn:
         await self._store.missing(self._key, {**compared.missing, **dict.fromkeys(compared.back, 0)})
         await self._reconciled(mailbox, now)
 
-    async def _settle_all(self, mailbox: Mailbox, found: Sequence[Found], hinted: set[str] | None = None) -> None:
+    async def _settle_all(
+        self, mailbox: Mailbox, found: Sequence[Found], hinted: set[str] | None = None
+    ) -> None:
         for start in range(0, len(found), CHUNK):
             await self._settle(mailbox, found[start : start + CHUNK], hinted)
 
@@ -310,8 +361,12 @@ class Turn:
             MISSED.observe(missed)
         every = self._settings.reconcile_every
         jittered = every * (0.9 + secrets.randbelow(200) / 1000)
-        await self._store.window_done(self._key, self._holder, mailbox.window_due, next_window_at=now + jittered, missed_so_far=0)
-        await self.note_state(of=[MailboxStatus.ENROLLED], complete_as_of=now, missed_by_hints=None if first else missed)
+        await self._store.window_done(
+            self._key, self._holder, mailbox.window_due, next_window_at=now + jittered, missed_so_far=0
+        )
+        await self.note_state(
+            of=[MailboxStatus.ENROLLED], complete_as_of=now, missed_by_hints=None if first else missed
+        )
 
     # -- the end ---------------------------------------------------------------------------------
 

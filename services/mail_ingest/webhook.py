@@ -121,7 +121,9 @@ class Webhook:
             return Response(status_code=400)
         try:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
-                messages = await self._accept([notification for value in values if (notification := _read(value))])
+                messages = await self._accept(
+                    [notification for value in values if (notification := _read(value))]
+                )
             left = timedelta(seconds=max(0.0, deadline - time.monotonic()))
             await self._producer.send(*messages, deadline=left)
         except (Transient, TimeoutError):
@@ -138,10 +140,16 @@ class Webhook:
         messages = []
         for notification in notifications:
             candidates = ours[notification.subscription]
-            subscription = next((each for each in candidates if _same(each.client_state, notification.client_state)), None)
+            subscription = next(
+                (each for each in candidates if _same(each.client_state, notification.client_state)), None
+            )
             event = _event(notification, subscription)
             if subscription is None:
-                DROPPED.labels("wrong client state" if candidates and not candidates[0].pending else "unknown subscription").inc()
+                DROPPED.labels(
+                    "wrong client state"
+                    if candidates and not candidates[0].pending
+                    else "unknown subscription"
+                ).inc()
             elif event is None:
                 DROPPED.labels("says nothing").inc()
             else:
@@ -157,7 +165,9 @@ def _event(notification: Notification, subscription: Subscription | None) -> Eve
     if notification.lifecycle:
         return LifecycleNotified(subscription=notification.subscription, event=notification.lifecycle)
     if notification.resource:
-        return ItemHinted(kind=subscription.kind, item=notification.resource.id, change=notification.change or "")
+        return ItemHinted(
+            kind=subscription.kind, item=notification.resource.id, change=notification.change or ""
+        )
     return None
 
 

@@ -94,7 +94,9 @@ class Workers:
             return False
         if mailbox is None:
             return False
-        turn = asyncio.create_task(self._turn(Lease(mailbox.key, holder, self._settings.lease, asked)), name="turn")
+        turn = asyncio.create_task(
+            self._turn(Lease(mailbox.key, holder, self._settings.lease, asked)), name="turn"
+        )
         self._turns.add(turn)
         turn.add_done_callback(self._turns.discard)
         return True
@@ -149,11 +151,16 @@ class Workers:
         else:
             standing = after_passing(failures, now, refused.retry_after, throttled=refused.throttled)
         await self._store.keep(lease.key, lease.holder, retry_at=standing.retry_at, failures=failures)
-        if standing.reason is None or (mailbox.status is MailboxStatus.BLOCKED and mailbox.reason == standing.reason):
+        if standing.reason is None or (
+            mailbox.status is MailboxStatus.BLOCKED and mailbox.reason == standing.reason
+        ):
             return
         if isinstance(refused, Blocked) and refused.tenant_wide:
             await self._store.block_tenant(mailbox.tenant, standing.reason, now, standing.retry_at)
-        log.warning("a mailbox is blocked", extra={"tenant": mailbox.tenant, "mailbox": mailbox.mailbox, "reason": standing.reason})
+        log.warning(
+            "a mailbox is blocked",
+            extra={"tenant": mailbox.tenant, "mailbox": mailbox.mailbox, "reason": standing.reason},
+        )
         states = [MailboxStatus.ENROLLED, MailboxStatus.BLOCKED]
         await turn.note_state(of=states, status=MailboxStatus.BLOCKED, reason=standing.reason, since=now)
 

@@ -27,11 +27,15 @@ def _ref(text: str) -> Ref:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m services.matcher", description=__doc__)
     command = parser.add_subparsers(dest="command")
-    explain = command.add_parser("explain", help="why an address relates to records, or not to one; exit 1 if it does not")
+    explain = command.add_parser(
+        "explain", help="why an address relates to records, or not to one; exit 1 if it does not"
+    )
     explain.add_argument("--tenant", required=True)
     explain.add_argument("--address", required=True)
     explain.add_argument("--record", type=_ref, metavar="type/id")
-    check = command.add_parser("check", help="would the records in a file of JSON lines be taken; exit 1 if one would not")
+    check = command.add_parser(
+        "check", help="would the records in a file of JSON lines be taken; exit 1 if one would not"
+    )
     check.add_argument("file", type=Path)
     addresses = command.add_parser("addresses", help="every record's addresses, as JSON lines")
     addresses.add_argument("--tenant")
@@ -53,7 +57,13 @@ def main() -> None:
         run(lambda: _build(settings))
         return
     try:
-        sys.exit(asyncio.run(_explain(settings, arguments) if arguments.command == "explain" else _addresses(settings, arguments)))
+        sys.exit(
+            asyncio.run(
+                _explain(settings, arguments)
+                if arguments.command == "explain"
+                else _addresses(settings, arguments)
+            )
+        )
     except Transient as away:
         sys.exit(str(away))
 
@@ -63,7 +73,9 @@ async def _build(settings: MatcherSettings) -> Service:
 
 
 async def _explain(settings: MatcherSettings, arguments: argparse.Namespace) -> int:
-    related, lines = await commands.explanation(settings, system_clock, arguments.tenant, arguments.address, arguments.record)
+    related, lines = await commands.explanation(
+        settings, system_clock, arguments.tenant, arguments.address, arguments.record
+    )
     print("\n".join(lines))
     return 0 if related else 1
 

@@ -45,12 +45,16 @@ def create_app(settings: MatcherSettings, clock: Clock) -> Service:
     return service
 
 
-def _observe(service: Service, directory: Directory, records: Records, partitions: Partitions, replay: Replay) -> None:
+def _observe(
+    service: Service, directory: Directory, records: Records, partitions: Partitions, replay: Replay
+) -> None:
     kafka, health = service.kafka, service.health
 
     async def waiting_records() -> int:
         try:
-            ends = await partitions.subscription.ends([tp for name in kafka.record_topics() for tp in await kafka.partitions(name)])
+            ends = await partitions.subscription.ends(
+                [tp for name in kafka.record_topics() for tp in await kafka.partitions(name)]
+            )
         except KafkaError as away:
             raise Transient("Kafka does not say how many records wait") from away
         return sum(max(0, end - records.positions.get(tp, 0)) for tp, end in ends.items())
@@ -61,7 +65,11 @@ def _observe(service: Service, directory: Directory, records: Records, partition
     async def partitions_ready() -> str | None:
         if replay.under_way:
             return f"taking over {replay.under_way} partitions"
-        return None if all(partition.taken for partition in partitions.own.values()) else "a takeover is not complete"
+        return (
+            None
+            if all(partition.taken for partition in partitions.own.values())
+            else "a takeover is not complete"
+        )
 
     async def measure() -> None:
         metrics.RECORDS.set(len(directory))
@@ -72,7 +80,10 @@ def _observe(service: Service, directory: Directory, records: Records, partition
         metrics.UNSAID.set(partitions.unsaid)
         LAG_MESSAGES.labels(MATCHER, RECORDS.name, "all").set(await waiting_records())
 
-    health.alive |= {"follows records": lambda: _age(records.beat), "says matches": lambda: _age(partitions.beat)}
+    health.alive |= {
+        "follows records": lambda: _age(records.beat),
+        "says matches": lambda: _age(partitions.beat),
+    }
     health.ready |= {"records": records_ready, "partitions": partitions_ready}
     health.status |= {
         "records": _now(lambda: len(directory)),

@@ -36,21 +36,34 @@ async def addresses(settings: MatcherSettings, clock: Clock, tenant: str | None)
     for each in [tenant] if tenant else directory.tenants:
         crm = directory.of(each)
         for ref in crm.refs():
-            yield json.dumps({"tenant": each, "type": ref[0], "id": ref[1], "addresses": sorted(crm.addresses(ref))}, ensure_ascii=False)
+            yield json.dumps(
+                {"tenant": each, "type": ref[0], "id": ref[1], "addresses": sorted(crm.addresses(ref))},
+                ensure_ascii=False,
+            )
 
 
-async def explanation(settings: MatcherSettings, clock: Clock, tenant: str, address: str, ref: Ref | None) -> tuple[bool, list[str]]:
+async def explanation(
+    settings: MatcherSettings, clock: Clock, tenant: str, address: str, ref: Ref | None
+) -> tuple[bool, list[str]]:
     """(does it relate, why or why not) of an address, to any record or to one."""
     directory = await read_directory(settings, clock)
     if ref and ref not in directory.of(tenant):
         refused = directory.is_refused((tenant, *ref))
-        return False, [f"there is no {ref[0]}/{ref[1]}" + (": its last message was refused" if refused else "")]
+        return False, [
+            f"there is no {ref[0]}/{ref[1]}" + (": its last message was refused" if refused else "")
+        ]
     lines, related = [], False
     for each in explain(directory, tenant, address, ref):
         related |= each.relates
         way = "".join(f" {hop}" for hop in each.rule.path)
-        outcome = f"{address} {each.rule.phrase}" if each.relates else f"no: {', '.join(each.addresses) or 'it gives no address'}"
-        lines.append(f"{each.ref[0]}/{each.ref[1]}{way} [{each.rule.ending.value}]  {each.rule.name}: {outcome}")
+        outcome = (
+            f"{address} {each.rule.phrase}"
+            if each.relates
+            else f"no: {', '.join(each.addresses) or 'it gives no address'}"
+        )
+        lines.append(
+            f"{each.ref[0]}/{each.ref[1]}{way} [{each.rule.ending.value}]  {each.rule.name}: {outcome}"
+        )
     return related, lines or [f"{address} relates to no record of this tenant"]
 
 

@@ -91,7 +91,10 @@ class Partitions:
 
     def touch(self, touched: Touched) -> None:
         """A record change: marks the live activities that it may change."""
-        marked = sum(partition.window.touch(touched.tenant, touched.addresses, reordered=touched.reordered) for partition in self.own.values())
+        marked = sum(
+            partition.window.touch(touched.tenant, touched.addresses, reordered=touched.reordered)
+            for partition in self.own.values()
+        )
         TOUCHED.inc(marked)
         if marked:
             self.changed.set()
@@ -103,7 +106,9 @@ class Partitions:
 
         What is still unsaid when the service is to stop is left to the partition's next owner, whose takeover finds it.
         """
-        await together(self.say(number, stopping) for number, partition in self.own.items() if partition.window.unsaid)
+        await together(
+            self.say(number, stopping) for number, partition in self.own.items() if partition.window.unsaid
+        )
 
     async def say(self, number: int, stopping: Stopping | None = None) -> None:
         """Says what waits in a partition, if it is still ours."""
@@ -124,7 +129,9 @@ class Partitions:
         messages = []
         for word in words:
             partition.count += 1
-            messages.append(Outgoing(MATCHES, word.key, word.message, word.version, partition.epoch, partition.count))
+            messages.append(
+                Outgoing(MATCHES, word.key, word.message, word.version, partition.epoch, partition.count)
+            )
         sending = asyncio.create_task(self._kafka.producer.send(*messages))
         try:
             await asyncio.shield(sending)
@@ -168,7 +175,9 @@ class Partitions:
         asked = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(ANSWER.total_seconds()):
-                await self.subscription.consumer.commit(dict(zip(self.here(list(done)), done.values(), strict=True)))
+                await self.subscription.consumer.commit(
+                    dict(zip(self.here(list(done)), done.values(), strict=True))
+                )
         except (TimeoutError, KafkaError) as refused:
             raise Transient(f"the partition may no longer be ours: {type(refused).__name__}") from refused
         self._sure_until = asked + self._kafka.settings.kafka_session_timeout.total_seconds() / 2

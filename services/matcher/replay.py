@@ -35,7 +35,12 @@ def take_in(directory: Directory, message: Received[AnyRecord]) -> Touched | Non
     if not message.key:
         return None
     tenant, type_, id_ = message.key
-    return directory.apply((tenant, type_, id_), message.value, (message.at.topic, message.at.partition), refused=message.refused is not None)
+    return directory.apply(
+        (tenant, type_, id_),
+        message.value,
+        (message.at.topic, message.at.partition),
+        refused=message.refused is not None,
+    )
 
 
 class Records:
@@ -87,7 +92,15 @@ class Replay:
         under_way: how many partitions are being taken over.
     """
 
-    def __init__(self, kafka: Kafka, matcher: Matcher, records: Records, partitions: Partitions, *, reading: bool = True) -> None:
+    def __init__(
+        self,
+        kafka: Kafka,
+        matcher: Matcher,
+        records: Records,
+        partitions: Partitions,
+        *,
+        reading: bool = True,
+    ) -> None:
         self.under_way = 0
         self._kafka = kafka
         self._matcher = matcher
@@ -114,7 +127,11 @@ class Replay:
                     del own[lost]
                     EPOCH.remove(str(lost))
                 ends = await self._ends(numbers)
-                fresh = [number for number in numbers if not (number in own and _is_ours_alone(own[number], ends[number]))]
+                fresh = [
+                    number
+                    for number in numbers
+                    if not (number in own and _is_ours_alone(own[number], ends[number]))
+                ]
                 KEPT.inc(len(numbers) - len(fresh))
                 await self._read_and_say(fresh)
                 for number in numbers:
@@ -160,7 +177,10 @@ class Replay:
             heard = {tp.partition: position for tp, position in chunk.positions.items()}
             self._partitions.beat = asyncio.get_running_loop().time()
         now = self._kafka.clock()
-        return {number: Partition(windows[number], stamp(now, greatest[number]), goes_on[number], heard[number]) for number in numbers}
+        return {
+            number: Partition(windows[number], stamp(now, greatest[number]), goes_on[number], heard[number])
+            for number in numbers
+        }
 
     async def _unread(self, numbers: Sequence[int]) -> dict[int, Partition]:
         """These partitions as if nothing were in their tables; what no commit covers comes again."""
@@ -170,13 +190,19 @@ class Replay:
         except KafkaError as away:
             raise Transient(f"Kafka does not say what is committed: {type(away).__name__}") from away
         now = self._kafka.clock()
-        return {tp.partition: Partition(Window(self._matcher), stamp(now), committed[tp], ends[tp.partition]) for tp in here}
+        return {
+            tp.partition: Partition(Window(self._matcher), stamp(now), committed[tp], ends[tp.partition])
+            for tp in here
+        }
 
     async def _ends(self, numbers: Sequence[int]) -> dict[int, int]:
         """Where `matches` ends in these partitions."""
         wanted = [TopicPartition(self._kafka.name(MATCHES), number) for number in numbers]
         try:
-            return {tp.partition: end for tp, end in (await self._partitions.subscription.consumer.end_offsets(wanted)).items()}
+            return {
+                tp.partition: end
+                for tp, end in (await self._partitions.subscription.consumer.end_offsets(wanted)).items()
+            }
         except KafkaError as away:
             raise Transient(f"Kafka does not say where matches ends: {type(away).__name__}") from away
 
@@ -219,7 +245,10 @@ class Replay:
             else:
                 foreign[message.key] = message
         if foreign:
-            log.warning("another wrote into a partition of ours", extra={"partition": number, "keys": len(foreign), "epoch": greatest})
+            log.warning(
+                "another wrote into a partition of ours",
+                extra={"partition": number, "keys": len(foreign), "epoch": greatest},
+            )
             FOREIGN.inc(len(foreign))
         if greatest > partition.epoch:
             await self._partitions.be_sure(number, partition)

@@ -49,7 +49,9 @@ COMMANDS: dict[str, Callable[[Store], Coroutine[Any, Any, None]]] = {"export": e
 
 def main() -> None:
     """The command."""
-    parser = argparse.ArgumentParser(prog="python -m services.tracking", description="Without a command: runs the service.")
+    parser = argparse.ArgumentParser(
+        prog="python -m services.tracking", description="Without a command: runs the service."
+    )
     commands = parser.add_subparsers(dest="command")
     for name, does in COMMANDS.items():
         commands.add_parser(name, help=(does.__doc__ or "").strip())

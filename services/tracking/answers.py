@@ -43,7 +43,12 @@ class MailboxAnswer(Answer):
         """None where it was never enrolled."""
         if mailbox is None:
             return None
-        return cls(status=mailbox.status, reason=mailbox.reason, since=mailbox.since, complete_as_of=mailbox.complete_as_of)
+        return cls(
+            status=mailbox.status,
+            reason=mailbox.reason,
+            since=mailbox.since,
+            complete_as_of=mailbox.complete_as_of,
+        )
 
 
 class MeAnswer(Answer):
@@ -53,12 +58,21 @@ class MeAnswer(Answer):
     oid: str
     name: str | None
     admin: bool
-    groups_missing: bool = Field(description="Her token has too many groups to carry them: what only a group may read is hidden from her.")
+    groups_missing: bool = Field(
+        description="Her token has too many groups to carry them: what only a group may read is hidden from her."
+    )
     mailbox: MailboxAnswer | None
 
     @classmethod
     def of(cls, user: User, mailbox: Mailbox | None) -> "MeAnswer":
-        return cls(tenant=user.tenant, oid=user.oid, name=user.name, admin=user.admin, groups_missing=user.groups_missing, mailbox=MailboxAnswer.of(mailbox))
+        return cls(
+            tenant=user.tenant,
+            oid=user.oid,
+            name=user.name,
+            admin=user.admin,
+            groups_missing=user.groups_missing,
+            mailbox=MailboxAnswer.of(mailbox),
+        )
 
 
 class RecordAnswer(Answer):
@@ -144,7 +158,15 @@ class EntryAnswer(Answer):
     def of(cls, entry: Entry) -> "EntryAnswer":
         record, ask = entry.record, entry.ask
         _, kind, record_id = record.key
-        return cls(type=kind, id=record_id, name=record.name, deleted=record.gone is not None, by=ask.by, by_name=ask.name, at=ask.at)
+        return cls(
+            type=kind,
+            id=record_id,
+            name=record.name,
+            deleted=record.gone is not None,
+            by=ask.by,
+            by_name=ask.name,
+            at=ask.at,
+        )
 
 
 class TrackedAnswer(Answer):
@@ -159,7 +181,12 @@ class TrackedAnswer(Answer):
     def of(cls, tile: TrackedTile) -> "TrackedAnswer":
         activity = tile.content.activity
         entries = [EntryAnswer.of(entry) for entry in tile.entries]
-        return cls(id=tile.id, activity=ActivityAnswer.model_validate(activity), owner=activity.mailbox, regarding=entries)
+        return cls(
+            id=tile.id,
+            activity=ActivityAnswer.model_validate(activity),
+            owner=activity.mailbox,
+            regarding=entries,
+        )
 
 
 class TextAnswer(Answer):

@@ -18,7 +18,19 @@ from shared.errors import Transient
 from shared.events import Direction, Kind
 from shared.records import RecordKey
 
-from .answers import ErrorAnswer, FoundRecord, MeAnswer, Place, RecordAnswer, RecordsAnswer, TextAnswer, TimelineAnswer, TrackedWithText, TrackingAnswer, place
+from .answers import (
+    ErrorAnswer,
+    FoundRecord,
+    MeAnswer,
+    Place,
+    RecordAnswer,
+    RecordsAnswer,
+    TextAnswer,
+    TimelineAnswer,
+    TrackedWithText,
+    TrackingAnswer,
+    place,
+)
 from .domain.visibility import User
 from .live import Live
 from .page import WithHeaders
@@ -53,9 +65,15 @@ def _record_key(
 
 Me = Annotated[User, Depends(_signed_in)]
 OnRecord = Annotated[RecordKey, Depends(_record_key)]
-Item = Annotated[str, Path(description="The item's own id, percent-encoded; looked for in the caller's own mailbox.")]
+Item = Annotated[
+    str, Path(description="The item's own id, percent-encoded; looked for in the caller's own mailbox.")
+]
 ActivityId = Annotated[str, Path(description="The tracked activity's id.")]
-Before = Annotated[str | None, AfterValidator(lambda text: text and (place(text), text)[1]), Query(max_length=500, description="`next` of the page before.")]
+Before = Annotated[
+    str | None,
+    AfterValidator(lambda text: text and (place(text), text)[1]),
+    Query(max_length=500, description="`next` of the page before."),
+]
 
 RECORD = "/records/{type}/{id}"
 SUGGESTION = RECORD + "/suggestions/{item:path}"
@@ -79,7 +97,10 @@ STREAMED = {
 
 def _or(*statuses: int, ok: dict[str, Any] | None = None) -> dict[int | str, dict[str, Any]]:
     """A route's errors beside those that every route has, for the interface document."""
-    errors: dict[int | str, dict[str, Any]] = {status: {"model": ErrorAnswer, "description": WHY_NOT[status]} for status in sorted({*ALWAYS, *statuses})}
+    errors: dict[int | str, dict[str, Any]] = {
+        status: {"model": ErrorAnswer, "description": WHY_NOT[status]}
+        for status in sorted({*ALWAYS, *statuses})
+    }
     return errors | ({200: ok} if ok else {})
 
 
@@ -95,7 +116,9 @@ def routes(timelines: Timelines) -> APIRouter:
     @api.get("/records", responses=_or(422))
     async def records(
         user: Me,
-        q: Annotated[str, Query(max_length=200, pattern=r"^[^\x00]*$", description="A part of the name.")] = "",
+        q: Annotated[
+            str, Query(max_length=200, pattern=r"^[^\x00]*$", description="A part of the name.")
+        ] = "",
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
     ) -> RecordsAnswer:
         """Records that she may read, each with the number of her suggestions there.
@@ -117,7 +140,9 @@ def routes(timelines: Timelines) -> APIRouter:
     ) -> TimelineAnswer:
         """The record's timeline as she sees it now; with `before`, a further page of what is tracked."""
         after: Place | None = place(before) if before else None
-        return TimelineAnswer.of(await timelines.timeline(user, key, Filters(kind, direction), after, limit), user)
+        return TimelineAnswer.of(
+            await timelines.timeline(user, key, Filters(kind, direction), after, limit), user
+        )
 
     @api.get(SUGGESTION + "/text", responses=_or(404, 409))
     async def text(user: Me, key: OnRecord, item: Item) -> TextAnswer:
@@ -147,7 +172,10 @@ def routes(timelines: Timelines) -> APIRouter:
 
     @api.delete(TRACKED, status_code=204, responses=_or(404, 422))
     async def untrack(
-        user: Me, key: OnRecord, activity: ActivityId, by: Annotated[str | None, Query(max_length=200, description="Whose entry, by oid.")] = None
+        user: Me,
+        key: OnRecord,
+        activity: ActivityId,
+        by: Annotated[str | None, Query(max_length=200, description="Whose entry, by oid.")] = None,
     ) -> None:
         """Takes her own entry off this record; an administrator, with `by`, anyone's."""
         await timelines.untrack(user, key, activity, by)
@@ -160,7 +188,9 @@ def live_routes(timelines: Timelines, live: Live) -> APIRouter:
     api = APIRouter(prefix=PREFIX)
 
     def streamed(user: User, key: RecordKey | None) -> StreamingResponse:
-        return StreamingResponse(live.events(user, key), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        return StreamingResponse(
+            live.events(user, key), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+        )
 
     @api.get("/stream", response_class=StreamingResponse, responses=_or(ok=STREAMED))
     async def own_stream(user: Me) -> StreamingResponse:
@@ -179,7 +209,9 @@ def live_routes(timelines: Timelines, live: Live) -> APIRouter:
 # -- errors ---------------------------------------------------------------------------------------
 
 
-def error(status: int, code: str, message: str, *, field: str | None = None, headers: dict[str, str] | None = None) -> Response:
+def error(
+    status: int, code: str, message: str, *, field: str | None = None, headers: dict[str, str] | None = None
+) -> Response:
     """An answer that says why not."""
     answer = ErrorAnswer(error=code, message=message, field=field).model_dump(exclude_none=True)
     return JSONResponse(answer, status, headers)
@@ -191,19 +223,33 @@ def answer_to(_: Request, exception: Exception) -> Response:
         case NotThere() | HTTPException(status_code=404):
             answer = error(404, "not_found", "there is nothing here for you")
         case Unauthorized():
-            answer = error(401, "unauthorized", exception.why or "sign in first", headers={"WWW-Authenticate": exception.challenge})
+            answer = error(
+                401,
+                "unauthorized",
+                exception.why or "sign in first",
+                headers={"WWW-Authenticate": exception.challenge},
+            )
         case Refused():
             answer = error(409, exception.code, exception.why)
         case NoText():
             answer = error(409, exception.reason, "its text cannot be had now")
         case Transient():
-            answer = error(503, "unavailable", f"try again in a moment: {exception}", headers={"Retry-After": "2"})
+            answer = error(
+                503, "unavailable", f"try again in a moment: {exception}", headers={"Retry-After": "2"}
+            )
         case RequestValidationError():
             # Where the request is wrong, never what stood there.
             first = exception.errors()[0]
-            answer = error(422, "invalid", first["msg"].removeprefix("Value error, "), field=".".join(str(part) for part in first["loc"]))
+            answer = error(
+                422,
+                "invalid",
+                first["msg"].removeprefix("Value error, "),
+                field=".".join(str(part) for part in first["loc"]),
+            )
         case HTTPException():
-            answer = error(exception.status_code, "refused", exception.detail, headers=dict(exception.headers or {}))
+            answer = error(
+                exception.status_code, "refused", exception.detail, headers=dict(exception.headers or {})
+            )
         case _:
             raise exception
     return answer
@@ -233,7 +279,10 @@ class ForUsers:
             request.state.user = await self._signin.user(request.headers.get("authorization"))
         except (Unauthorized, Transient) as refused:
             return answer_to(request, refused)
-        if "transfer-encoding" in request.headers or int(request.headers.get("content-length", 0)) > LARGEST_BODY:
+        if (
+            "transfer-encoding" in request.headers
+            or int(request.headers.get("content-length", 0)) > LARGEST_BODY
+        ):
             return error(413, "too_large", f"at most {LARGEST_BODY} bytes, with a Content-Length")
         return None
 
@@ -268,7 +317,12 @@ def interface() -> dict[str, Any]:
     )
     parts = document["components"]
     parts["securitySchemes"] = {
-        "user": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": f"A person's v2 access token with the scope `{SCOPE}`."}
+        "user": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": f"A person's v2 access token with the scope `{SCOPE}`.",
+        }
     }
     # Each error once; what FastAPI says of a wrong request is not what we answer.
     parts["responses"] = {}

@@ -31,7 +31,13 @@ CONTENTS_AT_ONCE = 10
 """Each may be 900 kB, and is a transaction of its own."""
 
 
-async def create_app(settings: TrackingSettings, clock: Clock, *, keys: AuthorityKeys | None = None, previews: Previews | None = None) -> Service:
+async def create_app(
+    settings: TrackingSettings,
+    clock: Clock,
+    *,
+    keys: AuthorityKeys | None = None,
+    previews: Previews | None = None,
+) -> Service:
     """The service, ready to run; `keys` and `previews` stand in for the authority and mail-ingest in tests."""
     store = Store(settings)
     kafka = Kafka(settings, TRACKING, clock, settings.instance)
@@ -41,8 +47,16 @@ async def create_app(settings: TrackingSettings, clock: Clock, *, keys: Authorit
     outbox = Outbox(store, kafka, readers, clock, subjects=settings.tracked_subjects)
     timelines = Timelines(store, outbox, previews, readers, clock, settings.pending_for)
     live = Live(store, timelines)
-    api = create_api(timelines, live, SignIn(keys, settings.audience, settings.tenants, clock), page.routes(settings))
-    service = Service(TRACKING, kafka, clock, http=[(settings.host, settings.port, api)], loops={"outbox": outbox.run, "live": live.run})
+    api = create_api(
+        timelines, live, SignIn(keys, settings.audience, settings.tenants, clock), page.routes(settings)
+    )
+    service = Service(
+        TRACKING,
+        kafka,
+        clock,
+        http=[(settings.host, settings.port, api)],
+        loops={"outbox": outbox.run, "live": live.run},
+    )
 
     handlers = Handlers(store, outbox, clock)
     for topic, on_batch, positions, at_once in (
@@ -52,7 +66,14 @@ async def create_app(settings: TrackingSettings, clock: Clock, *, keys: Authorit
         (CONTENT, handlers.on_content, handlers.content, CONTENTS_AT_ONCE),
     ):
         reading: list[Subscription] = []
-        reading.append(kafka.subscribe(topic, on_batch, start_at=positions.start_at(lambda reading=reading: reading[0]), max_records=at_once))  # type: ignore[misc]
+        reading.append(
+            kafka.subscribe(
+                topic,
+                on_batch,
+                start_at=positions.start_at(lambda reading=reading: reading[0]),
+                max_records=at_once,
+            )
+        )  # type: ignore[misc]
 
     @contextlib.asynccontextmanager
     async def opened() -> AsyncIterator[None]:
@@ -72,7 +93,11 @@ async def create_app(settings: TrackingSettings, clock: Clock, *, keys: Authorit
         return None
 
     async def positions_known() -> str | None:
-        unknown = [name for name in ("records", "mailboxes", "matches", "content") if not getattr(handlers, name).known]
+        unknown = [
+            name
+            for name in ("records", "mailboxes", "matches", "content")
+            if not getattr(handlers, name).known
+        ]
         return f"it is not known yet where to start reading {', '.join(unknown)}" if unknown else None
 
     service.open = opened

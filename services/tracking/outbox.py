@@ -46,7 +46,9 @@ class Outbox:
         subjects: whether events carry the subject.
     """
 
-    def __init__(self, store: Store, kafka: Kafka, readers: DefaultReaders, clock: Clock, *, subjects: bool) -> None:
+    def __init__(
+        self, store: Store, kafka: Kafka, readers: DefaultReaders, clock: Clock, *, subjects: bool
+    ) -> None:
         self._store = store
         self._kafka = kafka
         self._readers = readers
@@ -102,8 +104,12 @@ class Outbox:
         taken = await self._store.tracked.take(self._token, AT_ONCE)
         if not taken:
             return 0
-        records = await self._store.records.many(entry.record for tracked in taken for entry in tracked.regarding)
-        results = await asyncio.gather(*(self._announce(tracked, records) for tracked in taken), return_exceptions=True)
+        records = await self._store.records.many(
+            entry.record for tracked in taken for entry in tracked.regarding
+        )
+        results = await asyncio.gather(
+            *(self._announce(tracked, records) for tracked in taken), return_exceptions=True
+        )
         said = [tracked for tracked, result in zip(taken, results, strict=True) if result is None]
         if said:
             await self._store.tracked.confirm(said, self._clock())
@@ -113,14 +119,23 @@ class Outbox:
 
     async def _announce(self, tracked: Tracked, records: dict[RecordKey, Record]) -> None:
         key = tracked.tenant, tracked.id
-        messages = [Outgoing(TRACKED_ACTIVITIES, key, event(tracked, records.get, self._readers.resolved, subjects=self._subjects), tracked.revision)]
+        messages = [
+            Outgoing(
+                TRACKED_ACTIVITIES,
+                key,
+                event(tracked, records.get, self._readers.resolved, subjects=self._subjects),
+                tracked.revision,
+            )
+        ]
         if not tracked.is_live:
             messages.append(Outgoing(TRACKED_ACTIVITIES, key, None, tracked.revision))
         try:
             await self._kafka.producer.send(*messages, deadline=DEADLINE)
         except Rejected as reason:
             # Its note stays, and the others go on.
-            log.error("a tracked activity cannot be announced", extra={"activity": tracked.id, "why": reason.reason})  # noqa: TRY400  # nothing failed here
+            log.error(
+                "a tracked activity cannot be announced", extra={"activity": tracked.id, "why": reason.reason}
+            )  # noqa: TRY400  # nothing failed here
             raise
 
 

@@ -14,7 +14,12 @@ from .settings import TrackingSettings
 from .signin import SCOPE
 
 FOLDER = Path(__file__).parent / "web"
-KINDS = {".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".svg": "image/svg+xml"}
+KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
 FOR_ALL = {
     "Cache-Control": "no-store",  # what is private is kept by no proxy and no browser
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -70,7 +75,11 @@ def routes(settings: TrackingSettings) -> APIRouter:
             ]
         )
     }
-    files = {path.name: File(KINDS[path.suffix], path.read_bytes()) for path in sorted(FOLDER.iterdir()) if path.suffix in KINDS}
+    files = {
+        path.name: File(KINDS[path.suffix], path.read_bytes())
+        for path in sorted(FOLDER.iterdir())
+        if path.suffix in KINDS
+    }
     page = APIRouter()
 
     @page.get("/")

@@ -53,7 +53,9 @@ class Positions:
             try:
                 ends = await subscription().consumer.end_offsets(list(assigned))
             except KafkaError as away:
-                raise Transient(f"Kafka does not say where its partitions end: {type(away).__name__}") from away
+                raise Transient(
+                    f"Kafka does not say where its partitions end: {type(away).__name__}"
+                ) from away
             self._known = {tp: self._of(stored.get(_name(tp)), ends[tp]) for tp in assigned}
             self.known = True
             return {tp: position.next for tp, position in self._known.items()}
@@ -62,7 +64,9 @@ class Positions:
 
     def _of(self, stored: dict[str, Any] | None, end: int) -> Position:
         if stored is None or stored["next"] > end:
-            return Position(0, stored["epoch"] if stored else 0, stamp(self._clock(), stored["taken"] if stored else 0))
+            return Position(
+                0, stored["epoch"] if stored else 0, stamp(self._clock(), stored["taken"] if stored else 0)
+            )
         return Position(stored["next"], stored["epoch"], stored["taken"])
 
     def epochs(self) -> dict[TopicPartition, int]:
@@ -79,15 +83,24 @@ class Positions:
         A refused message becomes a dead letter only after this: until the next batch, reading would
         start with it again.
         """
-        refused = {message.at for message, _ in batch.rejections} | {message.at for message in batch.messages if message.refused}
+        refused = {message.at for message, _ in batch.rejections} | {
+            message.at for message in batch.messages if message.refused
+        }
         after: dict[TopicPartition, Position] = {}
         for message in batch.messages:
             tp = TopicPartition(message.at.topic, message.at.partition)
             known = self._known[tp]
-            done = after.setdefault(tp, Position(known.next, epochs[tp] if epochs else known.epoch, known.taken))
+            done = after.setdefault(
+                tp, Position(known.next, epochs[tp] if epochs else known.epoch, known.taken)
+            )
             if not any(at.offset <= message.at.offset for at in refused if (at.topic, at.partition) == tp):
                 done.next = message.at.offset + 1
-        await self._store.positions.put([{"_id": _name(tp), "next": p.next, "epoch": p.epoch, "taken": p.taken} for tp, p in after.items()])
+        await self._store.positions.put(
+            [
+                {"_id": _name(tp), "next": p.next, "epoch": p.epoch, "taken": p.taken}
+                for tp, p in after.items()
+            ]
+        )
         self._known |= after
 
 

@@ -49,9 +49,13 @@ class Previews:
         transport: another way there, for tests.
     """
 
-    def __init__(self, url: str, token: SecretStr, transport: httpx2.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self, url: str, token: SecretStr, transport: httpx2.AsyncBaseTransport | None = None
+    ) -> None:
         headers = {"Authorization": f"Bearer {token.get_secret_value()}"}
-        self._http = httpx2.AsyncClient(base_url=url, headers=headers, timeout=ANSWER.total_seconds(), transport=transport)
+        self._http = httpx2.AsyncClient(
+            base_url=url, headers=headers, timeout=ANSWER.total_seconds(), transport=transport
+        )
 
     async def close(self) -> None:
         """Hangs up."""
@@ -64,7 +68,12 @@ class Previews:
             NoText: it is gone, or its mailbox is blocked.
             Transient: mail-ingest or Graph is away.
         """
-        asked = {"tenant": activity.tenant, "mailbox": activity.mailbox, "item": activity.item, "kind": activity.kind.value}
+        asked = {
+            "tenant": activity.tenant,
+            "mailbox": activity.mailbox,
+            "item": activity.item,
+            "kind": activity.kind.value,
+        }
         try:
             answer = await self._http.post("/previews", json=asked)
         except httpx2.HTTPError as away:

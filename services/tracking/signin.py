@@ -66,7 +66,13 @@ class AuthorityKeys:
         transport: another way there, for tests.
     """
 
-    def __init__(self, authority: str, clock: Clock, ca_file: Path | None = None, transport: httpx2.AsyncBaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        authority: str,
+        clock: Clock,
+        ca_file: Path | None = None,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
         self._authority = authority.rstrip("/")
         self._clock = clock
         verify = ssl.create_default_context(cafile=ca_file) if ca_file else True
@@ -98,11 +104,28 @@ class AuthorityKeys:
 
     async def _ask(self, tenant: str, keys: "_TenantKeys", now: datetime) -> None:
         try:
-            metadata = (await self._http.get(f"{self.issuer(tenant)}/.well-known/openid-configuration")).raise_for_status().json()
+            metadata = (
+                (await self._http.get(f"{self.issuer(tenant)}/.well-known/openid-configuration"))
+                .raise_for_status()
+                .json()
+            )
             published = (await self._http.get(metadata["jwks_uri"])).raise_for_status().json()["keys"]
-            keys.known = {entry["kid"]: jwt.PyJWK(entry, ALGORITHM) for entry in published if entry.get("kty") == "RSA" and entry.get("use", "sig") == "sig"}
-        except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError, jwt.PyJWTError) as error:
-            log.warning("the authority does not say its keys", extra={"tenant": tenant, "error": type(error).__name__})
+            keys.known = {
+                entry["kid"]: jwt.PyJWK(entry, ALGORITHM)
+                for entry in published
+                if entry.get("kty") == "RSA" and entry.get("use", "sig") == "sig"
+            }
+        except (
+            httpx2.HTTPError,
+            httpx2.InvalidURL,
+            ValueError,
+            KeyError,
+            TypeError,
+            jwt.PyJWTError,
+        ) as error:
+            log.warning(
+                "the authority does not say its keys", extra={"tenant": tenant, "error": type(error).__name__}
+            )
             keys.ask_after = now + COOL_DOWN_AWAY
         else:
             keys.stale_at, keys.ask_after = now + KEYS_LAST, now + COOL_DOWN
@@ -163,7 +186,12 @@ class SignIn:
                 algorithms=[ALGORITHM],
                 audience=self._audience,
                 issuer=self.keys.issuer(tenant),
-                options={"require": list(REQUIRED), "verify_exp": False, "verify_nbf": False, "verify_iat": False},
+                options={
+                    "require": list(REQUIRED),
+                    "verify_exp": False,
+                    "verify_nbf": False,
+                    "verify_iat": False,
+                },
             )
         except jwt.PyJWTError as error:
             raise Unauthorized(_WHAT.get(type(error), "the token is not valid")) from None

@@ -13,8 +13,28 @@ from shared.clock import Clock
 from shared.events import Activity, Content, Direction, Kind
 from shared.records import RecordKey
 
-from .domain.activity import ASKS_ONCE_MORE, NO_ANSWER, Ask, Claim, ClaimState, ItemKey, Tracked, claim, untrack
-from .domain.timeline import Empty, Mailbox, Suggestion, Suggestions, Tile, is_visible, newest, shows_suggestions, why_empty
+from .domain.activity import (
+    ASKS_ONCE_MORE,
+    NO_ANSWER,
+    Ask,
+    Claim,
+    ClaimState,
+    ItemKey,
+    Tracked,
+    claim,
+    untrack,
+)
+from .domain.timeline import (
+    Empty,
+    Mailbox,
+    Suggestion,
+    Suggestions,
+    Tile,
+    is_visible,
+    newest,
+    shows_suggestions,
+    why_empty,
+)
 from .domain.visibility import DefaultReaders, Record, User
 from .outbox import Outbox
 from .previews import Previews, Text
@@ -71,10 +91,14 @@ class Filters:
 
     def passes(self, activity: Activity) -> bool:
         """Does she want to see it?"""
-        return (self.kind is None or activity.kind is self.kind) and (self.direction is None or activity.direction is self.direction)
+        return (self.kind is None or activity.kind is self.kind) and (
+            self.direction is None or activity.direction is self.direction
+        )
 
     def document(self) -> dict[str, str]:
-        return {name: value.value for name, value in (("kind", self.kind), ("direction", self.direction)) if value}
+        return {
+            name: value.value for name, value in (("kind", self.kind), ("direction", self.direction)) if value
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +130,15 @@ class Tracking:
 class Timelines:
     """Reads and changes timelines for a user."""
 
-    def __init__(self, store: Store, outbox: Outbox, previews: Previews, readers: DefaultReaders, clock: Clock, pending_for: timedelta) -> None:
+    def __init__(
+        self,
+        store: Store,
+        outbox: Outbox,
+        previews: Previews,
+        readers: DefaultReaders,
+        clock: Clock,
+        pending_for: timedelta,
+    ) -> None:
         self._store = store
         self._outbox = outbox
         self._previews = previews
@@ -132,19 +164,25 @@ class Timelines:
         newest_on = [] if text else await self._store.suggestions.newest_on(owner, self._clock(), NEWEST)
         first = await self._store.records.read_by(user.tenant, newest_on, readers, limit)
         counts = await self._counts(user, owner, [record.key for record in (*first, *found)])
-        each_once = {record.key: record for record in (*(record for record in first if counts[record.key]), *found)}
+        each_once = {
+            record.key: record for record in (*(record for record in first if counts[record.key]), *found)
+        }
         return [(record, counts[key]) for key, record in each_once.items()][:limit]
 
     async def _counts(self, user: User, owner: str, keys: Sequence[RecordKey]) -> dict[RecordKey, int]:
         """How many suggestions she is shown on each of these records."""
         counts = dict.fromkeys(keys, 0)
         things = await self._store.suggestions.on(owner, keys, self._clock())
-        hidden = await self._store.dismissals.on(owner, keys) | await self._store.tracked.among(user.tenant, {identity for _, identity in things}, keys)
+        hidden = await self._store.dismissals.on(owner, keys) | await self._store.tracked.among(
+            user.tenant, {identity for _, identity in things}, keys
+        )
         for key, identity in things:
             counts[key] += (key, identity) not in hidden
         return counts
 
-    async def timeline(self, user: User, key: RecordKey, filters: Filters, before: tuple[datetime, str] | None, limit: int) -> Timeline:
+    async def timeline(
+        self, user: User, key: RecordKey, filters: Filters, before: tuple[datetime, str] | None, limit: int
+    ) -> Timeline:
         """The record's timeline as she sees it now; with `before`, a further page of what is tracked."""
         record = await self._readable(user, key)
         mailbox = await self._store.mailboxes.one(user.tenant, user.oid)
@@ -162,16 +200,24 @@ class Timelines:
 
     async def _suggestions(self, user: User, key: RecordKey, filters: Filters) -> Suggestions:
         owner, now = joined((user.tenant, user.oid)), self._clock()
-        claims = {item: one for item, one in newest(await self._store.claims.on(owner, key)).items() if not one.activity or filters.passes(one.activity)}
+        claims = {
+            item: one
+            for item, one in newest(await self._store.claims.on(owner, key)).items()
+            if not one.activity or filters.passes(one.activity)
+        }
         dismissed = {identity for _, identity in await self._store.dismissals.on(owner, [key])}
         found = Suggestions(key, now, claims)
         async for page in self._store.suggestions.pages(owner, key, now, filters.document()):
-            tracked = await self._store.tracked.among(user.tenant, [suggestion.activity.identity for suggestion in page], [key])
+            tracked = await self._store.tracked.among(
+                user.tenant, [suggestion.activity.identity for suggestion in page], [key]
+            )
             if not found.take(page, dismissed, {identity for _, identity in tracked}):
                 break
         pending = [claim.activity.identity for claim in claims.values() if claim.activity]
         if pending:
-            found.keep_pending({identity for _, identity in await self._store.tracked.among(user.tenant, pending, [key])})
+            found.keep_pending(
+                {identity for _, identity in await self._store.tracked.among(user.tenant, pending, [key])}
+            )
         return found
 
     async def _shown(self, user: User, tracked: Sequence[Tracked]) -> list[TrackedTile]:
@@ -179,7 +225,11 @@ class Timelines:
         records = await self._store.records.many(entry.record for one in tracked for entry in one.regarding)
         hers = {key: record for key, record in records.items() if self._readers.may_read(user, record)}
         return [
-            TrackedTile(one.id, one.content, tuple(Entry(ask, hers[ask.record]) for ask in one.regarding if ask.record in hers))
+            TrackedTile(
+                one.id,
+                one.content,
+                tuple(Entry(ask, hers[ask.record]) for ask in one.regarding if ask.record in hers),
+            )
             for one in tracked
             if one.content
         ]
@@ -244,7 +294,11 @@ class Timelines:
         """A tracked activity of this record with its content."""
         await self._readable(user, key)
         found = await self._store.tracked.one(user.tenant, activity)
-        if found is None or found.content is None or not any(entry.record == key for entry in found.regarding):
+        if (
+            found is None
+            or found.content is None
+            or not any(entry.record == key for entry in found.regarding)
+        ):
             raise NotThere
         [tile] = await self._shown(user, [found])
         return tile

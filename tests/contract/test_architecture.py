@@ -10,7 +10,19 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOMAIN = sorted((ROOT / "services").glob("*/domain/*.py"))
 
-CLOCKS = {"now", "utcnow", "today", "time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "localtime", "gmtime"}
+CLOCKS = {
+    "now",
+    "utcnow",
+    "today",
+    "time",
+    "time_ns",
+    "monotonic",
+    "monotonic_ns",
+    "perf_counter",
+    "perf_counter_ns",
+    "localtime",
+    "gmtime",
+}
 """Names of the functions by which Python tells the time: datetime's, date's and time's."""
 
 
@@ -26,7 +38,9 @@ def foreign_imports(source: str) -> Iterator[str]:
                 imported = ["." * level]
             case _:
                 continue
-        yield from (name for name in imported if name.partition(".")[0] not in {"shared", *sys.stdlib_module_names})
+        yield from (
+            name for name in imported if name.partition(".")[0] not in {"shared", *sys.stdlib_module_names}
+        )
 
 
 def askings_for_the_time(source: str) -> Iterator[str]:
@@ -35,16 +49,24 @@ def askings_for_the_time(source: str) -> Iterator[str]:
         match node:
             case ast.ImportFrom(module="time", names=names):
                 yield from (f"from time import {name.name}" for name in names if name.name in CLOCKS)
-            case ast.Attribute(value=ast.Name(id="datetime" | "date" | "time" | "dt"), attr=attr) if attr in CLOCKS:
+            case ast.Attribute(value=ast.Name(id="datetime" | "date" | "time" | "dt"), attr=attr) if (
+                attr in CLOCKS
+            ):
                 yield ast.unparse(node)
-            case ast.Attribute(value=ast.Attribute(value=ast.Name(id="datetime")), attr=attr) if attr in CLOCKS:
+            case ast.Attribute(value=ast.Attribute(value=ast.Name(id="datetime")), attr=attr) if (
+                attr in CLOCKS
+            ):
                 yield ast.unparse(node)
             case _:
                 pass
 
 
 def test_every_service_has_a_domain() -> None:
-    assert {path.relative_to(ROOT / "services").parts[0] for path in DOMAIN} == {"mail_ingest", "matcher", "tracking"}
+    assert {path.relative_to(ROOT / "services").parts[0] for path in DOMAIN} == {
+        "mail_ingest",
+        "matcher",
+        "tracking",
+    }
 
 
 @pytest.mark.parametrize("path", DOMAIN, ids=lambda path: str(path.relative_to(ROOT)))
@@ -71,7 +93,9 @@ def test_a_foreign_import_would_be_seen(source: str) -> None:
     assert len(list(foreign_imports(source))) == 1
 
 
-@pytest.mark.parametrize("source", ["import datetime", "from shared.events import Activity", "from .rules import RULES"])
+@pytest.mark.parametrize(
+    "source", ["import datetime", "from shared.events import Activity", "from .rules import RULES"]
+)
 def test_an_import_that_is_allowed_is_not_complained_of(source: str) -> None:
     assert list(foreign_imports(source)) == []
 
@@ -91,6 +115,8 @@ def test_asking_for_the_time_would_be_seen(source: str) -> None:
     assert list(askings_for_the_time(source))
 
 
-@pytest.mark.parametrize("source", ["later = now + timedelta(1)", "sent = mail.time", "day = datetime.fromisoformat(text)"])
+@pytest.mark.parametrize(
+    "source", ["later = now + timedelta(1)", "sent = mail.time", "day = datetime.fromisoformat(text)"]
+)
 def test_reckoning_with_a_given_time_is_not_complained_of(source: str) -> None:
     assert list(askings_for_the_time(source)) == []

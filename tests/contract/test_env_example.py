@@ -28,7 +28,10 @@ def section(whose: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("whose, model, shown_before", SETTINGS, ids=[whose for whose, _, _ in SETTINGS])
 def test_every_line_of_it_is_the_default(
-    whose: str, model: type[BaseSettings], shown_before: tuple[type[BaseSettings], ...], monkeypatch: pytest.MonkeyPatch
+    whose: str,
+    model: type[BaseSettings],
+    shown_before: tuple[type[BaseSettings], ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in os.environ:
         if name.lower() in model.model_fields:

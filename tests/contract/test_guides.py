@@ -49,7 +49,17 @@ RUN_BY = {
 
 GUIDES = [
     "README.md",
-    *(f"docs/{name}.md" for name in ("architecture", "connecting-a-tenant", "matching", "publishing-records", "reading-tracked-activities", "scaling")),
+    *(
+        f"docs/{name}.md"
+        for name in (
+            "architecture",
+            "connecting-a-tenant",
+            "matching",
+            "publishing-records",
+            "reading-tracked-activities",
+            "scaling",
+        )
+    ),
 ]
 """Pages that tell what to set."""
 NAMES_IN_CODE = {"ADDRESSES", "ANN", "CONTACT_SECTION", "CUSTOM", "EMAIL", "GOLDEN", "OPPORTUNITY", "TABLE"}
@@ -68,7 +78,9 @@ def commands(block: Block) -> Iterator[str]:
 
 def inline(page: str) -> list[str]:
     """All that stands on a page as code within its sentences."""
-    return re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", PAGES[page].read_text(), flags=re.MULTILINE | re.DOTALL))
+    return re.findall(
+        r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", PAGES[page].read_text(), flags=re.MULTILINE | re.DOTALL)
+    )
 
 
 def code(page: str) -> str:
@@ -102,8 +114,12 @@ def test_every_command_in_a_fenced_block_is_run_by_a_test_or_by_ci(page: str) ->
     asked = [command for block in scripts(page) for command in commands(block)]
     known = [start for of, start in RUN_BY if of == page]
     if page not in WHOLE:
-        assert [command for command in asked if not command.startswith(tuple(known))] == [], "name in RUN_BY what runs it"
-    assert [start for start in known if not any(command.startswith(start) for command in asked)] == [], "nobody asks for it any more"
+        assert [command for command in asked if not command.startswith(tuple(known))] == [], (
+            "name in RUN_BY what runs it"
+        )
+    assert [start for start in known if not any(command.startswith(start) for command in asked)] == [], (
+        "nobody asks for it any more"
+    )
 
 
 @pytest.mark.parametrize("runner", sorted({*WHOLE.values(), *RUN_BY.values()}))
@@ -139,7 +155,9 @@ def test_every_command_that_is_named_exists_with_its_options(command: tuple[str,
 def test_every_setting_that_is_named_is_one(page: str) -> None:
     settings = {name.upper() for _, model, _ in SETTINGS for name in model.model_fields}
     of_simulator = set(re.findall(r"`(SIMULATOR_\w+)`", (ROOT / "simulator/settings.py").read_text()))
-    named = {word[1] for piece in inline(page) if (word := re.fullmatch(r"([A-Z][A-Z0-9_]{2,})(?:=.*)?", piece))}
+    named = {
+        word[1] for piece in inline(page) if (word := re.fullmatch(r"([A-Z][A-Z0-9_]{2,})(?:=.*)?", piece))
+    }
     assert named <= settings | of_simulator | NAMES_IN_CODE | HTTP
 
 
@@ -168,13 +186,17 @@ def test_the_guide_of_tenants_explains_every_reason_for_which_a_mailbox_is_block
     said = {standing.THROTTLED, standing.CONDITIONAL_ACCESS, standing.UNEXPECTED, *BLOCKS.values()}
     for file in (ROOT / "services/mail_ingest").glob("*.py"):
         said |= set(re.findall(r'Blocked\("(\w+)"', file.read_text()))
-    rows = re.findall(r"^\| (`[a-z_0-9`, …]+`?.*?) \| ", PAGES["docs/connecting-a-tenant.md"].read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| (`[a-z_0-9`, …]+`?.*?) \| ", PAGES["docs/connecting-a-tenant.md"].read_text(), re.MULTILINE
+    )
     explained = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row)}
     assert explained == said
 
 
 def test_the_guide_of_tenants_names_the_permissions_that_are_used() -> None:
-    rows = re.findall(r"^\| `(\w+\.Read[\w.]*)` \|", PAGES["docs/connecting-a-tenant.md"].read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(\w+\.Read[\w.]*)` \|", PAGES["docs/connecting-a-tenant.md"].read_text(), re.MULTILINE
+    )
     assert rows == list(CAPTURE_ROLES)
     named = set(inline("docs/connecting-a-tenant.md"))
     assert {SCOPE, ADMIN_ROLE} <= named
@@ -183,11 +205,15 @@ def test_the_guide_of_tenants_names_the_permissions_that_are_used() -> None:
     assert paths == set(re.findall(r'"(/graph/\w+)"', (ROOT / "services/mail_ingest/webhook.py").read_text()))
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed: apt-get install openssl")
+@pytest.mark.skipif(
+    shutil.which("openssl") is None, reason="openssl is not installed: apt-get install openssl"
+)
 def test_the_certificate_of_the_guide_is_one_that_mail_ingest_takes(tmp_path: Path) -> None:
     [block] = [block for block in scripts("docs/connecting-a-tenant.md") if "openssl" in block.text]
     subprocess.run(["bash", "-euc", block.text], cwd=tmp_path, capture_output=True, timeout=60, check=True)
-    pem = (tmp_path / "client.pem").read_bytes()  # as `tokens.py` gives it to msal: the key and the certificate
+    pem = (
+        tmp_path / "client.pem"
+    ).read_bytes()  # as `tokens.py` gives it to msal: the key and the certificate
     key, certificate = load_pem_private_key(pem, None), x509.load_pem_x509_certificate(pem)
     form = Encoding.DER, PublicFormat.SubjectPublicKeyInfo
     assert key.public_key().public_bytes(*form) == certificate.public_key().public_bytes(*form)
@@ -195,7 +221,9 @@ def test_the_certificate_of_the_guide_is_one_that_mail_ingest_takes(tmp_path: Pa
 
 
 def test_the_rules_file_on_the_page_of_matching_is_taken(tmp_path: Path) -> None:
-    [example] = [block.text for block in blocks(PAGES["docs/matching.md"].read_text()) if block.language == "toml"]
+    [example] = [
+        block.text for block in blocks(PAGES["docs/matching.md"].read_text()) if block.language == "toml"
+    ]
     file = tmp_path / "rules.toml"
     file.write_text(example)
     names = {rule.name for rule in load_rules(file).rows}
@@ -227,5 +255,13 @@ def test_a_newcomer_adds_the_rule_of_the_page(tmp_path: Path) -> None:
     [asked] = [re.search(r'ARGS="(.+)"', block.text) for block in page if block.language == "sh"]
     assert asked
     run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *asked[1].split()]
-    ran = subprocess.run(run, cwd=tmp_path, env=os.environ | {"CI": ""}, capture_output=True, text=True, timeout=110, check=False)
+    ran = subprocess.run(
+        run,
+        cwd=tmp_path,
+        env=os.environ | {"CI": ""},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stdout[-3000:]

@@ -6,8 +6,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-FILES = {f"/{path.relative_to(ROOT)}" for room in ("services", "shared", "deploy", "simulator", "tests", "docs") for path in (ROOT / room).rglob("*.py")}
-DOCUMENTS = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
+FILES = {
+    f"/{path.relative_to(ROOT)}"
+    for room in ("services", "shared", "deploy", "simulator", "tests", "docs")
+    for path in (ROOT / room).rglob("*.py")
+}
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT)) for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

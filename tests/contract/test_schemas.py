@@ -22,8 +22,14 @@ def test_each_public_message_has_a_schema() -> None:
 
 
 def test_each_record_has_exactly_one_model_by_its_type() -> None:
-    types = {name: schema["properties"]["type"] for name, schema in SCHEMAS["records"]["$defs"].items() if "type" in schema["properties"]}
-    assert [option["$ref"] for option in SCHEMAS["records"]["oneOf"]] == [f"#/$defs/{model.__name__}" for model in (*MODELS.values(), Custom)]
+    types = {
+        name: schema["properties"]["type"]
+        for name, schema in SCHEMAS["records"]["$defs"].items()
+        if "type" in schema["properties"]
+    }
+    assert [option["$ref"] for option in SCHEMAS["records"]["oneOf"]] == [
+        f"#/$defs/{model.__name__}" for model in (*MODELS.values(), Custom)
+    ]
     assert {types[model.__name__]["const"] for model in MODELS.values()} == set(MODELS)
     assert set(types["Custom"]["not"]["enum"]) == set(MODELS)
 
@@ -67,7 +73,11 @@ def references(part: Any) -> list[str]:
         return [found for each in part for found in references(each)]
     if not isinstance(part, dict):
         return []
-    return [value for name, each in part.items() for value in ([each] if name == "$ref" and isinstance(each, str) else references(each))]
+    return [
+        value
+        for name, each in part.items()
+        for value in ([each] if name == "$ref" and isinstance(each, str) else references(each))
+    ]
 
 
 def test_the_timeline_s_interface_document_is_openapi_3_1() -> None:
@@ -75,21 +85,33 @@ def test_the_timeline_s_interface_document_is_openapi_3_1() -> None:
     OpenAPI.model_validate(INTERFACE)
 
 
-def test_what_the_timeline_s_interface_document_refers_to_is_there_and_all_that_is_there_is_referred_to() -> None:
-    parts = {f"#/components/{kind}/{name}" for kind in ("schemas", "responses") for name in INTERFACE["components"][kind]}
+def test_what_the_timeline_s_interface_document_refers_to_is_there_and_all_that_is_there_is_referred_to() -> (
+    None
+):
+    parts = {
+        f"#/components/{kind}/{name}"
+        for kind in ("schemas", "responses")
+        for name in INTERFACE["components"][kind]
+    }
     assert set(references(INTERFACE)) == parts
 
 
 @pytest.mark.parametrize("path", INTERFACE["paths"])
 def test_each_operation_has_a_name_of_its_own_a_sentence_and_its_errors(path: str) -> None:
-    names = [operation["operationId"] for operations in INTERFACE["paths"].values() for operation in operations.values()]
+    names = [
+        operation["operationId"]
+        for operations in INTERFACE["paths"].values()
+        for operation in operations.values()
+    ]
     assert len(names) == len(set(names))
     for operation in INTERFACE["paths"][path].values():
         assert operation["description"].endswith(".")
         assert {"401", "413", "503"} <= operation["responses"].keys()
         for status, answer in operation["responses"].items():
             assert ("$ref" in answer) is (int(status) >= 400), "an error is described once"
-        parameters = {parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "path"}
+        parameters = {
+            parameter["name"] for parameter in operation.get("parameters", ()) if parameter["in"] == "path"
+        }
         assert parameters == set(re.findall(r"{(\w+)}", path))
     assert ("404" in str(INTERFACE["paths"][path])) is ("{id}" in path)
 

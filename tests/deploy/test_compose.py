@@ -34,7 +34,12 @@ COMPOSE = Path(sys.executable).parent / "docker-compose"
 TRIAL = ROOT / "deploy/simulator.env"
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
 
-SETTINGS: dict[str, type[BaseSettings]] = {"topics": KafkaSettings, "mail-ingest": IngestSettings, "matcher": MatcherSettings, "tracking": TrackingSettings}
+SETTINGS: dict[str, type[BaseSettings]] = {
+    "topics": KafkaSettings,
+    "mail-ingest": IngestSettings,
+    "matcher": MatcherSettings,
+    "tracking": TrackingSettings,
+}
 FOREIGN = {"kafka", "mongodb"}
 OWN = {
     "WEBHOOK_URL": "https://capture.example.com",
@@ -52,7 +57,16 @@ Config = dict[str, Any]
 def compose(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     """Compose reads the file; of the environment it gets these variables alone."""
     return subprocess.run(
-        [COMPOSE, "--project-directory", ROOT, "--file", ROOT / "docker-compose.yml", *arguments, "config", "--format=json"],
+        [
+            COMPOSE,
+            "--project-directory",
+            ROOT,
+            "--file",
+            ROOT / "docker-compose.yml",
+            *arguments,
+            "config",
+            "--format=json",
+        ],
         env={"PATH": os.environ["PATH"], **env},
         capture_output=True,
         text=True,
@@ -96,7 +110,9 @@ def test_one_command_is_named_everywhere(trial: dict[str, Config]) -> None:
     assert story.ANN.name in readme
 
 
-def test_the_simulator_is_a_profile_and_nothing_else_differs(trial: dict[str, Config], own: dict[str, Config]) -> None:
+def test_the_simulator_is_a_profile_and_nothing_else_differs(
+    trial: dict[str, Config], own: dict[str, Config]
+) -> None:
     assert own.keys() == {"kafka", "mongodb", "topics", "mail-ingest", "matcher", "tracking"}
     assert trial.keys() - own.keys() == {"simulator", "door", "company"}
     by_word = services(OWN, "--env-file=/dev/null", "--profile=simulator")
@@ -105,17 +121,23 @@ def test_the_simulator_is_a_profile_and_nothing_else_differs(trial: dict[str, Co
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_every_variable_of_a_service_is_a_setting_of_it(name: str, trial: dict[str, Config]) -> None:
-    assert {variable.lower() for variable in trial[name]["environment"]} - SETTINGS[name].model_fields.keys() == set()
+    assert {variable.lower() for variable in trial[name]["environment"]} - SETTINGS[
+        name
+    ].model_fields.keys() == set()
 
 
 def test_every_variable_of_the_simulator_is_a_setting_of_it(trial: dict[str, Config]) -> None:
-    assert set(trial["simulator"]["environment"]) <= set(re.findall(r"`(SIMULATOR_\w+)`", SimulatorSettings.__doc__ or ""))
+    assert set(trial["simulator"]["environment"]) <= set(
+        re.findall(r"`(SIMULATOR_\w+)`", SimulatorSettings.__doc__ or "")
+    )
     assert from_environment(given(trial["simulator"])).tenant == TENANT
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("whose", ["trial", "own"])
-def test_the_settings_are_good(name: str, whose: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_are_good(
+    name: str, whose: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for variable in list(os.environ):
         if variable.lower() in SETTINGS[name].model_fields:
             monkeypatch.delenv(variable)
@@ -134,27 +156,41 @@ def test_a_setting_that_is_needed_is_asked_for_in_a_sentence(missing: str) -> No
 @pytest.mark.parametrize("place", ["/run/secrets/client.pem", "client.pem"])
 def test_a_certificate_takes_the_secrets_place(place: str) -> None:
     pem = ROOT / place
-    ingest = services({**OWN, "CLIENT_SECRET": "", "CLIENT_CERTIFICATE": place}, "--env-file=/dev/null")["mail-ingest"]
+    ingest = services({**OWN, "CLIENT_SECRET": "", "CLIENT_CERTIFICATE": place}, "--env-file=/dev/null")[
+        "mail-ingest"
+    ]
     assert given(ingest)["CLIENT_SECRET"] == ""
-    assert given(ingest)["CLIENT_CERTIFICATE"] in {mount["target"] for mount in ingest["volumes"] if mount["source"] == str(pem)}
+    assert given(ingest)["CLIENT_CERTIFICATE"] in {
+        mount["target"] for mount in ingest["volumes"] if mount["source"] == str(pem)
+    }
 
 
 def test_a_rules_file_beside_it_is_mounted() -> None:
     matcher = services({**OWN, "RULES_FILE": "rules.toml"}, "--env-file=/dev/null")["matcher"]
-    assert given(matcher)["RULES_FILE"] in {mount["target"] for mount in matcher["volumes"] if mount["source"] == str(ROOT / "rules.toml")}
+    assert given(matcher)["RULES_FILE"] in {
+        mount["target"] for mount in matcher["volumes"] if mount["source"] == str(ROOT / "rules.toml")
+    }
 
 
 def test_the_services_find_each_other(trial: dict[str, Config], own: dict[str, Config]) -> None:
     for found in (trial, own):
-        assert given(found["tracking"])["INGEST_URL"] == f"http://mail-ingest:{given(found['mail-ingest'])['PORT']}"
+        assert (
+            given(found["tracking"])["INGEST_URL"]
+            == f"http://mail-ingest:{given(found['mail-ingest'])['PORT']}"
+        )
         assert given(found["tracking"])["SERVICE_TOKEN"] == given(found["mail-ingest"])["SERVICE_TOKEN"]
-        assert given(found["kafka"])["KAFKA_ADVERTISED_LISTENERS"] == f"PLAINTEXT://{given(found['matcher'])['KAFKA_BOOTSTRAP_SERVERS']}"
+        assert (
+            given(found["kafka"])["KAFKA_ADVERTISED_LISTENERS"]
+            == f"PLAINTEXT://{given(found['matcher'])['KAFKA_BOOTSTRAP_SERVERS']}"
+        )
     simulator = from_environment(given(trial["simulator"]))
     assert given(trial["mail-ingest"])["GRAPH_URL"] == f"{simulator.base_url}/v1.0"
     for name in ("mail-ingest", "tracking"):
         assert given(trial[name])["AUTHORITY_URL"] == simulator.base_url
         assert given(trial[name])["CA_FILE"] == f"{simulator.folder}/ca.pem"
-        assert (str(simulator.folder), "simulator") in {(mount["target"], mount["source"]) for mount in trial[name]["volumes"]}
+        assert (str(simulator.folder), "simulator") in {
+            (mount["target"], mount["source"]) for mount in trial[name]["volumes"]
+        }
     host = httpx2.URL(simulator.base_url).host
     assert trial["simulator"]["networks"]["outside"]["aliases"] == [host]
 
@@ -163,12 +199,18 @@ def test_the_services_find_each_other(trial: dict[str, Config], own: dict[str, C
 
 
 def test_ports_are_those_of_the_architecture(trial: dict[str, Config]) -> None:
-    rows = re.findall(r"^\| ([a-z-]+) \| (\d+) \| `(\w+)` \|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| ([a-z-]+) \| (\d+) \| `(\w+)` \|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE
+    )
     assert len(rows) == 6
-    assert {(name, setting): given(trial[name])[setting] for name, _, setting in rows} == {(name, setting): port for name, port, setting in rows}
+    assert {(name, setting): given(trial[name])[setting] for name, _, setting in rows} == {
+        (name, setting): port for name, port, setting in rows
+    }
 
 
-def test_only_the_page_and_the_webhook_are_published_and_on_this_machine_alone(trial: dict[str, Config], own: dict[str, Config]) -> None:
+def test_only_the_page_and_the_webhook_are_published_and_on_this_machine_alone(
+    trial: dict[str, Config], own: dict[str, Config]
+) -> None:
     def published(found: dict[str, Config]) -> set[tuple[str, str, int]]:
         ports = [(name, port) for name, service in found.items() for port in service.get("ports", [])]
         assert {port["host_ip"] for _, port in ports} == {"127.0.0.1"}
@@ -186,7 +228,12 @@ def test_only_the_page_and_the_webhook_are_published_and_on_this_machine_alone(t
 def test_only_what_talks_to_microsoft_or_to_people_has_a_way_out(trial: dict[str, Config]) -> None:
     config = json.loads(compose({}, f"--env-file={TRIAL}").stdout)
     assert config["networks"]["inside"]["internal"] is True
-    assert {name for name, service in trial.items() if "outside" in service.get("networks", {})} == {"mail-ingest", "tracking", "simulator", "company"}
+    assert {name for name, service in trial.items() if "outside" in service.get("networks", {})} == {
+        "mail-ingest",
+        "tracking",
+        "simulator",
+        "company",
+    }
 
 
 # -- how they run ---------------------------------------------------------------------------------
@@ -203,7 +250,9 @@ def test_every_program_of_ours_is_hardened_and_has_time_to_drain(trial: dict[str
         assert "privileged" not in service, name
         assert "user" not in service, "the image's own"
         assert seconds(service["stop_grace_period"]) > DRAIN_SECONDS, name
-        assert service["restart"] == ("on-failure:5" if name in {"topics", "company"} else "unless-stopped"), name
+        assert service["restart"] == (
+            "on-failure:5" if name in {"topics", "company"} else "unless-stopped"
+        ), name
     for name in FOREIGN:
         assert trial[name]["security_opt"] == ["no-new-privileges:true"]
         assert trial[name]["restart"] == "unless-stopped"
@@ -220,7 +269,9 @@ def test_what_others_wait_for_has_a_health_check_or_an_end(trial: dict[str, Conf
         for other, how in service.get("depends_on", {}).items():
             match how["condition"]:
                 case "service_healthy":
-                    assert trial[other]["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}, f"{name} waits for {other}"
+                    assert trial[other]["healthcheck"]["test"][0] in {"CMD", "CMD-SHELL"}, (
+                        f"{name} waits for {other}"
+                    )
                 case "service_completed_successfully":
                     assert trial[other]["restart"].startswith("on-failure"), f"{name} waits for {other}"
                 case condition:
@@ -230,13 +281,25 @@ def test_what_others_wait_for_has_a_health_check_or_an_end(trial: dict[str, Conf
 
 
 def test_data_outlive_their_containers(trial: dict[str, Config]) -> None:
-    kept = {name: {(mount["source"], mount["target"]) for mount in service.get("volumes", []) if mount["type"] == "volume"} for name, service in trial.items()}
+    kept = {
+        name: {
+            (mount["source"], mount["target"])
+            for mount in service.get("volumes", [])
+            if mount["type"] == "volume"
+        }
+        for name, service in trial.items()
+    }
     assert ("kafka", given(trial["kafka"])["KAFKA_LOG_DIRS"]) in kept["kafka"]
     assert ("mongodb", "/data/db") in kept["mongodb"]
 
 
 def test_whatever_is_mounted_from_here_is_here(trial: dict[str, Config]) -> None:
-    mounted = {Path(mount["source"]) for service in trial.values() for mount in service.get("volumes", []) if mount["type"] == "bind"}
+    mounted = {
+        Path(mount["source"])
+        for service in trial.values()
+        for mount in service.get("volumes", [])
+        if mount["type"] == "bind"
+    }
     assert mounted
     assert [path for path in mounted if not path.is_file() or ROOT not in path.parents] == []
 
@@ -284,8 +347,12 @@ def test_each_program_has_its_image(trial: dict[str, Config]) -> None:
 
 def test_images_of_others_are_pinned_by_version(trial: dict[str, Config]) -> None:
     pinned = re.compile(r"(apache/kafka|mongo):\d+\.\d+\.\d+")
-    assert [trial[name]["image"] for name in sorted(FOREIGN) if not pinned.fullmatch(trial[name]["image"])] == []
-    assert re.findall(r"^ARG PYTHON=(.*)$", DOCKERFILE, re.MULTILINE) == [re.search(r"3\.\d+\.\d+-slim-[a-z]+", DOCKERFILE)[0]]  # type: ignore[index]  # it is there
+    assert [
+        trial[name]["image"] for name in sorted(FOREIGN) if not pinned.fullmatch(trial[name]["image"])
+    ] == []
+    assert re.findall(r"^ARG PYTHON=(.*)$", DOCKERFILE, re.MULTILINE) == [
+        re.search(r"3\.\d+\.\d+-slim-[a-z]+", DOCKERFILE)[0]
+    ]  # type: ignore[index]  # it is there
     assert {base for base, _ in STAGES.values()} <= {"python:${PYTHON}", "${SERVICE}", *STAGES}
 
 
@@ -320,10 +387,16 @@ for package in packages:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_program_needs_no_file_and_no_package_that_its_image_lacks(program: str, images: dict[str, Path]) -> None:
+def test_a_program_needs_no_file_and_no_package_that_its_image_lacks(
+    program: str, images: dict[str, Path]
+) -> None:
     _, _, module = entrypoint(program)
-    packages = ["shared", module] if program != "simulator" else ["simulator.__main__"]  # its other commands are for a checkout
-    pinned = re.findall(r"^([\w.-]+?)(?:\[\S*\])?==", (ROOT / f"requirements/{program}.txt").read_text(), re.MULTILINE)
+    packages = (
+        ["shared", module] if program != "simulator" else ["simulator.__main__"]
+    )  # its other commands are for a checkout
+    pinned = re.findall(
+        r"^([\w.-]+?)(?:\[\S*\])?==", (ROOT / f"requirements/{program}.txt").read_text(), re.MULTILINE
+    )
     ran = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL],
         cwd=images[program],
@@ -345,20 +418,40 @@ def test_what_an_image_starts_is_that_program(program: str, images: dict[str, Pa
     python, *arguments = entrypoint(program)
     assert python == "python"
     setting = "SIMULATOR_PORT" if program == "simulator" else "PORT"
-    ran = subprocess.run([sys.executable, *arguments], cwd=images[program], env={setting: "none"}, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=images[program],
+        env={setting: "none"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (ran.returncode, setting in ran.stderr) == (2, True), ran.stderr
 
 
-def test_the_topics_are_made_by_a_program_that_is_in_the_image(trial: dict[str, Config], images: dict[str, Path]) -> None:
+def test_the_topics_are_made_by_a_program_that_is_in_the_image(
+    trial: dict[str, Config], images: dict[str, Path]
+) -> None:
     python, *arguments = trial["topics"]["entrypoint"] + trial["topics"]["command"]
     assert python == "python"
     image = images[trial["topics"]["build"]["args"]["SERVICE"]]
-    ran = subprocess.run([sys.executable, *arguments], cwd=image, env={"KAFKA_REPLICATION": "none"}, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=image,
+        env={"KAFKA_REPLICATION": "none"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert (ran.returncode, "KAFKA_REPLICATION" in ran.stderr) == (2, True), ran.stderr
 
 
 def test_the_builder_gets_what_is_copied_and_nothing_else() -> None:
-    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    lines = [
+        line
+        for line in (ROOT / ".dockerignore").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
     assert lines[0] == "*", "all is left out that is not let in below"
     let_in = {line.removeprefix("!") for line in lines if line.startswith("!")}
     asked = {source.partition("/")[0] for stage in (*PROGRAMS, "installed") for source, _ in copied(stage)}
@@ -381,8 +474,13 @@ async def test_the_door_passes_both_ways_and_outlives_who_is_away() -> None:
 
     there = await asyncio.start_server(shout, "127.0.0.1", 0)
     here, nowhere = free_port(), free_port()
-    ways = [f"127.0.0.1:{here}=127.0.0.1:{there.sockets[0].getsockname()[1]}", f"127.0.0.1:{nowhere}=127.0.0.1:{free_port()}"]
-    door = await asyncio.create_subprocess_exec(sys.executable, ROOT / "deploy/compose/door.py", *ways, stderr=subprocess.DEVNULL)
+    ways = [
+        f"127.0.0.1:{here}=127.0.0.1:{there.sockets[0].getsockname()[1]}",
+        f"127.0.0.1:{nowhere}=127.0.0.1:{free_port()}",
+    ]
+    door = await asyncio.create_subprocess_exec(
+        sys.executable, ROOT / "deploy/compose/door.py", *ways, stderr=subprocess.DEVNULL
+    )
     try:
         for _ in range(2):
             reader, writer = await opened(nowhere)
@@ -409,7 +507,9 @@ async def opened(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
                 await asyncio.sleep(0.05)
 
 
-async def test_the_company_comes_and_comes_again(stack: LocalStack, tmp_path: Path, topic_prefix: str, mongodb_database: str, trial: dict[str, Config]) -> None:
+async def test_the_company_comes_and_comes_again(
+    stack: LocalStack, tmp_path: Path, topic_prefix: str, mongodb_database: str, trial: dict[str, Config]
+) -> None:
     assert mongodb_database.startswith(topic_prefix)
     company = tmp_path / "company"
     company.mkdir()
@@ -431,13 +531,26 @@ async def test_the_company_comes_and_comes_again(stack: LocalStack, tmp_path: Pa
         said = []
         for _ in range(2):
             process = await asyncio.create_subprocess_exec(
-                sys.executable, company / "company.py", env={**here, "TOPIC_PREFIX": topic_prefix}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                sys.executable,
+                company / "company.py",
+                env={**here, "TOPIC_PREFIX": topic_prefix},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
             )
             printed, _ = await process.communicate()
             assert process.returncode == 0, printed.decode()
-            enrolled = httpx2.get(f"{here['INGEST_URL']}/mailboxes", headers={"Authorization": f"Bearer {here['SERVICE_TOKEN']}"}, trust_env=False).json()
+            enrolled = httpx2.get(
+                f"{here['INGEST_URL']}/mailboxes",
+                headers={"Authorization": f"Bearer {here['SERVICE_TOKEN']}"},
+                trust_env=False,
+            ).json()
             records, _ = await read_all(stack.kafka_bootstrap, f"{topic_prefix}records")
-            said.append(({mailbox["mailbox"] for mailbox in enrolled}, {key: json.loads(value) for key, (value, _) in records.items()}))
+            said.append(
+                (
+                    {mailbox["mailbox"] for mailbox in enrolled},
+                    {key: json.loads(value) for key, (value, _) in records.items()},
+                )
+            )
         client = Simulator(system.simulator, system.ca)
         people = {user["oid"]: user["name"] for user in client.tenant(TENANT).show()["users"]}
         client.close()
@@ -445,4 +558,6 @@ async def test_the_company_comes_and_comes_again(stack: LocalStack, tmp_path: Pa
     assert said[1] == said[0]
     assert people.keys() == mailboxes
     assert set(people.values()) == {person.name for person in story.SELLERS}
-    assert published == {f"{each['tenant']}/{each['type']}/{each['id']}".encode(): each for each in story.records(TENANT)}
+    assert published == {
+        f"{each['tenant']}/{each['type']}/{each['id']}".encode(): each for each in story.records(TENANT)
+    }

@@ -103,7 +103,10 @@ def test_taken_ports_are_left_to_who_has_them(tmp_path: Path) -> None:
             assert len(ports) == 3
             assert not ports & taken
             remembered = LocalStack(tmp_path, environ=NOWHERE)
-            assert (remembered.kafka_bootstrap, remembered.mongodb_uri) == (stack.kafka_bootstrap, stack.mongodb_uri)
+            assert (remembered.kafka_bootstrap, remembered.mongodb_uri) == (
+                stack.kafka_bootstrap,
+                stack.mongodb_uri,
+            )
 
 
 def test_a_tied_stack_ends_with_who_started_it_also_by_sigkill(tmp_path: Path) -> None:
@@ -136,7 +139,10 @@ def test_what_the_settings_name_is_used_and_nothing_started(stack: LocalStack, t
 
 def test_settings_that_name_nothing_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="No Kafka answers at KAFKA_BOOTSTRAP_SERVERS="):
-        LocalStack(tmp_path, environ={"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "MONGODB_URI": "mongodb://127.0.0.1:1"}).start()
+        LocalStack(
+            tmp_path,
+            environ={"KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1", "MONGODB_URI": "mongodb://127.0.0.1:1"},
+        ).start()
 
 
 def test_another_platform_is_told_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

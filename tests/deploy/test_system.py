@@ -88,7 +88,9 @@ def test_what_does_not_get_ready_is_told_with_its_log_and_the_rest_is_stopped(sy
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
-def test_all_ends_with_who_started_it(stack: LocalStack, tmp_path: Path, prefix: str, ending: signal.Signals) -> None:
+def test_all_ends_with_who_started_it(
+    stack: LocalStack, tmp_path: Path, prefix: str, ending: signal.Signals
+) -> None:
     program = f"""
 import time
 from pathlib import Path
@@ -100,7 +102,13 @@ with LocalStack(folder) as stack, System(stack, folder, prefix={prefix!r}, say=l
     print(*(process.background.pid for process in system if process.running), flush=True)
     time.sleep(600)
 """
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, env=os.environ | stack.environment, cwd=ROOT) as starter:
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | stack.environment,
+        cwd=ROOT,
+    ) as starter:
         assert starter.stdout is not None
         children = [psutil.Process(int(pid)) for pid in starter.stdout.readline().split()]
         assert len(children) == 2
@@ -114,7 +122,15 @@ def test_up_status_and_down(stack: LocalStack, tmp_path: Path, prefix: str) -> N
     env = os.environ | stack.environment | {"LOCAL_DIR": str(tmp_path), "TOPIC_PREFIX": prefix}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-m", "deploy.local", *arguments], env=env, cwd=ROOT, capture_output=True, text=True, timeout=START, check=False)
+        return subprocess.run(
+            [sys.executable, "-m", "deploy.local", *arguments],
+            env=env,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=START,
+            check=False,
+        )
 
     try:
         first = run("up")

@@ -16,7 +16,16 @@ from aiokafka import AIOKafkaProducer
 from deploy.local.stack import LocalStack
 from deploy.local.system import ROOT
 from shared.bus import header
-from shared.topics import ACTIVITIES, CONTENT, CONTENT_REQUESTS, GRAPH_NOTIFICATIONS, MAILBOXES, MATCHES, RECORDS, Topic
+from shared.topics import (
+    ACTIVITIES,
+    CONTENT,
+    CONTENT_REQUESTS,
+    GRAPH_NOTIFICATIONS,
+    MAILBOXES,
+    MATCHES,
+    RECORDS,
+    Topic,
+)
 from simulator.tokens import SPECIAL
 
 from .world import User, World, a_world, on, until
@@ -40,7 +49,9 @@ class Office:
     async def write(self, topic: Topic, key: bytes | None, value: bytes | None, **headers: bytes) -> None:
         """Somebody writes this onto a topic of ours."""
         name = self.world.system.prefix + topic.name
-        await self.producer.send_and_wait(name, value, key=key, headers=list(headers.items()), partition=0 if key is None else None)
+        await self.producer.send_and_wait(
+            name, value, key=key, headers=list(headers.items()), partition=0 if key is None else None
+        )
 
     async def mail_arrives(self) -> None:
         """A mail from Carla becomes a suggestion on the deal."""
@@ -53,7 +64,11 @@ class Office:
         """Somebody posts to the public port."""
         async with httpx2.AsyncClient(trust_env=False) as client:
             port = self.world.system["mail-ingest"].ports["WEBHOOK_PORT"]
-            return await client.post(f"http://127.0.0.1:{port}/graph/notifications", content=body, headers={"content-type": "application/json"})
+            return await client.post(
+                f"http://127.0.0.1:{port}/graph/notifications",
+                content=body,
+                headers={"content-type": "application/json"},
+            )
 
     async def dropped(self, reason: str) -> float:
         """How many notifications mail-ingest has dropped for this reason."""
@@ -64,7 +79,9 @@ class Office:
 
 @pytest.fixture(scope="module")
 async def office(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Office]:
-    async with a_world(stack, tmp_path_factory.mktemp("system"), env_of={"mail-ingest": {"RECONCILE": "false"}}) as world:
+    async with a_world(
+        stack, tmp_path_factory.mktemp("system"), env_of={"mail-ingest": {"RECONCILE": "false"}}
+    ) as world:
         await world.publish_first(
             {"type": "contact", "id": "carla", "name": "Carla", "emails": [CARLA]},
             {"type": DEAL[0], "id": DEAL[1], "name": "Fleet renewal", "contact_id": "carla"},
@@ -86,9 +103,16 @@ async def test_notifications_that_are_not_ours_are_dropped_beside_those_that_are
     world, ann = office.world, office.ann
     [made] = await world.send(CARLA, ann, subject="Named twice", text="Hello")
     await ann.tile(*DEAL, "Named twice")
-    ours = world.database("mail_ingest").subscriptions.find_one({"owner": f"{world.tenant.id}/{ann.oid}", "kind": "email"})
+    ours = world.database("mail_ingest").subscriptions.find_one(
+        {"owner": f"{world.tenant.id}/{ann.oid}", "kind": "email"}
+    )
     assert ours
-    good = {"subscriptionId": ours["graph_id"], "clientState": ours["client_state"], "changeType": "created", "resourceData": {"id": made[2]}}
+    good = {
+        "subscriptionId": ours["graph_id"],
+        "clientState": ours["client_state"],
+        "changeType": "created",
+        "resourceData": {"id": made[2]},
+    }
     bad = {
         "wrong client state": good | {"clientState": "guessed", "resourceData": {"id": "A"}},
         "unknown subscription": good | {"subscriptionId": "guessed", "resourceData": {"id": "B"}},
@@ -125,10 +149,16 @@ GOOD = {"type": "account", "id": "good", "name": SECRET}
         ("no key at all", {}, "key"),
     ],
 )
-async def test_a_bad_record_is_dead_lettered_and_the_good_ones_around_it_arrive(office: Office, key: str, change: dict[str, object] | None, field: str) -> None:
+async def test_a_bad_record_is_dead_lettered_and_the_good_ones_around_it_arrive(
+    office: Office, key: str, change: dict[str, object] | None, field: str
+) -> None:
     world = office.world
     tenant = world.tenant.id
-    value = b'{"type": "account", ' + SECRET.encode() if change is None else json.dumps({"tenant": tenant, **GOOD, **change}).encode()
+    value = (
+        b'{"type": "account", ' + SECRET.encode()
+        if change is None
+        else json.dumps({"tenant": tenant, **GOOD, **change}).encode()
+    )
     letters = len(world.bus.dead_letters(RECORDS))
     around = [f"before-{letters}", f"after-{letters}"]
 
@@ -155,7 +185,10 @@ async def where_refused(office: Office, topic: Topic, key: bytes, value: bytes |
     [original] = [record for record in bus.log[topic.name] if (record.key, record.value) == (key, value)][-1:]
     assert (kept_key, kept_value) == (key, value if topic is not CONTENT else None)
     assert headers["dead_letter_topic"] == original.topic
-    assert (int(headers["dead_letter_partition"]), int(headers["dead_letter_offset"])) == (original.partition, original.offset)
+    assert (int(headers["dead_letter_partition"]), int(headers["dead_letter_offset"])) == (
+        original.partition,
+        original.offset,
+    )
     assert headers["dead_letter_error"]
     assert SECRET not in repr(headers), "no header holds a value"
     return headers["dead_letter_field"]
@@ -181,11 +214,15 @@ OURS: dict[Topic, tuple[str, Callable[[Office], bytes]]] = {
 
 
 @pytest.mark.parametrize("topic", OURS, ids=lambda topic: topic.name)
-async def test_a_broken_message_is_dead_lettered_and_the_good_ones_around_it_arrive(office: Office, topic: Topic) -> None:
+async def test_a_broken_message_is_dead_lettered_and_the_good_ones_around_it_arrive(
+    office: Office, topic: Topic
+) -> None:
     world = office.world
     kind, key_of = OURS[topic]
     await office.mail_arrives()
-    for number, (value, headers) in enumerate([(BROKEN, {"ce_type": kind.encode()}), (b"{}", {"ce_type": b"autocapture.nothing"})], 1):
+    for number, (value, headers) in enumerate(
+        [(BROKEN, {"ce_type": kind.encode()}), (b"{}", {"ce_type": b"autocapture.nothing"})], 1
+    ):
         letters = len(world.bus.dead_letters(topic))
         await office.write(topic, key_of(office), value, **headers)
         await until(lambda before=letters: len(world.bus.dead_letters(topic)) > before)  # type: ignore[misc]
@@ -197,7 +234,9 @@ async def test_a_broken_message_is_dead_lettered_and_the_good_ones_around_it_arr
 
 async def it_tracks(office: Office) -> None:
     """A mail of Ann's is tracked: requests and content go their way."""
-    [tile, *_] = [tile for tile in (await office.ann.timeline(*DEAL))["suggestions"] if tile["state"] == "untracked"]
+    [tile, *_] = [
+        tile for tile in (await office.ann.timeline(*DEAL))["suggestions"] if tile["state"] == "untracked"
+    ]
     before = (await office.ann.sees(*DEAL))[1]
     assert (await office.ann.ask("POST", on(*DEAL, tile["item"], "track"))).status_code == 202
 
@@ -211,7 +250,9 @@ async def it_tracks(office: Office) -> None:
 async def test_a_message_whose_key_and_body_disagree_is_dead_lettered(office: Office, topic: Topic) -> None:
     world = office.world
     await office.mail_arrives()
-    good = next(record for record in reversed(world.bus.log[topic.name]) if record.value not in {None, BROKEN, b"{}"})
+    good = next(
+        record for record in reversed(world.bus.log[topic.name]) if record.value not in {None, BROKEN, b"{}"}
+    )
     letters, key = len(world.bus.dead_letters(topic)), _owner(office) + b"/another-item"
     await office.write(topic, key, good.value, **dict(good.headers))
     await until(lambda: len(world.bus.dead_letters(topic)) > letters)
@@ -225,11 +266,23 @@ async def test_a_message_whose_key_and_body_disagree_is_dead_lettered(office: Of
 @pytest.mark.parametrize("kind", [*SPECIAL, "none", "nonsense", "basic"])
 async def test_a_token_that_is_not_taken_is_a_401(office: Office, kind: str) -> None:
     if kind in SPECIAL:
-        given = {"Authorization": f"Bearer {await asyncio.to_thread(office.world.tenant.mint, office.ann.address, kind)}"}
+        given = {
+            "Authorization": f"Bearer {await asyncio.to_thread(office.world.tenant.mint, office.ann.address, kind)}"
+        }
     else:
-        given = {"none": {}, "nonsense": {"Authorization": "Bearer a.b.c"}, "basic": {"Authorization": "Basic YW5uOmFubg=="}}[kind]
-    async with httpx2.AsyncClient(base_url=office.world.system["tracking"].url, headers=given, trust_env=False) as stranger:
-        for path in ("/me", f"/records/{DEAL[0]}/{DEAL[1]}/timeline", "/records/opportunity/was-never-there/timeline"):
+        given = {
+            "none": {},
+            "nonsense": {"Authorization": "Bearer a.b.c"},
+            "basic": {"Authorization": "Basic YW5uOmFubg=="},
+        }[kind]
+    async with httpx2.AsyncClient(
+        base_url=office.world.system["tracking"].url, headers=given, trust_env=False
+    ) as stranger:
+        for path in (
+            "/me",
+            f"/records/{DEAL[0]}/{DEAL[1]}/timeline",
+            "/records/opportunity/was-never-there/timeline",
+        ):
             answer = await stranger.get(f"/api/v1{path}")
             assert answer.status_code == 401, f"{answer.status_code} {answer.text}"
             assert answer.json()["error"] == "unauthorized"
@@ -240,12 +293,19 @@ async def test_a_token_that_is_not_taken_is_a_401(office: Office, kind: str) -> 
 async def test_the_internal_port_wants_the_services_credential(office: Office) -> None:
     asks: list[Callable[[httpx2.AsyncClient], Awaitable[httpx2.Response]]] = [
         lambda client: client.get("/mailboxes"),
-        lambda client: client.post("/mailboxes", json={"tenant": office.world.tenant.id, "mailbox": office.ann.oid}),
+        lambda client: client.post(
+            "/mailboxes", json={"tenant": office.world.tenant.id, "mailbox": office.ann.oid}
+        ),
         lambda client: client.delete(f"/mailboxes/{office.world.tenant.id}/{office.ann.oid}"),
-        lambda client: client.post("/previews", json={"tenant": office.world.tenant.id, "mailbox": office.ann.oid, "item": "x", "kind": "email"}),
+        lambda client: client.post(
+            "/previews",
+            json={"tenant": office.world.tenant.id, "mailbox": office.ann.oid, "item": "x", "kind": "email"},
+        ),
     ]
     for headers in ({}, {"Authorization": "Bearer guessed"}, dict(office.ann.http.headers)):
-        async with httpx2.AsyncClient(base_url=office.world.system["mail-ingest"].url, headers=headers, trust_env=False) as stranger:
+        async with httpx2.AsyncClient(
+            base_url=office.world.system["mail-ingest"].url, headers=headers, trust_env=False
+        ) as stranger:
             for ask in asks:
                 assert (await ask(stranger)).status_code == 401
     await office.mail_arrives()
@@ -265,12 +325,26 @@ async def test_the_internal_port_wants_the_services_credential(office: Office) -
         ("services.matcher", "RULES_FILE", "/no/such/file.toml"),
         ("services.tracking", "PENDING_FOR", "P2D"),
         ("services.tracking", "TENANTS", SECRET),
-        *((module, "PORT", "70000") for module in ("services.mail_ingest", "services.matcher", "services.tracking")),
+        *(
+            (module, "PORT", "70000")
+            for module in ("services.mail_ingest", "services.matcher", "services.tracking")
+        ),
     ],
 )
-async def test_a_setting_that_is_out_of_range_stops_the_start_by_its_name(module: str, setting: str, value: str) -> None:
+async def test_a_setting_that_is_out_of_range_stops_the_start_by_its_name(
+    module: str, setting: str, value: str
+) -> None:
     env = os.environ | {setting: value}
-    ran = await asyncio.to_thread(subprocess.run, [sys.executable, "-m", module], cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+    ran = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-m", module],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert ran.returncode == 2, ran.stderr
     [line] = ran.stderr.splitlines()
     assert line.startswith(f"bad setting {setting}: ")

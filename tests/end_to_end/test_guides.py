@@ -28,7 +28,9 @@ from tests.support.guides import PAGES, ROOT, Block, scripts
 from .world import PARTITIONS, SERVICES, User, World, a_world, on, until
 
 pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a machine that may be busy
-needs_kcat = pytest.mark.skipif(shutil.which("kcat") is None, reason="kcat is not installed: apt-get install kcat")
+needs_kcat = pytest.mark.skipif(
+    shutil.which("kcat") is None, reason="kcat is not installed: apt-get install kcat"
+)
 
 CARLA, EVE, DAN = "carla@fabrikam.example", "eve@adatum.example", "dan@adatum.example"
 
@@ -58,10 +60,21 @@ class Guide:
         begin, block = self._under("Before you begin")[0], self._under(heading)[nth]
         self.done |= {begin, block}
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        settings = self.world.system.environment(self.world.system["matcher"]) | {"TENANT": self.world.tenant.id}
+        settings = self.world.system.environment(self.world.system["matcher"]) | {
+            "TENANT": self.world.tenant.id
+        }
         env = settings | {"PATH": programs, "PYTHONPATH": str(ROOT), "HOME": str(self.folder)}
         script = ["bash", "-euo", "pipefail", "-c", f"{begin.text}\n{block.text}"]
-        ran = await asyncio.to_thread(subprocess.run, script, cwd=self.folder, env=env, capture_output=True, text=True, timeout=100, check=False)
+        ran = await asyncio.to_thread(
+            subprocess.run,
+            script,
+            cwd=self.folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
         assert ran.returncode == 0, f"{heading}: {ran.stdout}{ran.stderr}"
         return ran.stdout
 
@@ -81,11 +94,20 @@ class Guide:
 @needs_kcat
 async def test_who_publishes_records_does_it_by_the_guide(world: World, ann: User, tmp_path: Path) -> None:
     guide = Guide(world, "docs/publishing-records.md", tmp_path)
-    published = {("account", "fabrikam"), ("contact", "carla"), ("opportunity", "renewal"), ("project", "rollout")}
+    published = {
+        ("account", "fabrikam"),
+        ("contact", "carla"),
+        ("opportunity", "renewal"),
+        ("project", "rollout"),
+    }
 
     async def named(type_: str, id_: str, name: str | None) -> bool:
         answer = await ann.ask("GET", f"/records/{type_}/{id_}/timeline")
-        return answer.status_code == 404 if name is None else answer.status_code == 200 and answer.json()["record"]["name"] == name
+        return (
+            answer.status_code == 404
+            if name is None
+            else answer.status_code == 200 and answer.json()["record"]["name"] == name
+        )
 
     checked = await guide.run("Check before you publish")
     assert [line.rpartition(": ")[2] for line in checked.splitlines()] == ["taken"] * 4
@@ -95,8 +117,12 @@ async def test_who_publishes_records_does_it_by_the_guide(world: World, ann: Use
     await world.bus.read_up()
     partitions = {record.key: record.partition for record in world.bus.log[RECORDS.name]}
     keys = {f"{world.tenant.id}/{type_}/{id_}".encode() for type_, id_ in published}
-    assert {key: partitions[key] for key in keys} == {key: DefaultPartitioner()(key, range(PARTITIONS), ()) for key in keys}
-    assert any(partitions[key] != zlib.crc32(key) % PARTITIONS for key in keys), "keys by which one partitioner is not told from the other"
+    assert {key: partitions[key] for key in keys} == {
+        key: DefaultPartitioner()(key, range(PARTITIONS), ()) for key in keys
+    }
+    assert any(partitions[key] != zlib.crc32(key) % PARTITIONS for key in keys), (
+        "keys by which one partitioner is not told from the other"
+    )
     explained = await guide.run("Publish", 1)
     assert {line.split()[0] for line in explained.splitlines()} == {"/".join(record) for record in published}
     [item] = await world.send(CARLA, ann, subject="Our numbers", text="Hello")
@@ -121,7 +147,9 @@ async def test_who_publishes_records_does_it_by_the_guide(world: World, ann: Use
 
     await world.publish_first({"type": "project", "id": "left-over", "name": "Left over"})
     await guide.run("Resync")
-    assert {f"{world.tenant.id}/{record}" for record in ("contact/dan", "project/left-over")} <= set(guide.file("stale.txt"))
+    assert {f"{world.tenant.id}/{record}" for record in ("contact/dan", "project/left-over")} <= set(
+        guide.file("stale.txt")
+    )
     assert not set(guide.file("stale.txt")) & {key.decode() for key in keys}
     await until(lambda: named("project", "left-over", None))
     assert await named("account", "fabrikam", "Fabrikam")
@@ -131,7 +159,10 @@ async def test_who_publishes_records_does_it_by_the_guide(world: World, ann: Use
 @needs_kcat
 async def test_a_dashboard_reads_by_the_guide(world: World, ann: User, tmp_path: Path) -> None:
     guide, deal = Guide(world, "docs/reading-tracked-activities.md", tmp_path), ("opportunity", "expansion")
-    await world.publish_first({"type": "contact", "id": "eve", "emails": [EVE]}, {"type": deal[0], "id": deal[1], "name": "Expansion", "contact_id": "eve"})
+    await world.publish_first(
+        {"type": "contact", "id": "eve", "emails": [EVE]},
+        {"type": deal[0], "id": deal[1], "name": "Expansion", "contact_id": "eve"},
+    )
 
     async def tracked(subject: str) -> str:
         """Ann tracks a mail; answers the key by which it is told."""
@@ -141,29 +172,59 @@ async def test_a_dashboard_reads_by_the_guide(world: World, ann: User, tmp_path:
 
         def told() -> str | None:
             live = world.bus.live(TRACKED_ACTIVITIES)
-            return next(("/".join(key) for key, message in live.items() if message.value and message.value.subject == subject), None)
+            return next(
+                (
+                    "/".join(key)
+                    for key, message in live.items()
+                    if message.value and message.value.subject == subject
+                ),
+                None,
+            )
 
         return str(await until(told))
 
     def table() -> dict[str, dict[str, object]]:
-        return {key: json.loads(state) for key, state in (line.split("\t") for line in guide.file("table.tsv"))}
+        return {
+            key: json.loads(state) for key, state in (line.split("\t") for line in guide.file("table.tsv"))
+        }
 
     first = await tracked("First")
     await guide.run("Build the table")
     assert table().keys() == {first}
     assert table()[first]["subject"] == "First"
     [entry] = json.loads(json.dumps(table()[first]["regarding"]))
-    assert (entry["type"], entry["id"], entry["name"], entry["by"], entry["readers"]) == (*deal, "Expansion", ann.oid, ["*"])
+    assert (entry["type"], entry["id"], entry["name"], entry["by"], entry["readers"]) == (
+        *deal,
+        "Expansion",
+        ann.oid,
+        ["*"],
+    )
     assert "What nobody on the bus may read" not in "".join(guide.file("log.tsv"))
     assert EVE not in "".join(guide.file("log.tsv"))
 
     second = await tracked("Second")
-    assert (await ann.ask("DELETE", f"/records/{deal[0]}/{deal[1]}/tracked/{first.rpartition('/')[2]}")).status_code == 204
-    await until(lambda: tuple(first.split("/")) not in world.bus.live(TRACKED_ACTIVITIES) and world.bus.log[TRACKED_ACTIVITIES.name][-1:])
-    await until(lambda: any(record.key == first.encode() and record.value is None for record in world.bus.log[TRACKED_ACTIVITIES.name]))
+    assert (
+        await ann.ask("DELETE", f"/records/{deal[0]}/{deal[1]}/tracked/{first.rpartition('/')[2]}")
+    ).status_code == 204
+    await until(
+        lambda: (
+            tuple(first.split("/")) not in world.bus.live(TRACKED_ACTIVITIES)
+            and world.bus.log[TRACKED_ACTIVITIES.name][-1:]
+        )
+    )
+    await until(
+        lambda: any(
+            record.key == first.encode() and record.value is None
+            for record in world.bus.log[TRACKED_ACTIVITIES.name]
+        )
+    )
     await guide.run("Keep it")
     news = [line.split("\t") for line in guide.file("news.tsv")]
-    words = [re.findall(r"ce_type=([\w.]+)", headers)[0].removeprefix("autocapture.activity.") for key, headers, _ in news if key == first]
+    words = [
+        re.findall(r"ce_type=([\w.]+)", headers)[0].removeprefix("autocapture.activity.")
+        for key, headers, _ in news
+        if key == first
+    ]
     assert words == ["tracked", "untracked", "tracked.gone"]
     assert table().keys() == {second}
 
@@ -177,12 +238,22 @@ async def test_the_first_mailbox_is_enrolled_by_the_guide(world: World) -> None:
     ben = await world.user("ben@contoso.example", enrolled=False)
     told = ""
     for line in block.text.splitlines():
-        command = line.removeprefix("$ python -m ").replace("<tenant id>", world.tenant.id).replace("ann@contoso.com", ben.address)
+        command = (
+            line.removeprefix("$ python -m ")
+            .replace("<tenant id>", world.tenant.id)
+            .replace("ann@contoso.com", ben.address)
+        )
         told = await asyncio.to_thread(world.system.run_command, *command.split())
 
     async def captured() -> bool:
-        states = [json.loads(line) for line in (await asyncio.to_thread(world.system.run_command, *command.split())).splitlines()]
-        return any(state["mailbox"] == ben.oid and state["status"] == "enrolled" and state["complete_as_of"] for state in states)
+        states = [
+            json.loads(line)
+            for line in (await asyncio.to_thread(world.system.run_command, *command.split())).splitlines()
+        ]
+        return any(
+            state["mailbox"] == ben.oid and state["status"] == "enrolled" and state["complete_as_of"]
+            for state in states
+        )
 
     assert ben.oid in told
     await until(captured)
@@ -200,9 +271,13 @@ async def test_the_demo_tells_its_story(stack: LocalStack, tmp_path: Path) -> No
     # As README says; what is installed is not installed anew.
     env = os.environ | stack.environment | {"LOCAL_DIR": str(tmp_path)}
     run = ["make", "--old-file=.venv/.installed", f"RUN={sys.executable}", "demo", "ONCE=1"]
-    ran = await asyncio.to_thread(subprocess.run, run, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False)
+    ran = await asyncio.to_thread(
+        subprocess.run, run, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240, check=False
+    )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert 0 < ran.stdout.index("sign in as") < ran.stdout.index("1. The CRM publishes"), "who wants to watch on the page must know where, and as whom"
+    assert 0 < ran.stdout.index("sign in as") < ran.stdout.index("1. The CRM publishes"), (
+        "who wants to watch on the page must know where, and as whom"
+    )
 
 
 async def test_who_watches_the_story_goes_on_by_enter_or_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,8 +294,15 @@ async def test_who_watches_the_story_goes_on_by_enter_or_waits(monkeypatch: pyte
 
 async def test_a_system_moves_to_more_partitions_by_the_guide(world: World, ann: User) -> None:
     """The last one here: the services read other topics afterwards."""
-    deal, bootstrap, prefix = ("opportunity", "fleet"), world.system.stack.kafka_bootstrap, f"{world.system.prefix}larger-"
-    records: list[dict[str, Any]] = [{"type": "contact", "id": "dan", "emails": [DAN]}, {"type": deal[0], "id": deal[1], "name": "Fleet", "contact_id": "dan"}]
+    deal, bootstrap, prefix = (
+        ("opportunity", "fleet"),
+        world.system.stack.kafka_bootstrap,
+        f"{world.system.prefix}larger-",
+    )
+    records: list[dict[str, Any]] = [
+        {"type": "contact", "id": "dan", "emails": [DAN]},
+        {"type": deal[0], "id": deal[1], "name": "Fleet", "contact_id": "dan"},
+    ]
     await world.publish_first(*records)
     for subject in ("Shared", "Private"):
         await world.send(DAN, ann, subject=subject, text="Hello")

@@ -36,7 +36,16 @@ class Office:
     async def deal(self, **links: Any) -> None:
         """Upstream, the deal changes."""
         self.versions += 1
-        await self.world.publish_first({"type": DEAL[0], "id": DEAL[1], "name": "Fleet renewal", "version": self.versions, "contact_id": "carla", **links})
+        await self.world.publish_first(
+            {
+                "type": DEAL[0],
+                "id": DEAL[1],
+                "name": "Fleet renewal",
+                "version": self.versions,
+                "contact_id": "carla",
+                **links,
+            }
+        )
 
     async def mail(self, subject: str, sender: str = CARLA, text: str = "Hello Ann", **more: Any) -> str:
         """A mail to Ann; answers its item."""
@@ -59,7 +68,11 @@ class Office:
                 return subject in (await user.sees(*DEAL))[1]
 
             await until(so, otherwise=lambda: f"{subject} was not tracked")
-        [tile] = [tile for tile in (await self.ben.timeline(*DEAL))["tracked"] if tile["activity"]["subject"] == subject]
+        [tile] = [
+            tile
+            for tile in (await self.ben.timeline(*DEAL))["tracked"]
+            if tile["activity"]["subject"] == subject
+        ]
         return dict(tile)
 
     async def track(self, item: str, **body: Any) -> int:
@@ -69,14 +82,24 @@ class Office:
         """All that dashboards were ever told of a tracked activity."""
         await self.world.at_rest()
         await self.world.bus.read_up()
-        return [message.value for message in self.world.bus.said(TRACKED_ACTIVITIES) if message.key == (self.world.tenant.id, activity)]
+        return [
+            message.value
+            for message in self.world.bus.said(TRACKED_ACTIVITIES)
+            if message.key == (self.world.tenant.id, activity)
+        ]
 
 
 @pytest.fixture(scope="module")
 async def office(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Office]:
     async with a_world(stack, tmp_path_factory.mktemp("system")) as world:
-        ann, ben = await world.user("ann@contoso.example", name="Ann"), await world.user("ben@contoso.example", name="Ben")
-        await world.publish({"type": "contact", "id": "carla", "emails": [CARLA]}, {"type": "contact", "id": "eve", "emails": [EVE]})
+        ann, ben = (
+            await world.user("ann@contoso.example", name="Ann"),
+            await world.user("ben@contoso.example", name="Ben"),
+        )
+        await world.publish(
+            {"type": "contact", "id": "carla", "emails": [CARLA]},
+            {"type": "contact", "id": "eve", "emails": [EVE]},
+        )
         office = Office(world, ann, ben)
         await office.deal()
         yield office
@@ -85,7 +108,11 @@ async def office(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) ->
 async def test_a_mail_is_suggested_tracked_and_announced(office: Office) -> None:
     item = await office.mail("Our numbers", text="Forty vans, delivered in March.")
     tile = await office.ann.tile(*DEAL, "Our numbers")
-    assert (tile["item"], tile["state"], tile["why"]) == (item, "untracked", [f"From: {CARLA} is the contact of this opportunity"])
+    assert (tile["item"], tile["state"], tile["why"]) == (
+        item,
+        "untracked",
+        [f"From: {CARLA} is the contact of this opportunity"],
+    )
     assert await office.ben.sees(*DEAL) == ([], [])
 
     # mail-ingest is held up, so that pending is to be seen.
@@ -98,13 +125,25 @@ async def test_a_mail_is_suggested_tracked_and_announced(office: Office) -> None
 
     tracked = await office.is_tracked("Our numbers")
     assert (await office.ann.sees(*DEAL))[0] == []
-    content = (await office.ben.ask("GET", f"/records/{DEAL[0]}/{DEAL[1]}/tracked/{tracked['id']}")).json()["content"]
+    content = (await office.ben.ask("GET", f"/records/{DEAL[0]}/{DEAL[1]}/tracked/{tracked['id']}")).json()[
+        "content"
+    ]
     assert "Forty vans, delivered in March." in content["text"]
     [event] = await office.said(tracked["id"])
     assert isinstance(event, ActivityTracked)
-    assert (event.subject, event.owner, event.kind, event.direction) == ("Our numbers", office.ann.oid, "email", "incoming")
+    assert (event.subject, event.owner, event.kind, event.direction) == (
+        "Our numbers",
+        office.ann.oid,
+        "email",
+        "incoming",
+    )
     [entry] = event.regarding
-    assert (entry.type, entry.id, entry.name, entry.by, entry.readers) == (*DEAL, "Fleet renewal", office.ann.oid, ("*",))
+    assert (entry.type, entry.id, entry.name, entry.by, entry.readers) == (
+        *DEAL,
+        "Fleet renewal",
+        office.ann.oid,
+        ("*",),
+    )
     assert "Forty vans" not in event.model_dump_json()
     assert CARLA not in event.model_dump_json()
 
@@ -163,10 +202,16 @@ async def test_the_owner_alone_may_read_the_text_and_nothing_keeps_it(office: Of
     assert (await office.ben.ask("GET", on(*DEAL, item, "text"))).status_code == 404
 
     await office.world.bus.read_up()
-    assert text.encode() not in b"".join(record.value or b"" for log in office.world.bus.log.values() for record in log)
+    assert text.encode() not in b"".join(
+        record.value or b"" for log in office.world.bus.log.values() for record in log
+    )
     for name in ("mail_ingest", "tracking"):
         database = office.world.database(name)
-        assert not any("fleet manager" in str(document) for collection in database.list_collection_names() for document in database[collection].find())
+        assert not any(
+            "fleet manager" in str(document)
+            for collection in database.list_collection_names()
+            for document in database[collection].find()
+        )
     for process in office.world.system:
         assert "fleet manager" not in process.background.log.read_text()
 
@@ -184,7 +229,9 @@ async def test_what_is_deleted_in_outlook_is_suggested_no_more(office: Office) -
     await office.shows(office.ann, "Deleted unread", "untracked")
     await asyncio.to_thread(office.world.tenant.delete, office.ann.oid, item)
     await office.shows(office.ann, "Deleted unread", None)
-    await until(lambda: (office.world.tenant.id, office.ann.oid, item) not in office.world.bus.live(ACTIVITIES))
+    await until(
+        lambda: (office.world.tenant.id, office.ann.oid, item) not in office.world.bus.live(ACTIVITIES)
+    )
     assert await office.track(item) == 409
 
 
@@ -210,11 +257,19 @@ async def test_a_meeting_is_suggested_changed_and_withdrawn_when_it_is_cancelled
         text="We meet at the depot.",
     )
     tile = await office.ann.tile(*DEAL, "Walk through the offer")
-    assert (tile["activity"]["kind"], tile["activity"]["start"]) == ("meeting", start.isoformat().replace("+00:00", "Z"))
+    assert (tile["activity"]["kind"], tile["activity"]["start"]) == (
+        "meeting",
+        start.isoformat().replace("+00:00", "Z"),
+    )
     assert tile["why"] == [f"Required: {CARLA} is the contact of this opportunity"]
 
     later = start + timedelta(hours=2)
-    await asyncio.to_thread(office.world.tenant.change_meeting, booked["uid"], start=later.isoformat(), subject="Walk through the new offer")
+    await asyncio.to_thread(
+        office.world.tenant.change_meeting,
+        booked["uid"],
+        start=later.isoformat(),
+        subject="Walk through the new offer",
+    )
     tile = await office.ann.tile(*DEAL, "Walk through the new offer")
     assert tile["activity"]["start"] == later.isoformat().replace("+00:00", "Z")
     assert "Walk through the offer" not in dict((await office.ann.sees(*DEAL))[0])
@@ -225,7 +280,11 @@ async def test_a_meeting_is_suggested_changed_and_withdrawn_when_it_is_cancelled
     assert (event.kind, event.start) == ("meeting", later)
 
     other = await asyncio.to_thread(
-        office.world.tenant.book, office.ann.recipient, [{"name": "Carla", "address": CARLA}], start.isoformat(), subject="It will not take place"
+        office.world.tenant.book,
+        office.ann.recipient,
+        [{"name": "Carla", "address": CARLA}],
+        start.isoformat(),
+        subject="It will not take place",
     )
     await office.shows(office.ann, "It will not take place", "untracked")
     await asyncio.to_thread(office.world.tenant.cancel, other["uid"])
@@ -236,7 +295,12 @@ async def test_two_copies_of_one_mail_are_one_tracked_activity(office: Office) -
     await office.world.send(CARLA, office.ann, office.ben, subject="To both of you", text="Hello both")
     hers, his = await office.ann.tile(*DEAL, "To both of you"), await office.ben.tile(*DEAL, "To both of you")
     assert hers["item"] != his["item"]
-    both = await asyncio.gather(*(user.ask("POST", on(*DEAL, tile["item"], "track")) for user, tile in ((office.ann, hers), (office.ben, his))))
+    both = await asyncio.gather(
+        *(
+            user.ask("POST", on(*DEAL, tile["item"], "track"))
+            for user, tile in ((office.ann, hers), (office.ben, his))
+        )
+    )
     assert [answer.status_code for answer in both] == [202, 202]
     tile = await office.is_tracked("To both of you")
     await office.world.at_rest()
@@ -252,5 +316,8 @@ async def test_a_colleague_never_saw_anything_of_this_untracked(office: Office) 
     bens = await office.ben.timeline(*DEAL)
     assert not bens["suggestions"]
     assert not {tile["activity"]["subject"] for tile in bens["tracked"]} & set(subjects)
-    counts = {record["id"]: record["suggestions"] for record in (await office.ben.ask("GET", "/records")).json()["records"]}
+    counts = {
+        record["id"]: record["suggestions"]
+        for record in (await office.ben.ask("GET", "/records")).json()["records"]
+    }
     assert counts[DEAL[1]] == 0

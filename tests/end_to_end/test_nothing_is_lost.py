@@ -71,7 +71,9 @@ class Flow:
             if enough.is_set():
                 return
             await until(lambda: len(self.in_flight(ARRIVED["matcher"])) < MOST_IN_FLIGHT)
-            self.sent.update(await self.world.send(CARLA, seller, subject=f"No. {len(self.sent)}", text="Hello"))
+            self.sent.update(
+                await self.world.send(CARLA, seller, subject=f"No. {len(self.sent)}", text="Hello")
+            )
             await asyncio.sleep(0.02)
 
     def in_flight(self, arrived: "Arrived") -> set[Item]:
@@ -86,7 +88,9 @@ class Flow:
         sys.stdout.write(f"{told}\n")
         expected = dict.fromkeys(self.sent, RELATED)
         activities = {key for key, _ in self.world.bus.live(ACTIVITIES).items()}
-        assert activities == self.sent, f"{told}, {len(self.sent - activities)} activities are lost, {len(activities - self.sent)} are too many"
+        assert activities == self.sent, (
+            f"{told}, {len(self.sent - activities)} activities are lost, {len(activities - self.sent)} are too many"
+        )
         for name, found in (("matches", self.world.bus.matches()), ("suggestions", self.world.suggestions())):
             wrong = {item for item in expected.keys() | found.keys() if expected.get(item) != found.get(item)}
             assert not wrong, f"{told}, {len(expected) - len(found)} {name} are lost, {len(wrong)} are wrong"
@@ -107,14 +111,21 @@ ARRIVED: dict[str, Arrived] = {
 async def flow(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Flow]:
     folder = tmp_path_factory.mktemp("system")
     env_of = {"mail-ingest": {"RECONCILE": "false", "LEASE": "PT3S"}, "matcher": {"TAKEOVER": "false"}}
-    async with a_world(stack, folder, env={"KAFKA_SESSION_TIMEOUT": "PT3S"}, env_of=env_of, two_of=SERVICES) as world:
+    async with a_world(
+        stack, folder, env={"KAFKA_SESSION_TIMEOUT": "PT3S"}, env_of=env_of, two_of=SERVICES
+    ) as world:
         world.simulator.delivery(followed_by_updated=False)
         await world.publish(
             {"type": "account", "id": "fabrikam", "name": "Fabrikam"},
             {"type": "contact", "id": "carla", "emails": [CARLA], "parent_account_id": "fabrikam"},
-            *({"type": "opportunity", "id": deal, "name": deal, "stakeholder_ids": ["carla"]} for deal in DEALS),
+            *(
+                {"type": "opportunity", "id": deal, "name": deal, "stakeholder_ids": ["carla"]}
+                for deal in DEALS
+            ),
         )
-        sellers = await asyncio.gather(*(world.user(f"{name}@contoso.example") for name in ("ann", "ben", "cleo", "dan")))
+        sellers = await asyncio.gather(
+            *(world.user(f"{name}@contoso.example") for name in ("ann", "ben", "cleo", "dan"))
+        )
         await world.at_rest()
         yield Flow(world, list(sellers))
 
@@ -131,7 +142,9 @@ def stop(process: Process) -> None:
     process.signal(signal.SIGTERM)
     deadline = time.monotonic() + LEAVES_WITHIN
     while process.running:
-        assert time.monotonic() < deadline, f"{process.name} has not left within {LEAVES_WITHIN:.0f} s of SIGTERM"
+        assert time.monotonic() < deadline, (
+            f"{process.name} has not left within {LEAVES_WITHIN:.0f} s of SIGTERM"
+        )
         time.sleep(0.02)
     assert process.background.exit_code == 0, process.background.tail()
 
@@ -143,7 +156,9 @@ VICTIMS: dict[End, int] = {crash: 0, stop: 1}
 @pytest.mark.sized("loss")
 @pytest.mark.parametrize("end", VICTIMS)
 @pytest.mark.parametrize("name", SERVICES)
-async def test_a_service_that_ends_while_messages_flow_loses_none(flow: Flow, name: str, end: End, full_size: bool) -> None:
+async def test_a_service_that_ends_while_messages_flow_loses_none(
+    flow: Flow, name: str, end: End, full_size: bool
+) -> None:
     victim, arrived = flow.world.replicas(name)[VICTIMS[end]], ARRIVED[name]
     for _ in range(10 if full_size else 1):
         async with flow.flowing():
@@ -171,7 +186,9 @@ async def hold_up(flow: Flow, name: str, arrived: Arrived) -> int:
 
 
 @pytest.mark.parametrize("name, station", [("kafka", "matcher"), ("mongod", "tracking")])
-async def test_a_store_that_is_killed_while_messages_flow_loses_none(flow: Flow, stack: LocalStack, name: str, station: str) -> None:
+async def test_a_store_that_is_killed_while_messages_flow_loses_none(
+    flow: Flow, stack: LocalStack, name: str, station: str
+) -> None:
     server: Server = getattr(stack, name)
     async with flow.flowing():
         in_flight = await hold_up(flow, station, ARRIVED[station])
@@ -181,12 +198,16 @@ async def test_a_store_that_is_killed_while_messages_flow_loses_none(flow: Flow,
     await flow.all_arrives(in_flight, f"{name}: killed")
 
 
-async def test_mail_ingest_that_is_killed_with_hints_in_hand_loses_none(flow: Flow, stack: LocalStack) -> None:
+async def test_mail_ingest_that_is_killed_with_hints_in_hand_loses_none(
+    flow: Flow, stack: LocalStack
+) -> None:
     """MongoDB, where they are to be noted, is away meanwhile: so they are in hand for certain."""
     world, hints = flow.world, flow.world.bus.log[GRAPH_NOTIFICATIONS.name]
     async with flow.flowing():
         begun = len(hints)
-        await until(lambda: len(hints) > begun + 2 * len(flow.sellers))  # the webhook knows their subscriptions by heart now
+        await until(
+            lambda: len(hints) > begun + 2 * len(flow.sellers)
+        )  # the webhook knows their subscriptions by heart now
         await asyncio.to_thread(stack.mongod.kill)
         taken = len(hints)
         await until(lambda: len(hints) > taken + len(flow.sellers))
@@ -200,7 +221,10 @@ async def test_mail_ingest_that_is_killed_with_hints_in_hand_loses_none(flow: Fl
 
 async def test_tracking_that_is_killed_between_track_and_tracked_tracks_once(flow: Flow) -> None:
     world, ann = flow.world, flow.sellers[0]
-    mails = [await world.send(CARLA, ann, subject=f"Track me {number}", text=f"Text {number}") for number in range(6)]
+    mails = [
+        await world.send(CARLA, ann, subject=f"Track me {number}", text=f"Text {number}")
+        for number in range(6)
+    ]
     items = [item for ((*_, item),) in mails]
     flow.sent.update(item for (item,) in mails)
     await until(lambda: {item for (item,) in mails} <= world.suggestions().keys())
@@ -222,5 +246,9 @@ async def test_tracking_that_is_killed_between_track_and_tracked_tracks_once(flo
     live = world.bus.live(TRACKED_ACTIVITIES)
     events = [message.value for message in live.values() if isinstance(message.value, ActivityTracked)]
     assert sorted(str(event.subject) for event in events) == [f"Track me {number}" for number in range(6)]
-    assert [[(entry.type, entry.id, entry.by) for entry in event.regarding] for event in events] == [[("opportunity", DEALS[0], ann.oid)]] * 6
-    assert {(message.key, message.version) for message in world.bus.said(TRACKED_ACTIVITIES)} == {(key, message.version) for key, message in live.items()}
+    assert [[(entry.type, entry.id, entry.by) for entry in event.regarding] for event in events] == [
+        [("opportunity", DEALS[0], ann.oid)]
+    ] * 6
+    assert {(message.key, message.version) for message in world.bus.said(TRACKED_ACTIVITIES)} == {
+        (key, message.version) for key, message in live.items()
+    }

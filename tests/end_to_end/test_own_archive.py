@@ -49,12 +49,22 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Ann's mail and calendar, and one message of a second mailbox, which is called like the folder."""
     mail, crm = tmp_path_factory.mktemp("archive") / "office", tmp_path_factory.mktemp("crm")
     mail.mkdir()
-    letters = letter(1, CARLA, ANN, "Our numbers"), letter(2, ANN, CARLA, "Re: Our numbers"), letter(3, OTHER, ANN, "News")
-    (mail / f"{ANN}.mbox").write_text("\n".join(f"From x Mon Jan  1 00:00:00 2001\n{each}" for each in letters))
+    letters = (
+        letter(1, CARLA, ANN, "Our numbers"),
+        letter(2, ANN, CARLA, "Re: Our numbers"),
+        letter(3, OTHER, ANN, "News"),
+    )
+    (mail / f"{ANN}.mbox").write_text(
+        "\n".join(f"From x Mon Jan  1 00:00:00 2001\n{each}" for each in letters)
+    )
     (mail / "one.eml").write_text(letter(4, EVE, "office@contoso.example", "Terms"))
     (mail / f"{ANN}.ics").write_text(MEETING.replace("\n", "\r\n"))
-    (crm / "contacts.csv").write_text(f"id,name,emails,parent_account_id\ncarla,Carla Reyes,{CARLA},fabrikam\neve,Eve,;{EVE},\n")
-    (crm / "accounts.jsonl").write_text('{"type": "account", "id": "fabrikam", "name": "Fabrikam", "emails": []}\n')
+    (crm / "contacts.csv").write_text(
+        f"id,name,emails,parent_account_id\ncarla,Carla Reyes,{CARLA},fabrikam\neve,Eve,;{EVE},\n"
+    )
+    (crm / "accounts.jsonl").write_text(
+        '{"type": "account", "id": "fabrikam", "name": "Fabrikam", "emails": []}\n'
+    )
     return {"mail": mail, "records": crm}
 
 
@@ -80,11 +90,24 @@ class Demo:
 
     def make(self, **options: str | Path) -> None:
         """The same by its door; what is installed is not installed anew."""
-        self._run("make", "--old-file=.venv/.installed", f"RUN={sys.executable}", "demo", *(f"{name}={value}" for name, value in options.items()))
+        self._run(
+            "make",
+            "--old-file=.venv/.installed",
+            f"RUN={sys.executable}",
+            "demo",
+            *(f"{name}={value}" for name, value in options.items()),
+        )
 
     def _run(self, *command: str) -> None:
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, env=self._env, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self._env,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
 
     @property
     def said(self) -> str:
@@ -120,17 +143,30 @@ def suggested(demo: Demo, user: str, record: str) -> list[tuple[str, str]]:
     """Subject and direction of what she sees on a record, by the API with a token of hers."""
     simulator = Simulator(demo.at("simulator"), re.findall(r"CA: (.*)\)", demo.said)[0])
     token = simulator.tenant(TENANT).sign_in(user)
-    answer = httpx2.get(f"{demo.at('timeline API')}/records/{record}/timeline", headers={"Authorization": f"Bearer {token}"}, trust_env=False)
+    answer = httpx2.get(
+        f"{demo.at('timeline API')}/records/{record}/timeline",
+        headers={"Authorization": f"Bearer {token}"},
+        trust_env=False,
+    )
     simulator.close()
-    return sorted((tile["activity"]["subject"], tile["activity"]["direction"] or "") for tile in answer.raise_for_status().json()["suggestions"])
+    return sorted(
+        (tile["activity"]["subject"], tile["activity"]["direction"] or "")
+        for tile in answer.raise_for_status().json()["suggestions"]
+    )
 
 
-def test_each_suggestion_is_on_its_owner_s_timeline_and_the_terminal_says_where_to_look_first(demo: Demo, archive: dict[str, Path]) -> None:
+def test_each_suggestion_is_on_its_owner_s_timeline_and_the_terminal_says_where_to_look_first(
+    demo: Demo, archive: dict[str, Path]
+) -> None:
     demo.start(**archive)
     demo.says("Ctrl-C stops everything.")
     check_report(demo)
 
-    conversation = [("Our numbers", "incoming"), ("Re: Our numbers", "outgoing"), ("Talk about the offer", "")]
+    conversation = [
+        ("Our numbers", "incoming"),
+        ("Re: Our numbers", "outgoing"),
+        ("Talk about the offer", ""),
+    ]
     assert suggested(demo, ANN, "contact/carla") == conversation
     assert suggested(demo, ANN, "account/fabrikam") == conversation
     assert suggested(demo, ANN, "contact/eve") == []
@@ -162,15 +198,23 @@ def check_report(demo: Demo) -> None:
         "Done N s after the start.",
     ):
         assert f"\n{line}\n" in said
-    assert re.search(r"slowest of 3 timeline reads: N ms, (contact|account) '.*' for \S+, [13] of [13] suggestions \(best of 3; ", said)
+    assert re.search(
+        r"slowest of 3 timeline reads: N ms, (contact|account) '.*' for \S+, [13] of [13] suggestions \(best of 3; ",
+        said,
+    )
 
 
-def test_a_mistake_in_the_records_ends_it_before_anything_starts(demo: Demo, archive: dict[str, Path], tmp_path: Path) -> None:
+def test_a_mistake_in_the_records_ends_it_before_anything_starts(
+    demo: Demo, archive: dict[str, Path], tmp_path: Path
+) -> None:
     records = tmp_path / "contacts.csv"
     records.write_text("id,email\ncarla,carla@fabrikam.example\n")
     demo.make(MAIL=archive["mail"], RECORDS=records, READS="0", ONCE="1")
     assert demo.end() != 0
-    assert f"{records}, line 1, column email: records have no such column; is it emails?" in demo.said.splitlines()
+    assert (
+        f"{records}, line 1, column email: records have no such column; is it emails?"
+        in demo.said.splitlines()
+    )
     assert "starting" not in demo.said
 
 
@@ -181,15 +225,28 @@ def test_a_mistake_in_the_records_ends_it_before_anything_starts(demo: Demo, arc
         ({"records": "records"}, "RECORDS needs MAIL"),
         ({"mail": "nowhere", "records": "records"}, "MAIL: there is no folder "),
         ({"mail": "file", "records": "records"}, "is a file; name the folder that it lies in."),
-        ({"mail": "empty", "records": "records"}, "there is no mail, none of *.mbox, *.mbox.gz, *.eml, *.ics"),
+        (
+            {"mail": "empty", "records": "records"},
+            "there is no mail, none of *.mbox, *.mbox.gz, *.eml, *.ics",
+        ),
         ({"mail": "mail", "records": "nowhere"}, "RECORDS: there is no "),
         ({"mail": "mail", "records": "empty"}, "there is no record, in no *.jsonl and no *.csv"),
     ],
 )
-def test_what_is_missing_is_one_sentence(archive: dict[str, Path], tmp_path: Path, paths: dict[str, str], said: str) -> None:
+def test_what_is_missing_is_one_sentence(
+    archive: dict[str, Path], tmp_path: Path, paths: dict[str, str], said: str
+) -> None:
     (tmp_path / "empty").mkdir()
-    where = archive | {"nowhere": tmp_path / "nowhere", "empty": tmp_path / "empty", "file": archive["mail"] / "one.eml"}
+    where = archive | {
+        "nowhere": tmp_path / "nowhere",
+        "empty": tmp_path / "empty",
+        "file": archive["mail"] / "one.eml",
+    }
     with pytest.raises(NotUsable) as unusable:
-        look_at(where[paths["mail"]] if "mail" in paths else None, where[paths["records"]] if "records" in paths else None, TENANT)
+        look_at(
+            where[paths["mail"]] if "mail" in paths else None,
+            where[paths["records"]] if "records" in paths else None,
+            TENANT,
+        )
     assert said in str(unusable.value)
     assert "\n" not in str(unusable.value)

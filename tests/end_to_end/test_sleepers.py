@@ -30,8 +30,13 @@ SOON = 3 * LOOK.total_seconds()
 @pytest.fixture(scope="module")
 async def world(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
     env = {"KAFKA_SESSION_TIMEOUT": _iso(SESSION)}
-    env_of = {"mail-ingest": {"RECONCILE": "false", "LEASE": _iso(LEASE), "WORKERS": "1"}, "matcher": {"CHECK_EVERY": _iso(LOOK), **AT_ONCE}}
-    async with a_world(stack, tmp_path_factory.mktemp("system"), env=env, env_of=env_of, two_of=["matcher", "mail-ingest"]) as world:
+    env_of = {
+        "mail-ingest": {"RECONCILE": "false", "LEASE": _iso(LEASE), "WORKERS": "1"},
+        "matcher": {"CHECK_EVERY": _iso(LOOK), **AT_ONCE},
+    }
+    async with a_world(
+        stack, tmp_path_factory.mktemp("system"), env=env, env_of=env_of, two_of=["matcher", "mail-ingest"]
+    ) as world:
         yield world
 
 
@@ -41,7 +46,11 @@ def _iso(time: timedelta) -> str:
 
 @pytest.fixture(scope="module")
 async def sellers(world: World) -> list[User]:
-    return list(await asyncio.gather(*(world.user(f"{name}@contoso.example") for name in ("ann", "ben", "cleo", "dan", "ed", "flo"))))
+    return list(
+        await asyncio.gather(
+            *(world.user(f"{name}@contoso.example") for name in ("ann", "ben", "cleo", "dan", "ed", "flo"))
+        )
+    )
 
 
 async def partitions_of(matcher: Process) -> int:
@@ -62,15 +71,27 @@ def words_of_the_past(world: World) -> list[tuple[int, int]]:
     return late
 
 
-async def test_a_matcher_that_slept_past_its_session_changes_nothing(world: World, sellers: list[User]) -> None:
-    await world.publish({"type": "contact", "id": "carla", "emails": [CARLA]}, {"type": "contact", "id": "eve", "emails": [EVE]})
-    items = [item for number in range(24) for item in await world.send(CARLA, sellers[number % 6], subject=f"No. {number}")]
+async def test_a_matcher_that_slept_past_its_session_changes_nothing(
+    world: World, sellers: list[User]
+) -> None:
+    await world.publish(
+        {"type": "contact", "id": "carla", "emails": [CARLA]},
+        {"type": "contact", "id": "eve", "emails": [EVE]},
+    )
+    items = [
+        item
+        for number in range(24)
+        for item in await world.send(CARLA, sellers[number % 6], subject=f"No. {number}")
+    ]
     theirs = await world.send(EVE, *sellers, subject="From Eve")
 
     async def show(*deals: str) -> None:
         """Both what stands on `matches` and what tracking holds."""
         carlas: Pairs = {("contact", "carla"), *(("opportunity", deal) for deal in deals)}
-        expected: dict[Item, Pairs] = {**dict.fromkeys(items, carlas), **{item: {("contact", "eve")} for item in theirs}}
+        expected: dict[Item, Pairs] = {
+            **dict.fromkeys(items, carlas),
+            **{item: {("contact", "eve")} for item in theirs},
+        }
 
         def so() -> bool:
             return world.bus.matches() == world.suggestions() == expected
@@ -117,10 +138,17 @@ async def test_a_matcher_that_slept_past_its_session_changes_nothing(world: Worl
 def differences(world: World, expected: dict[Item, Pairs]) -> list[str]:
     """What is not as expected, the first of it."""
     found = {"matches": world.bus.matches(), "suggestions": world.suggestions()}
-    return [f"{name}: {item} {table.get(item)}" for name, table in found.items() for item in expected if table.get(item) != expected[item]][:4]
+    return [
+        f"{name}: {item} {table.get(item)}"
+        for name, table in found.items()
+        for item in expected
+        if table.get(item) != expected[item]
+    ][:4]
 
 
-async def test_an_ingest_worker_that_slept_past_its_lease_changes_nothing(world: World, sellers: list[User]) -> None:
+async def test_an_ingest_worker_that_slept_past_its_lease_changes_nothing(
+    world: World, sellers: list[User]
+) -> None:
     sleeper = world.replicas("mail-ingest")[1]
     mailboxes = world.database("mail_ingest").mailboxes
 
@@ -130,7 +158,11 @@ async def test_an_ingest_worker_that_slept_past_its_lease_changes_nothing(world:
 
     # Graph takes its time, so that each of the two holds a mailbox and waits for its mail; they wait 20 s at most.
     await asyncio.to_thread(world.simulator.limits, latency=1.0)
-    mails = [item for seller in sellers[:2] for item in await world.send(CARLA, seller, subject="Forget this", text="Sent in haste")]
+    mails = [
+        item
+        for seller in sellers[:2]
+        for item in await world.send(CARLA, seller, subject="Forget this", text="Sent in haste")
+    ]
     await until(lambda: mailboxes.count_documents({"lease": {"$ne": None}}) == 2)
     await asyncio.sleep(0.5)  # both have asked
     sleeper.signal(signal.SIGSTOP)
@@ -150,6 +182,8 @@ async def test_an_ingest_worker_that_slept_past_its_lease_changes_nothing(world:
     await world.bus.read_up()
     words = [(message.key, message.value) for message in world.bus.said(ACTIVITIES) if message.key in mails]
     gone = {key: words.index((key, None)) for key in mails}
-    assert not [key for at, (key, value) in enumerate(words) if value and at > gone[key]], "it brought back what was gone"
+    assert not [key for at, (key, value) in enumerate(words) if value and at > gone[key]], (
+        "it brought back what was gone"
+    )
     assert not there()
     assert not world.suggestions().keys() & set(mails)

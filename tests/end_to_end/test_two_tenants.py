@@ -59,8 +59,21 @@ class Office:
 def records(tenant: str, name: str, reader: str) -> list[dict[str, object]]:
     return [
         {"tenant": tenant, "type": "contact", "id": "carla", "name": f"Carla of {name}", "emails": [CARLA]},
-        {"tenant": tenant, "type": DEAL[0], "id": DEAL[1], "name": f"Renewal of {name}", "contact_id": "carla"},
-        {"tenant": tenant, "type": HIDDEN[0], "id": HIDDEN[1], "name": f"Secret of {name}", "contact_id": "carla", "readers": [f"user:{reader}"]},
+        {
+            "tenant": tenant,
+            "type": DEAL[0],
+            "id": DEAL[1],
+            "name": f"Renewal of {name}",
+            "contact_id": "carla",
+        },
+        {
+            "tenant": tenant,
+            "type": HIDDEN[0],
+            "id": HIDDEN[1],
+            "name": f"Secret of {name}",
+            "contact_id": "carla",
+            "readers": [f"user:{reader}"],
+        },
     ]
 
 
@@ -68,9 +81,14 @@ def records(tenant: str, name: str, reader: str) -> list[dict[str, object]]:
 async def office(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Office]:
     async with a_world(stack, tmp_path_factory.mktemp("system"), tenants=[TENANT, FABRIKAM]) as world:
         fabrikam = world.simulator.tenant(FABRIKAM, domain="fabrikam.example")
-        ann, ben = await world.user("ann@contoso.example", name="Ann"), await world.user("ben@contoso.example", name="Ben")
+        ann, ben = (
+            await world.user("ann@contoso.example", name="Ann"),
+            await world.user("ben@contoso.example", name="Ben"),
+        )
         fay = await world.user("fay@fabrikam.example", fabrikam, name="Fay")
-        await world.publish_first(*records(TENANT, "Contoso", ann.oid), *records(FABRIKAM, "Fabrikam", fay.oid))
+        await world.publish_first(
+            *records(TENANT, "Contoso", ann.oid), *records(FABRIKAM, "Fabrikam", fay.oid)
+        )
         yield Office(world, ann, ben, fay)
 
 
@@ -81,7 +99,9 @@ async def mails(office: Office) -> dict[str, list[Item]]:
     for user, name in zip(office.everybody, ("Ann", "Ben", "Fay"), strict=True):
         text = f"For the eyes of {name}"
         found[user.oid] = [*await office.world.send(CARLA, user, subject=f"Private {name}", text=text)]
-        found[user.oid] += await office.world.send(CARLA, user, subject=f"Shared {name}", text=f"For the team of {name}")
+        found[user.oid] += await office.world.send(
+            CARLA, user, subject=f"Shared {name}", text=f"For the team of {name}"
+        )
     for user, name in zip(office.everybody, ("Ann", "Ben", "Fay"), strict=True):
         tile = await user.tile(*DEAL, f"Shared {name}")
         await user.tile(*DEAL, f"Private {name}")
@@ -91,21 +111,30 @@ async def mails(office: Office) -> dict[str, list[Item]]:
     return found
 
 
-async def test_each_sees_her_own_suggestions_and_her_own_teams_tracked_ones(office: Office, mails: dict[str, list[Item]]) -> None:
+async def test_each_sees_her_own_suggestions_and_her_own_teams_tracked_ones(
+    office: Office, mails: dict[str, list[Item]]
+) -> None:
     assert await office.ann.sees(*DEAL) == ([("Private Ann", "untracked")], ["Shared Ann", "Shared Ben"])
     assert await office.ben.sees(*DEAL) == ([("Private Ben", "untracked")], ["Shared Ann", "Shared Ben"])
     assert await office.fay.sees(*DEAL) == ([("Private Fay", "untracked")], ["Shared Fay"])
-    names = {user.oid: [record["name"] for record in (await user.ask("GET", "/records")).json()["records"]] for user in office.everybody}
+    names = {
+        user.oid: [record["name"] for record in (await user.ask("GET", "/records")).json()["records"]]
+        for user in office.everybody
+    }
     assert {oid: sorted(found) for oid, found in names.items()} == {
         office.ann.oid: ["Carla of Contoso", "Renewal of Contoso", "Secret of Contoso"],
         office.ben.oid: ["Carla of Contoso", "Renewal of Contoso"],
         office.fay.oid: ["Carla of Fabrikam", "Renewal of Fabrikam", "Secret of Fabrikam"],
     }
     who = [(await user.ask("GET", "/me")).json() for user in office.everybody]
-    assert [(me["tenant"], me["oid"], me["mailbox"]["status"]) for me in who] == [(user.tenant.id, user.oid, "enrolled") for user in office.everybody]
+    assert [(me["tenant"], me["oid"], me["mailbox"]["status"]) for me in who] == [
+        (user.tenant.id, user.oid, "enrolled") for user in office.everybody
+    ]
 
 
-async def test_whatever_is_not_hers_is_the_same_404_on_every_route(office: Office, mails: dict[str, list[Item]]) -> None:
+async def test_whatever_is_not_hers_is_the_same_404_on_every_route(
+    office: Office, mails: dict[str, list[Item]]
+) -> None:
     nowhere = await office.ann.ask("GET", "/records/opportunity/was-never-there/timeline")
     assert nowhere.status_code == 404
     tracked = {user.oid: (await user.timeline(*DEAL))["tracked"] for user in office.everybody}
@@ -117,18 +146,26 @@ async def test_whatever_is_not_hers_is_the_same_404_on_every_route(office: Offic
         for (method, path), closed in ROUTES.items():
             for record, (_, _, item) in itertools.product((DEAL, HIDDEN), mails[other.oid]):
                 of_another = "{item}" in path or "{activity}" in path
-                refused = strangers or closed or record == HIDDEN if of_another else record == HIDDEN and user is office.ben
+                refused = (
+                    strangers or closed or record == HIDDEN
+                    if of_another
+                    else record == HIDDEN and user is office.ben
+                )
                 if not refused:
                     continue
                 where = path.format(type=record[0], id=record[1], item=item, activity=activity)
                 answer = await user.ask(method, where)
-                assert (answer.status_code, answer.content) == (404, nowhere.content), f"{user.address}: {method} {where}"
+                assert (answer.status_code, answer.content) == (404, nowhere.content), (
+                    f"{user.address}: {method} {where}"
+                )
                 asked += 1
     assert asked > 40
     assert [await user.timeline(*DEAL) for user in office.everybody] == before, "and nothing was changed"
 
 
-async def test_on_every_topic_each_tenant_has_its_own_keys_and_no_word_of_the_other(office: Office, mails: dict[str, list[Item]]) -> None:
+async def test_on_every_topic_each_tenant_has_its_own_keys_and_no_word_of_the_other(
+    office: Office, mails: dict[str, list[Item]]
+) -> None:
     bus = office.world.bus
     await bus.read_up()
     spoken: set[str] = set()
@@ -141,14 +178,25 @@ async def test_on_every_topic_each_tenant_has_its_own_keys_and_no_word_of_the_ot
                 assert secret not in body, f"{topic.name} of {tenant} says {secret}"
             spoken.add(f"{topic.name} {tenant}")
         assert not bus.dead_letters(topic), topic.name
-    assert spoken == {f"{topic.name} {tenant}" for topic in TOPICS for tenant in (TENANT, FABRIKAM)}, "each topic was looked at for each"
+    assert spoken == {f"{topic.name} {tenant}" for topic in TOPICS for tenant in (TENANT, FABRIKAM)}, (
+        "each topic was looked at for each"
+    )
 
 
 def foreign(office: Office, tenant: str) -> list[str]:
     """What no message of this tenant may hold."""
     if tenant == TENANT:
         return [FABRIKAM, office.fay.oid, "Fabrikam", "Fay", office.fay.address]
-    return [TENANT, office.ann.oid, office.ben.oid, "Contoso", "Ann", "Ben", office.ann.address, office.ben.address]
+    return [
+        TENANT,
+        office.ann.oid,
+        office.ben.oid,
+        "Contoso",
+        "Ann",
+        "Ben",
+        office.ann.address,
+        office.ben.address,
+    ]
 
 
 async def test_the_same_record_ids_do_not_mix(office: Office, mails: dict[str, list[Item]]) -> None:
@@ -177,10 +225,14 @@ async def test_the_same_record_ids_do_not_mix(office: Office, mails: dict[str, l
     await asyncio.gather(*(user.timeline(*DEAL) for user in (office.ann, office.ben)))
 
 
-async def test_a_mailbox_that_is_removed_is_removed_in_its_own_tenant_alone(office: Office, mails: dict[str, list[Item]]) -> None:
+async def test_a_mailbox_that_is_removed_is_removed_in_its_own_tenant_alone(
+    office: Office, mails: dict[str, list[Item]]
+) -> None:
     world = office.world
     async with world.ingest() as ingest:
-        assert (await ingest.delete(f"/mailboxes/{FABRIKAM}/{office.ann.oid}")).status_code == 404, "Ann is nobody there"
+        assert (await ingest.delete(f"/mailboxes/{FABRIKAM}/{office.ann.oid}")).status_code == 404, (
+            "Ann is nobody there"
+        )
         (await ingest.delete(f"/mailboxes/{TENANT}/{office.ben.oid}")).raise_for_status()
     await until(lambda: not any(item[1] == office.ben.oid for item in world.suggestions()))
     await world.at_rest()

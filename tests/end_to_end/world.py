@@ -39,7 +39,11 @@ Pairs = set[tuple[str, str]]
 """(type, id) of records."""
 
 
-async def until(met: Callable[[], Any], seconds: float = PATIENCE, otherwise: Callable[[], object] = lambda: "it did not happen in time") -> Any:
+async def until(
+    met: Callable[[], Any],
+    seconds: float = PATIENCE,
+    otherwise: Callable[[], object] = lambda: "it did not happen in time",
+) -> Any:
     """What `met` answers as soon as it is true; it may be a coroutine function."""
     deadline = time.monotonic() + seconds
     while True:
@@ -65,7 +69,12 @@ class Bus:
         self.log: defaultdict[str, list[ConsumerRecord[bytes, bytes]]] = defaultdict(list)
         self.keys: defaultdict[str, set[tuple[str, ...]]] = defaultdict(set)
         self._prefix = prefix
-        self._consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest", metadata_max_age_ms=1000)
+        self._consumer = AIOKafkaConsumer(
+            bootstrap_servers=bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            metadata_max_age_ms=1000,
+        )
         names = [f"{prefix}{name}" for topic in TOPICS for name in (topic.name, topic.dead_letters)]
         self._partitions = [TopicPartition(name, number) for name in names for number in range(PARTITIONS)]
 
@@ -80,7 +89,10 @@ class Bus:
                     for tp, records in (await self._consumer.getmany(timeout_ms=50)).items():
                         name = tp.topic.removeprefix(self._prefix)
                         self.log[name] += records
-                        self.keys[name].update(tuple((record.key or b"").decode(errors="replace").split("/", 2)) for record in records)
+                        self.keys[name].update(
+                            tuple((record.key or b"").decode(errors="replace").split("/", 2))
+                            for record in records
+                        )
         finally:
             await self._consumer.stop()
 
@@ -100,17 +112,25 @@ class Bus:
     def live(self, topic: Topic) -> dict[tuple[str, ...], Received[Any]]:
         """A compacted topic as a table: the last word on each key, what is gone left out."""
         last = {record.key: record for record in self.log[topic.name]}
-        messages: list[Received[Any]] = [decode(topic, record) for record in last.values() if record.value is not None]
+        messages: list[Received[Any]] = [
+            decode(topic, record) for record in last.values() if record.value is not None
+        ]
         return {message.key: message for message in messages}
 
     def matches(self) -> dict[Item, Pairs]:
         """`matches` as a table: what each item relates to."""
         values = {key: message.value for key, message in self.live(MATCHES).items()}
-        return {_item(key): {(match.type, match.id) for match in value.matches} if value else set() for key, value in values.items()}
+        return {
+            _item(key): {(match.type, match.id) for match in value.matches} if value else set()
+            for key, value in values.items()
+        }
 
     def dead_letters(self, topic: Topic) -> list[tuple[bytes | None, bytes | None, dict[str, str]]]:
         """Key, value and headers of each."""
-        return [(record.key, record.value, {name: value.decode() for name, value in record.headers}) for record in self.log[topic.dead_letters]]
+        return [
+            (record.key, record.value, {name: value.decode() for name, value in record.headers})
+            for record in self.log[topic.dead_letters]
+        ]
 
 
 def _item(key: Sequence[str]) -> Item:
@@ -218,19 +238,27 @@ class World:
         processes = [process for name in SERVICES for process in self.replicas(name) if process.running]
         with ThreadPoolExecutor(len(processes)) as pool:
             told = list(pool.map(status, processes))
-        counts = {f"{process.name}.{key}": value for process, each in zip(processes, told, strict=True) for key, value in each.items()}
+        counts = {
+            f"{process.name}.{key}": value
+            for process, each in zip(processes, told, strict=True)
+            for key, value in each.items()
+        }
         return counts | {"simulator.pending": self.simulator.counters()["notifications"].get("pending", 0)}
 
     # -- people and mail --------------------------------------------------------------------------
 
-    async def user(self, address: str, tenant: TenantControl | None = None, *, enrolled: bool = True, **about: Any) -> User:
+    async def user(
+        self, address: str, tenant: TenantControl | None = None, *, enrolled: bool = True, **about: Any
+    ) -> User:
         """A user with a mailbox, signed in; where she is enrolled, Graph has both of her subscriptions."""
         tenant = tenant or self.tenant
         made = await asyncio.to_thread(tenant.user, address, **about)
         if enrolled:
             await self.enrol(made["oid"], tenant)
         headers = {"Authorization": f"Bearer {await asyncio.to_thread(tenant.sign_in, address)}"}
-        client = httpx2.AsyncClient(base_url=f"{self.system['tracking'].url}/api/v1", headers=headers, timeout=30, trust_env=False)
+        client = httpx2.AsyncClient(
+            base_url=f"{self.system['tracking'].url}/api/v1", headers=headers, timeout=30, trust_env=False
+        )
         return User(tenant, made["oid"], address, await self._opened.enter_async_context(client))
 
     async def enrol(self, oid: str, tenant: TenantControl) -> None:
@@ -243,9 +271,13 @@ class World:
     def ingest(self) -> httpx2.AsyncClient:
         """mail-ingest's internal port."""
         headers = {"Authorization": f"Bearer {self.system.service_token}"}
-        return httpx2.AsyncClient(base_url=self.system["mail-ingest"].url, headers=headers, timeout=30, trust_env=False)
+        return httpx2.AsyncClient(
+            base_url=self.system["mail-ingest"].url, headers=headers, timeout=30, trust_env=False
+        )
 
-    async def send(self, sender: str, *to: User, tenant: TenantControl | None = None, **mail: Any) -> list[Item]:
+    async def send(
+        self, sender: str, *to: User, tenant: TenantControl | None = None, **mail: Any
+    ) -> list[Item]:
         """A mail from outside to users of ours; answers the items that it is."""
         tenant = tenant or to[0].tenant
         made = await asyncio.to_thread(tenant.send, sender, [user.recipient for user in to], **mail)
@@ -258,8 +290,13 @@ class World:
     async def publish_first(self, *records: dict[str, Any]) -> None:
         """The same, until tracking knows them: before that their timelines are not there."""
         await self.publish(*records)
-        keys = ["/".join((record.get("tenant", self.tenant.id), record["type"], record["id"])) for record in records]
-        await until(lambda: self.database("tracking").records.count_documents({"_id": {"$in": keys}}) == len(keys))
+        keys = [
+            "/".join((record.get("tenant", self.tenant.id), record["type"], record["id"]))
+            for record in records
+        ]
+        await until(
+            lambda: self.database("tracking").records.count_documents({"_id": {"$in": keys}}) == len(keys)
+        )
 
     # -- what came out ----------------------------------------------------------------------------
 
@@ -270,11 +307,17 @@ class World:
     def suggestions(self) -> dict[Item, Pairs]:
         """What tracking holds: each live suggestion's records."""
         found = self.database("tracking").suggestions.find({"live": True}, {"records": 1})
-        return {_item(document["_id"].split("/", 2)): {_pair(record) for record in document["records"]} for document in found}
+        return {
+            _item(document["_id"].split("/", 2)): {_pair(record) for record in document["records"]}
+            for document in found
+        }
 
     def suggested(self) -> set[Item]:
         """What of it is there, without its records."""
-        return {_item(document["_id"].split("/", 2)) for document in self.database("tracking").suggestions.find({"live": True}, {"_id": 1})}
+        return {
+            _item(document["_id"].split("/", 2))
+            for document in self.database("tracking").suggestions.find({"live": True}, {"_id": 1})
+        }
 
 
 def status(process: Process) -> dict[str, Any]:
@@ -288,7 +331,9 @@ def status(process: Process) -> dict[str, Any]:
 
 def _waits(name: str) -> bool:
     process, _, key = name.partition(".")
-    return key.startswith(("busy", "pending")) or any(process.startswith(program) and key in keys for program, keys in WAITING.items())
+    return key.startswith(("busy", "pending")) or any(
+        process.startswith(program) and key in keys for program, keys in WAITING.items()
+    )
 
 
 @contextlib.asynccontextmanager
@@ -323,7 +368,9 @@ async def a_world(
         opened.push_async_callback(_cancel, following)
         upstream = await opened.enter_async_context(Upstream(stack.kafka_bootstrap, f"{prefix}records"))
         mongodb = opened.enter_context(MongoClient[dict[str, Any]](stack.mongodb_uri))
-        world = World(system, simulator, simulator.tenant(tenants[0], domain="contoso.example"), bus, upstream, mongodb)
+        world = World(
+            system, simulator, simulator.tenant(tenants[0], domain="contoso.example"), bus, upstream, mongodb
+        )
         await opened.enter_async_context(world._opened)
         await world.each(Process.wait_until_ready, services)
         yield world

@@ -27,12 +27,16 @@ async def world(environment: dict[str, str], graph: Running, tmp_path: Path) -> 
 @pytest.fixture
 async def reconciling(environment: dict[str, str], graph: Running, tmp_path: Path) -> AsyncIterator[World]:
     """mail-ingest that reads each window every second or two."""
-    async with opened(environment | OWN | {"RECONCILE": "on", "RECONCILE_EVERY": "PT1.5S"}, graph, tmp_path) as made:
+    async with opened(
+        environment | OWN | {"RECONCILE": "on", "RECONCILE_EVERY": "PT1.5S"}, graph, tmp_path
+    ) as made:
         yield made
 
 
 @pytest.fixture
 async def seldom(environment: dict[str, str], graph: Running, tmp_path: Path) -> AsyncIterator[World]:
     """mail-ingest that reads a window only where something asks for it."""
-    async with opened(environment | OWN | {"RECONCILE": "on", "RECONCILE_EVERY": "PT1H"}, graph, tmp_path) as made:
+    async with opened(
+        environment | OWN | {"RECONCILE": "on", "RECONCILE_EVERY": "PT1H"}, graph, tmp_path
+    ) as made:
         yield made

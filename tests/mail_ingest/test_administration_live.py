@@ -10,9 +10,19 @@ from .world import World, eventually
 
 
 async def command(world: World, *arguments: str) -> tuple[int, str, str]:
-    environment = {**{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}, **world.environment, **world.ingest.environment}
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+        **world.environment,
+        **world.ingest.environment,
+    }
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.mail_ingest", *arguments, env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        sys.executable,
+        "-m",
+        "services.mail_ingest",
+        *arguments,
+        env=environment,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
     out, err = await process.communicate()
     return process.returncode or 0, out.decode(), err.decode()
@@ -44,12 +54,17 @@ async def test_a_removed_mailbox_is_withdrawn_announced_and_unsubscribed(world: 
     assert world.ingest.call("DELETE", f"/mailboxes/{world.tenant.id}/{ann}").status_code == 200
 
     await eventually(lambda: world.has("Offer"))
-    await eventually(lambda: not any(ann in each["resource"].lower() for each in world.simulator.subscriptions()))
+    await eventually(
+        lambda: not any(ann in each["resource"].lower() for each in world.simulator.subscriptions())
+    )
     world.tenant.send("x@fabrikam.com", ["ann@contoso.example", "bo@contoso.example"], subject="After")
     await eventually(lambda: world.has("After", "Offer"))
     assert {activity.mailbox for activity in (await world.activities()).values()} == {bo}
     assert (await world.mailbox_said(ann))[-1].status == "removed"
-    assert [entry["action"] for entry in world.documents("audit") if entry["mailbox"] == ann] == ["enrol", "remove"]
+    assert [entry["action"] for entry in world.documents("audit") if entry["mailbox"] == ann] == [
+        "enrol",
+        "remove",
+    ]
 
 
 async def test_a_removed_mailbox_withdraws_however_much_waits(world: World) -> None:
@@ -63,7 +78,9 @@ async def test_a_removed_mailbox_withdraws_however_much_waits(world: World) -> N
     await eventually(world.ingest.idle)
 
     (item,) = world.documents("items")
-    world.add_documents("items", [item | {"_id": f"{item['_id']}-{number}", "unsent": True} for number in range(waiting)])
+    world.add_documents(
+        "items", [item | {"_id": f"{item['_id']}-{number}", "unsent": True} for number in range(waiting)]
+    )
     world.change_documents("mailboxes", {}, {"due_at": item["gone"]})
 
     await eventually(lambda: len(world.documents("items", unsent=False)) == waiting + 1)
@@ -100,8 +117,13 @@ async def test_who_is_not_enrolled_is_not_found(world: World) -> None:
 
     assert world.ingest.call("POST", f"{nobody}/pause").status_code == 404
     assert world.ingest.call("DELETE", nobody).status_code == 404
-    assert world.ingest.call("POST", "/mailboxes", tenant=world.tenant.id, mailbox="nobody@contoso.example").json() == {"reason": "no_mailbox"}
-    assert world.ingest.call("POST", "/mailboxes", tenant=world.tenant.id, mailbox="ann", more=1).status_code == 422
+    assert world.ingest.call(
+        "POST", "/mailboxes", tenant=world.tenant.id, mailbox="nobody@contoso.example"
+    ).json() == {"reason": "no_mailbox"}
+    assert (
+        world.ingest.call("POST", "/mailboxes", tenant=world.tenant.id, mailbox="ann", more=1).status_code
+        == 422
+    )
 
 
 async def test_the_command_line_does_the_same(world: World) -> None:

@@ -15,7 +15,12 @@ async def test_a_mail_is_said_once_with_who_when_and_subject(world: World) -> No
     ann = world.user("ann")
     await world.enrol(ann)
     sent = world.tenant.send(
-        "X@Fabrikam.com", ["ann@contoso.example", "bo@fabrikam.com"], cc=["cy@fabrikam.com"], bcc=["di@fabrikam.com"], subject="Offer", text="secret"
+        "X@Fabrikam.com",
+        ["ann@contoso.example", "bo@fabrikam.com"],
+        cc=["cy@fabrikam.com"],
+        bcc=["di@fabrikam.com"],
+        subject="Offer",
+        text="secret",
     )
     await eventually(lambda: world.has("Offer"))
     await eventually(world.ingest.idle)
@@ -53,7 +58,9 @@ async def test_copies_of_one_mail_have_one_identity_and_the_sender_s_is_outgoing
 async def test_a_meeting_is_an_activity_its_mails_are_not_and_a_cancellation_says_so(world: World) -> None:
     ann, bo = world.user("ann"), world.user("bo")
     await world.enrol(ann, bo)
-    booked = world.tenant.book("ann@contoso.example", ["bo@contoso.example"], soon(), optional=["x@fabrikam.com"], subject="Kick-off")
+    booked = world.tenant.book(
+        "ann@contoso.example", ["bo@contoso.example"], soon(), optional=["x@fabrikam.com"], subject="Kick-off"
+    )
     await eventually(lambda: world.has("Kick-off", "Kick-off"))
     of = {activity.mailbox: activity for activity in (await world.activities()).values()}
     assert of[ann].kind is of[bo].kind is Kind.MEETING
@@ -67,7 +74,9 @@ async def test_a_meeting_is_an_activity_its_mails_are_not_and_a_cancellation_say
     world.tenant.cancel(booked["uid"])
 
     async def told() -> bool:
-        return {activity.mailbox for activity in (await world.activities()).values() if activity.cancelled} >= {bo}
+        return {
+            activity.mailbox for activity in (await world.activities()).values() if activity.cancelled
+        } >= {bo}
 
     await eventually(told)
 
@@ -128,7 +137,9 @@ async def test_junk_and_deleted_items_are_not_live_other_folders_are_all_the_sam
 async def test_a_draft_comes_only_when_it_is_sent(world: World) -> None:
     ann = world.user("ann")
     await world.enrol(ann)
-    draft = world.tenant.put(ann, **{"from": "ann@contoso.example"}, to=["x@fabrikam.com"], subject="Draft", draft=True)
+    draft = world.tenant.put(
+        ann, **{"from": "ann@contoso.example"}, to=["x@fabrikam.com"], subject="Draft", draft=True
+    )
     await eventually(lambda: world.state(ann)["items"] == 1)
     await eventually(world.ingest.idle)
     assert await world.has()
@@ -155,7 +166,14 @@ async def test_an_item_leaves_by_the_clock(world: World) -> None:
     ann = world.user("ann")
     await world.enrol(ann)
     almost_over = (datetime.now(UTC) - timedelta(days=3) + timedelta(seconds=10)).isoformat()
-    item = world.tenant.put(ann, **{"from": "x@fabrikam.com"}, to=["ann@contoso.example"], subject="Old", received=almost_over, sent=almost_over)["id"]
+    item = world.tenant.put(
+        ann,
+        **{"from": "x@fabrikam.com"},
+        to=["ann@contoso.example"],
+        subject="Old",
+        received=almost_over,
+        sent=almost_over,
+    )["id"]
     await eventually(lambda: world.has("Old"))
 
     await eventually(world.has)
@@ -166,13 +184,33 @@ async def test_an_item_leaves_by_the_clock(world: World) -> None:
 async def test_nothing_but_ids_keys_versions_and_times_is_kept(world: World) -> None:
     ann = world.user("ann")
     await world.enrol(ann)
-    world.tenant.send("x@fabrikam.com", ["ann@contoso.example"], subject="Confidential offer", text="very secret")
+    world.tenant.send(
+        "x@fabrikam.com", ["ann@contoso.example"], subject="Confidential offer", text="very secret"
+    )
     await eventually(lambda: world.has("Confidential offer"))
     await eventually(world.ingest.idle)
 
     (item,) = world.documents("items")
 
-    assert set(item) == {"_id", "owner", "kind", "change_key", "digest", "version", "by", "at", "leaves_at", "gone", "refused", "missing", "unsent"}
-    everything = repr([world.documents(name) for name in world.collections()]) + world.ingest.log.read_text() + world.ingest.metrics()
+    assert set(item) == {
+        "_id",
+        "owner",
+        "kind",
+        "change_key",
+        "digest",
+        "version",
+        "by",
+        "at",
+        "leaves_at",
+        "gone",
+        "refused",
+        "missing",
+        "unsent",
+    }
+    everything = (
+        repr([world.documents(name) for name in world.collections()])
+        + world.ingest.log.read_text()
+        + world.ingest.metrics()
+    )
     for private in ("Confidential offer", "very secret", "fabrikam"):
         assert private not in everything

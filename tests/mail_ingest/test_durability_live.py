@@ -61,7 +61,9 @@ async def test_two_replicas_share_the_mailboxes_and_say_each_thing_once(world: W
     await eventually(world.ingest.idle)
 
     assert len(await world.everything_said()) == len(subjects)
-    assert world.ingest.metric("activities_captured_total") + other.metric("activities_captured_total") == len(subjects)
+    assert world.ingest.metric("activities_captured_total") + other.metric(
+        "activities_captured_total"
+    ) == len(subjects)
 
 
 async def test_a_replica_that_sleeps_past_its_lease_changes_nothing_when_it_wakes(world: World) -> None:
@@ -93,17 +95,23 @@ async def test_a_replica_that_sleeps_past_its_lease_changes_nothing_when_it_wake
 
     said = await world.said(item)
     subjects = [message.value.subject for message in said if message.value]
-    assert set(subjects[subjects.index("After") :]) == {"After"}, "what it had fetched before it slept was said when it woke"
+    assert set(subjects[subjects.index("After") :]) == {"After"}, (
+        "what it had fetched before it slept was said when it woke"
+    )
     assert [message.version for message in said] == sorted({message.version for message in said})
 
 
-async def test_with_kafka_away_graph_is_told_to_come_again_within_a_second_and_nothing_is_lost(world: World, stack: LocalStack) -> None:
+async def test_with_kafka_away_graph_is_told_to_come_again_within_a_second_and_nothing_is_lost(
+    world: World, stack: LocalStack
+) -> None:
     await world.enrol(world.user("ann"))
     stack.kafka.kill()
     try:
         for subject in "abc":
             world.tenant.send("x@fabrikam.com", ["ann@contoso.example"], subject=subject)
-        statuses, slowest = await world.post(*[[world.notification(item=f"i{number}")] for number in range(3)])
+        statuses, slowest = await world.post(
+            *[[world.notification(item=f"i{number}")] for number in range(3)]
+        )
     finally:
         await asyncio.to_thread(stack.kafka.start)
 

@@ -69,7 +69,9 @@ async def test_conditional_access_is_a_state_of_the_tenant(world: World) -> None
     for mailbox in (ann, bo):
         world.ingest.call("POST", "/mailboxes", tenant=world.tenant.id, mailbox=mailbox)
 
-    await eventually(lambda: {world.state(mailbox)["reason"] for mailbox in (ann, bo)} == {"conditional_access"})
+    await eventually(
+        lambda: {world.state(mailbox)["reason"] for mailbox in (ann, bo)} == {"conditional_access"}
+    )
     world.tenant.conditional_access(False)
 
     await eventually(lambda: {world.state(mailbox)["status"] for mailbox in (ann, bo)} == {"enrolled"})

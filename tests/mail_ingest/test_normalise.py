@@ -20,9 +20,15 @@ def test_each_payload_becomes_a_line(tmp_path: Path) -> None:
         "message": message(),
         "event": event(),
         "collection": {
-            "value": [message(), {"@odata.type": "#microsoft.graph.eventMessageRequest", **message()}, {"id": "x", "@removed": {"reason": "deleted"}}]
+            "value": [
+                message(),
+                {"@odata.type": "#microsoft.graph.eventMessageRequest", **message()},
+                {"id": "x", "@removed": {"reason": "deleted"}},
+            ]
         },
-        "notification": {"value": [{"subscriptionId": "s", "changeType": "created", "resourceData": {"id": "m1"}}]},
+        "notification": {
+            "value": [{"subscriptionId": "s", "changeType": "created", "resourceData": {"id": "m1"}}]
+        },
         "folder": {"id": "f", "displayName": "Inbox"},
         "number": 7,
     }
@@ -48,9 +54,16 @@ def test_each_payload_becomes_a_line(tmp_path: Path) -> None:
 
 def test_an_unreadable_file_fails_and_the_others_are_shown(tmp_path: Path) -> None:
     (broken := tmp_path / "broken.json").write_text("{")
-    (good := tmp_path / "good.json").write_text(json.dumps(message(**{"from": {"emailAddress": {"address": "ann@contoso.com"}}})))
+    (good := tmp_path / "good.json").write_text(
+        json.dumps(message(**{"from": {"emailAddress": {"address": "ann@contoso.com"}}}))
+    )
 
-    status, lines, errors = normalise(broken, tmp_path / "none.json", good, arguments=("--address", "ANN@contoso.com", "--now", "2026-12-24T00:00:00Z"))
+    status, lines, errors = normalise(
+        broken,
+        tmp_path / "none.json",
+        good,
+        arguments=("--address", "ANN@contoso.com", "--now", "2026-12-24T00:00:00Z"),
+    )
 
     assert status == 1
     assert [line["refused"] for line in lines] == ["out_of_window"]

@@ -12,7 +12,9 @@ def soon(hours: float = 2) -> str:
     return (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
 
 
-async def test_what_was_there_before_enrolment_is_captured_and_not_counted_as_missed(reconciling: World) -> None:
+async def test_what_was_there_before_enrolment_is_captured_and_not_counted_as_missed(
+    reconciling: World,
+) -> None:
     world, ann = reconciling, reconciling.user("ann")
     world.tenant.send("x@fabrikam.com", ["ann@contoso.example"], subject="Yesterday")
     world.tenant.book("ann@contoso.example", [], soon(), subject="Tomorrow")
@@ -53,7 +55,9 @@ async def test_what_a_reading_found_that_was_cut_short_is_counted_by_the_next(re
     gone = world.tenant.send("x@fabrikam.com", ["ann@contoso.example"], subject="Goes")["copies"][0]["id"]
     await eventually(lambda: world.has("Goes"))
     world.simulator.delivery(loss=1.0, followed_by_updated=False)
-    world.simulator.fault(503, mailbox=ann, kind="message.by_id")  # the reading itself works, what it asks for by id does not
+    world.simulator.fault(
+        503, mailbox=ann, kind="message.by_id"
+    )  # the reading itself works, what it asks for by id does not
 
     world.tenant.delete(ann, gone, hard=True)
     world.tenant.send("x@fabrikam.com", ["ann@contoso.example"], subject="Unheard")
@@ -88,7 +92,9 @@ async def test_a_hint_of_a_series_brings_its_occurrences_and_takes_them(seldom: 
     world, ann = seldom, seldom.user("ann")
     await world.enrol(ann)
 
-    uid = world.tenant.book("ann@contoso.example", ["x@fabrikam.com"], soon(1), rule="FREQ=DAILY;COUNT=10", subject="Daily")["uid"]
+    uid = world.tenant.book(
+        "ann@contoso.example", ["x@fabrikam.com"], soon(1), rule="FREQ=DAILY;COUNT=10", subject="Daily"
+    )["uid"]
     await eventually(lambda: world.has("Daily", "Daily", "Daily"))
     activities = sorted((await world.activities()).values(), key=lambda each: each.at)
     assert len({activity.identity for activity in activities}) == 3
@@ -97,14 +103,19 @@ async def test_a_hint_of_a_series_brings_its_occurrences_and_takes_them(seldom: 
     world.tenant.delete_event(ann, uid)
 
     await eventually(world.has)
-    assert [said.missed_by_hints for said in await world.mailbox_said(ann) if said.complete_as_of][:2] == [None, 0]
+    assert [said.missed_by_hints for said in await world.mailbox_said(ann) if said.complete_as_of][:2] == [
+        None,
+        0,
+    ]
 
 
 async def test_more_hints_than_can_wait_are_one_reading_of_the_window(seldom: World) -> None:
     world, ann = seldom, seldom.user("ann")
     await world.enrol(ann)
     world.ingest.call("POST", f"/mailboxes/{world.tenant.id}/{ann}/pause")
-    item = world.tenant.put(ann, **{"from": "x@fabrikam.com"}, to=["ann@contoso.example"], subject="One of many")["id"]
+    item = world.tenant.put(
+        ann, **{"from": "x@fabrikam.com"}, to=["ann@contoso.example"], subject="One of many"
+    )["id"]
     await eventually(lambda: world.state(ann)["hints_waiting"] == 1)
 
     statuses, _ = await world.post([world.notification(item=f"{item}-{number}") for number in range(250)])
@@ -135,7 +146,11 @@ async def test_a_subscription_that_graph_removed_is_made_again(world: World) -> 
     before = {each["id"] for each in world.simulator.subscriptions()}
     world.simulator.lifecycle("subscriptionRemoved", mailbox=ann)
 
-    await eventually(lambda: world.subscribed(ann) and not before & {each["id"] for each in world.simulator.subscriptions()})
+    await eventually(
+        lambda: (
+            world.subscribed(ann) and not before & {each["id"] for each in world.simulator.subscriptions()}
+        )
+    )
     world.tenant.send("x@fabrikam.com", ["ann@contoso.example"], subject="Still heard")
 
     await eventually(lambda: world.has("Still heard"))
@@ -147,13 +162,17 @@ async def test_missed_reads_the_window_at_once_and_reauthorisation_renews(seldom
     await eventually(lambda: world.state(ann)["complete_as_of"])
     expires = {each["expirationDateTime"] for each in world.simulator.subscriptions()}
     views = world.simulator.counters()["requests"].get("calendar_view", 0)
-    await asyncio.sleep(1)  # ends are asked for in whole seconds: a renewal in the second of the first would not show
+    await asyncio.sleep(
+        1
+    )  # ends are asked for in whole seconds: a renewal in the second of the first would not show
 
     world.simulator.lifecycle("missed", mailbox=ann)
     world.simulator.lifecycle("reauthorizationRequired", mailbox=ann)
 
     await eventually(lambda: world.simulator.counters()["requests"].get("calendar_view", 0) > views)
-    await eventually(lambda: not expires & {each["expirationDateTime"] for each in world.simulator.subscriptions()})
+    await eventually(
+        lambda: not expires & {each["expirationDateTime"] for each in world.simulator.subscriptions()}
+    )
 
 
 async def test_with_reconcile_off_no_window_is_ever_read(world: World) -> None:

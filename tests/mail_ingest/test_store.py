@@ -70,7 +70,11 @@ async def test_one_holder_at_a_time_and_the_next_when_its_lease_is_over(store: S
 async def test_many_who_look_at_once_never_take_the_same(store: Store) -> None:
     await store.enrol("t", "bo", None, now())
 
-    taken = [mailbox.key for mailbox in await asyncio.gather(*(store.take(f"holder-{number}", LEASE) for number in range(20))) if mailbox]
+    taken = [
+        mailbox.key
+        for mailbox in await asyncio.gather(*(store.take(f"holder-{number}", LEASE) for number in range(20)))
+        if mailbox
+    ]
 
     assert sorted(taken) == [KEY, OTHER]
 
@@ -108,7 +112,9 @@ async def test_who_lost_the_lease_lets_go_of_no_hint(store: Store) -> None:
     assert len((await got(store)).hints) == 1
 
 
-async def test_too_many_hints_become_a_window_unless_none_is_ever_read(store: Store, mongodb_uri: str, mongodb_database: str) -> None:
+async def test_too_many_hints_become_a_window_unless_none_is_ever_read(
+    store: Store, mongodb_uri: str, mongodb_database: str
+) -> None:
     await rested(store)
     many = [(MAIL, f"i{number}") for number in range(MOST_HINTS + 1)]
     await store.hint({KEY: many[:-1]})
@@ -136,7 +142,14 @@ async def test_a_window_asked_for_while_one_is_read_stays_due(store: Store) -> N
 
 async def test_a_blocked_mailbox_waits_but_its_requests_are_answered_at_once(store: Store) -> None:
     await rested(store)
-    await store.change_status(KEY, MailboxStatus.BLOCKED, now(), of=[MailboxStatus.ENROLLED], reason="access_policy", retry_at=now() + timedelta(hours=1))
+    await store.change_status(
+        KEY,
+        MailboxStatus.BLOCKED,
+        now(),
+        of=[MailboxStatus.ENROLLED],
+        reason="access_policy",
+        retry_at=now() + timedelta(hours=1),
+    )
     await store.confirm_mailbox(KEY, (await got(store)).version)
     assert await store.take("says so", LEASE) is not None
     await store.release(KEY, "says so", now() + timedelta(hours=1))
@@ -165,7 +178,11 @@ async def test_a_note_is_taken_only_where_nobody_else_noted_meanwhile(store: Sto
     assert await store.note(KEY, "second", [note("a", 10, 20), note("c", 0, 20)]) == {"a", "c"}
     assert await store.note(KEY, "first", [note("a", 10, 15), note("b", 10, 15), note("c", 0, 15)]) == {"b"}
 
-    assert {item: known.version for item, known in (await store.known(KEY, ["a", "b", "c"])).items()} == {"a": 20, "b": 15, "c": 20}
+    assert {item: known.version for item, known in (await store.known(KEY, ["a", "b", "c"])).items()} == {
+        "a": 20,
+        "b": 15,
+        "c": 20,
+    }
 
 
 async def test_a_confirmation_that_comes_late_has_it_said_anew_with_a_higher_version(store: Store) -> None:
@@ -173,7 +190,9 @@ async def test_a_confirmation_that_comes_late_has_it_said_anew_with_a_higher_ver
     await store.note(KEY, "sleeper", [note("a", 0, 10)])
     await store.note(KEY, "next", [note("a", 10, 20)])
 
-    await store.confirm(KEY, {"a": 10})  # the sleeper woke and said its own, after or before the next one's word
+    await store.confirm(
+        KEY, {"a": 10}
+    )  # the sleeper woke and said its own, after or before the next one's word
     assert await store.take("says it", LEASE), "and somebody comes to say it"
     await store.confirm(KEY, {"a": 20})
 
@@ -236,7 +255,9 @@ async def test_hints_of_no_mailbox_are_let_go(store: Store) -> None:
 async def test_what_graph_says_while_subscriptions_are_seen_to_is_seen_to_next(store: Store) -> None:
     for number, kind in enumerate(Kind):
         await store.add_subscription(Subscription(f"key-{number}", KEY, kind, "secret"))
-        await store.named(f"key-{number}", f"graph-{number}", now() + timedelta(days=1), now() + timedelta(days=6))
+        await store.named(
+            f"key-{number}", f"graph-{number}", now() + timedelta(days=1), now() + timedelta(days=6)
+        )
     await store.lifecycle([], ["graph-0"], {KEY}, now())
     mailbox = await store.take("holder", LEASE)
     assert mailbox is not None
@@ -279,7 +300,15 @@ async def test_what_is_noted_between_the_holder_s_last_look_and_its_leaving_is_d
     assert held is not None
     await store.subscriptions_seen_to(KEY, "holder", held.subscriptions_at, tomorrow)
 
-    blocked = await store.note_mailbox(KEY, "holder", now(), of=[MailboxStatus.ENROLLED], status=MailboxStatus.BLOCKED, reason="policy", retry_at=tomorrow)
+    blocked = await store.note_mailbox(
+        KEY,
+        "holder",
+        now(),
+        of=[MailboxStatus.ENROLLED],
+        status=MailboxStatus.BLOCKED,
+        reason="policy",
+        retry_at=tomorrow,
+    )
     assert blocked is not None
     await store.confirm_mailbox(KEY, blocked.version)
     await store.retry_tenant("t", "policy", now())  # another of its mailboxes was let in

@@ -14,12 +14,17 @@ from .world import World, eventually
 
 
 async def hinted(world: World) -> list[tuple[tuple[str, ...], str]]:
-    return [(message.key, getattr(message.value, "item", "")) for message in await world.table(GRAPH_NOTIFICATIONS).all()]
+    return [
+        (message.key, getattr(message.value, "item", ""))
+        for message in await world.table(GRAPH_NOTIFICATIONS).all()
+    ]
 
 
 async def test_the_handshake_answers_the_decoded_token_as_plain_text(world: World) -> None:
     for path in ("/graph/notifications", "/graph/lifecycle"):
-        answer = httpx2.post(f"{world.ingest.webhook}{path}?validationToken=Validation%3A+Testing+%3Cb%3E+reachability")
+        answer = httpx2.post(
+            f"{world.ingest.webhook}{path}?validationToken=Validation%3A+Testing+%3Cb%3E+reachability"
+        )
         assert (answer.status_code, answer.text) == (200, "Validation: Testing <b> reachability")
         assert answer.headers["content-type"].startswith("text/plain")
 

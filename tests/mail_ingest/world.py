@@ -61,7 +61,9 @@ class Table:
 
     async def all(self) -> list[Received[Any]]:
         """Every message, in the order of its partition."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.kafka, enable_auto_commit=False, auto_offset_reset="earliest")
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.kafka, enable_auto_commit=False, auto_offset_reset="earliest"
+        )
         await consumer.start()
         try:
             name = self.prefix + self.topic.name
@@ -86,7 +88,12 @@ class Ingest:
     """One replica of mail-ingest, in its own process."""
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
-        self.environment = {**environment, "PORT": str(free_port()), "WEBHOOK_PORT": str(free_port()), "INSTANCE": log.stem}
+        self.environment = {
+            **environment,
+            "PORT": str(free_port()),
+            "WEBHOOK_PORT": str(free_port()),
+            "INSTANCE": log.stem,
+        }
         self.environment.setdefault("WEBHOOK_URL", f"http://127.0.0.1:{self.environment['WEBHOOK_PORT']}")
         self.url = f"http://127.0.0.1:{self.environment['PORT']}"
         self.webhook = f"http://127.0.0.1:{self.environment['WEBHOOK_PORT']}"
@@ -99,7 +106,9 @@ class Ingest:
         with self.log.open("ab") as log:
             env = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
             command = [sys.executable, "-m", "services.mail_ingest"]
-            self._process = subprocess.Popen(command, env={**env, **self.environment, **changes}, stderr=log, stdout=log)
+            self._process = subprocess.Popen(
+                command, env={**env, **self.environment, **changes}, stderr=log, stdout=log
+            )
         deadline = time.monotonic() + STARTS_WITHIN
         while not self._ready():
             assert self._process.poll() is None, self.log.read_text()
@@ -145,12 +154,23 @@ class Ingest:
     def waiting(self) -> dict[str, int]:
         """What is still to be done."""
         status = self._http.get(f"{self.url}/status").json()
-        return {**status["waiting"], "lag": sum(count for name, count in status.items() if name.endswith(" lag"))}
+        return {
+            **status["waiting"],
+            "lag": sum(count for name, count in status.items() if name.endswith(" lag")),
+        }
 
     def idle(self) -> bool:
         """Nothing waits."""
         waiting = self.waiting()
-        busy = ("lag", "hints waiting", "requests waiting", "mailboxes with work", "leases held", "unsent items", "unsent mailboxes")
+        busy = (
+            "lag",
+            "hints waiting",
+            "requests waiting",
+            "mailboxes with work",
+            "leases held",
+            "unsent items",
+            "unsent mailboxes",
+        )
         return not any(waiting[name] for name in busy)
 
     def metrics(self) -> str:
@@ -160,7 +180,11 @@ class Ingest:
     def metric(self, name: str) -> float:
         """A metric, summed over its labels."""
         lines = self.metrics().splitlines()
-        return sum(float(line.rpartition(" ")[2]) for line in lines if line.partition(" ")[0].partition("{")[0] == name)
+        return sum(
+            float(line.rpartition(" ")[2])
+            for line in lines
+            if line.partition(" ")[0].partition("{")[0] == name
+        )
 
 
 @dataclass
@@ -188,22 +212,33 @@ class World:
 
     def state(self, mailbox: str) -> dict[str, Any]:
         """A mailbox, as the internal port tells it."""
-        return next(each for each in self.ingest.call("GET", "/mailboxes").json() if each["mailbox"] == mailbox)
+        return next(
+            each for each in self.ingest.call("GET", "/mailboxes").json() if each["mailbox"] == mailbox
+        )
 
     async def enrol(self, *mailboxes: str) -> None:
         """Enrols mailboxes, and waits until both subscriptions of each are there."""
         for mailbox in mailboxes:
-            assert self.ingest.call("POST", "/mailboxes", tenant=self.tenant.id, mailbox=mailbox).status_code == 200
+            assert (
+                self.ingest.call("POST", "/mailboxes", tenant=self.tenant.id, mailbox=mailbox).status_code
+                == 200
+            )
         await eventually(lambda: self.subscribed(*mailboxes))
         await eventually(self.ingest.idle)
 
     def subscribed(self, *mailboxes: str) -> bool:
         there = [each["resource"].lower() for each in self.simulator.subscriptions()]
-        return all(f"users/{mailbox}/{what}" in there for mailbox in mailboxes for what in ("messages", "events"))
+        return all(
+            f"users/{mailbox}/{what}" in there for mailbox in mailboxes for what in ("messages", "events")
+        )
 
     async def activities(self) -> dict[str, Activity]:
         """What is live, by item."""
-        return {key[2]: message.value for key, message in (await self.table(ACTIVITIES).latest()).items() if message.value is not None}
+        return {
+            key[2]: message.value
+            for key, message in (await self.table(ACTIVITIES).latest()).items()
+            if message.value is not None
+        }
 
     async def said(self, item: str) -> list[Received[Activity]]:
         """All that was ever said of an item."""
@@ -218,7 +253,11 @@ class World:
 
     async def mailbox_said(self, mailbox: str) -> list[MailboxChanged]:
         """All that was said of a mailbox."""
-        return [message.value for message in await self.table(MAILBOXES).all() if message.key[1] == mailbox and message.value]
+        return [
+            message.value
+            for message in await self.table(MAILBOXES).all()
+            if message.key[1] == mailbox and message.value
+        ]
 
     async def answers(self) -> list[Any]:
         """All answers to content requests."""
@@ -234,7 +273,10 @@ class World:
 
     async def hinted(self, item: str) -> bool:
         """Whether an item was hinted at."""
-        return any(getattr(message.value, "item", "") == item for message in await self.table(GRAPH_NOTIFICATIONS).all())
+        return any(
+            getattr(message.value, "item", "") == item
+            for message in await self.table(GRAPH_NOTIFICATIONS).all()
+        )
 
     def notification(self, item: str, **changes: Any) -> dict[str, Any]:
         """As Graph would send it for one of our subscriptions to messages."""
@@ -252,8 +294,15 @@ class World:
     async def post(self, *posts: list[Any]) -> tuple[list[int], float]:
         """Posts notifications all at once; the statuses, and how long the slowest took."""
         async with httpx2.AsyncClient(trust_env=False, timeout=20.0) as http:
-            answers = await asyncio.gather(*(http.post(f"{self.ingest.webhook}/graph/notifications", json={"value": post}) for post in posts))
-        return [answer.status_code for answer in answers], max(answer.elapsed.total_seconds() for answer in answers)
+            answers = await asyncio.gather(
+                *(
+                    http.post(f"{self.ingest.webhook}/graph/notifications", json={"value": post})
+                    for post in posts
+                )
+            )
+        return [answer.status_code for answer in answers], max(
+            answer.elapsed.total_seconds() for answer in answers
+        )
 
     # -- the database ----------------------------------------------------------------------------
 
@@ -303,7 +352,12 @@ OWN = {
 @asynccontextmanager
 async def opened(environment: dict[str, str], graph: Running, folder: Path) -> AsyncIterator[World]:
     """A new tenant in a simulator, and a mail-ingest that is ready to capture it."""
-    environment = {**environment, "GRAPH_URL": f"{graph.url}/v1.0", "AUTHORITY_URL": graph.url, "CA_FILE": str(graph.ca)}
+    environment = {
+        **environment,
+        "GRAPH_URL": f"{graph.url}/v1.0",
+        "AUTHORITY_URL": graph.url,
+        "CA_FILE": str(graph.ca),
+    }
     await create(kafka_settings(environment))
     ingest = Ingest(environment, folder / "ingest.log")
     kafka, prefix = environment["KAFKA_BOOTSTRAP_SERVERS"], environment["TOPIC_PREFIX"]

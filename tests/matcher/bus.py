@@ -31,7 +31,13 @@ from shared.topics import ACTIVITIES, MATCHES, RECORDS
 from .worlds import TENANT, record
 
 ROOT = Path(__file__).parents[2]
-QUICK = {"KAFKA_SESSION_TIMEOUT": "PT3S", "CHECK_EVERY": "PT1S", "QUIET": "PT0.05S", "AT_MOST": "PT1S", "PORT": "0"}
+QUICK = {
+    "KAFKA_SESSION_TIMEOUT": "PT3S",
+    "CHECK_EVERY": "PT1S",
+    "QUIET": "PT0.05S",
+    "AT_MOST": "PT1S",
+    "PORT": "0",
+}
 """Settings that let a test wait for what takes a minute elsewhere."""
 
 Ids = dict[str, list[str] | None]
@@ -64,7 +70,9 @@ class Bus:
 
     async def send_raw(self, *messages: tuple[tuple[str, ...], bytes | None]) -> None:
         """Messages on `records`, whatever is in them."""
-        await self.kafka.producer.send_raw([(self.kafka.name(RECORDS), "/".join(key).encode(), value, []) for key, value in messages])
+        await self.kafka.producer.send_raw(
+            [(self.kafka.name(RECORDS), "/".join(key).encode(), value, []) for key, value in messages]
+        )
 
     async def capture(self, *activities: Activity) -> None:
         """mail-ingest captures them, each under a higher version than all before."""
@@ -82,7 +90,9 @@ class Bus:
 
     async def interfere(self, item: str, message: ActivityMatched | None, epoch: int) -> None:
         """Another matcher writes on `matches`."""
-        await self.kafka.producer.send(Outgoing(MATCHES, (TENANT, "ann", item), message, self.versions, epoch, 1))
+        await self.kafka.producer.send(
+            Outgoing(MATCHES, (TENANT, "ann", item), message, self.versions, epoch, 1)
+        )
 
     # -- what comes out ---------------------------------------------------------------------------
 
@@ -111,7 +121,9 @@ class Bus:
         def settled() -> bool:
             return all(expected.items() <= view.items() for view in (self.held, self.standing))
 
-        await until(settled, seconds, lambda: f"expected {expected}, held {self.held}, standing {self.standing}")
+        await until(
+            settled, seconds, lambda: f"expected {expected}, held {self.held}, standing {self.standing}"
+        )
 
     async def follow(self) -> None:
         async for chunk in self.kafka.read_table(MATCHES, follow=True):
@@ -122,7 +134,9 @@ def _ids(message: Received[ActivityMatched]) -> list[str] | None:
     return [match.id for match in message.value.matches] if message.value else None
 
 
-async def until(met: Callable[[], bool], seconds: float = 15, otherwise: Callable[[], str] = lambda: "it did not happen") -> None:
+async def until(
+    met: Callable[[], bool], seconds: float = 15, otherwise: Callable[[], str] = lambda: "it did not happen"
+) -> None:
     """Waits for something to become true."""
     deadline = time.monotonic() + seconds
     while not met():
@@ -158,11 +172,19 @@ async def until_there(settings: MatcherSettings) -> None:
 
 def settings_of(environment: dict[str, str]) -> MatcherSettings:
     """The settings that these environment variables are."""
-    return MatcherSettings.model_validate({name.lower(): value for name, value in environment.items() if name.lower() in MatcherSettings.model_fields})
+    return MatcherSettings.model_validate(
+        {
+            name.lower(): value
+            for name, value in environment.items()
+            if name.lower() in MatcherSettings.model_fields
+        }
+    )
 
 
 @contextlib.asynccontextmanager
-async def a_matcher(environment: dict[str, str], clock: Clock = system_clock, *, reads_when: asyncio.Event | None = None) -> AsyncIterator[Service]:
+async def a_matcher(
+    environment: dict[str, str], clock: Clock = system_clock, *, reads_when: asyncio.Event | None = None
+) -> AsyncIterator[Service]:
     """A matcher in this process, ready; it is stopped as by SIGTERM. Told to, it reads records only when an event is set."""
     service = create_app(settings_of(environment), clock)
     if reads_when:
@@ -208,7 +230,9 @@ class Replica:
         self._process: Process | None = None
 
     async def start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.matcher", cwd=ROOT, env=self._environment)
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.matcher", cwd=ROOT, env=self._environment
+        )
 
     def signal(self, number: signal.Signals) -> None:
         assert self._process

@@ -12,8 +12,21 @@ from .worlds import NOW, record
 
 V = TypeVar("V")
 
-ADDRESSES = ["ann@x.com", "bob@x.com", "Cid@X.com", "dora@bücher.example", "DORA@xn--bcher-kva.example", "not an address"]
-CONTACTS, ACCOUNTS, LEADS, OPPORTUNITIES, PROJECTS = ["c1", "c2", "c3", "c4", "c5"], ["a1", "a2"], ["l1", "l2"], ["o1", "o2"], ["p1", "p2"]
+ADDRESSES = [
+    "ann@x.com",
+    "bob@x.com",
+    "Cid@X.com",
+    "dora@bücher.example",
+    "DORA@xn--bcher-kva.example",
+    "not an address",
+]
+CONTACTS, ACCOUNTS, LEADS, OPPORTUNITIES, PROJECTS = (
+    ["c1", "c2", "c3", "c4", "c5"],
+    ["a1", "a2"],
+    ["l1", "l2"],
+    ["o1", "o2"],
+    ["p1", "p2"],
+)
 
 
 def mostly(values: Sequence[V]) -> st.SearchStrategy[V | None]:
@@ -21,14 +34,28 @@ def mostly(values: Sequence[V]) -> st.SearchStrategy[V | None]:
     return st.sampled_from([*values, *values, None])
 
 
-emails = st.lists(mostly(ADDRESSES), max_size=3) | st.lists(st.sampled_from(ADDRESSES), min_size=1, max_size=2)
+emails = st.lists(mostly(ADDRESSES), max_size=3) | st.lists(
+    st.sampled_from(ADDRESSES), min_size=1, max_size=2
+)
 times = st.none() | st.integers(0, 3).map(lambda minutes: NOW + timedelta(minutes=minutes))
-lookup = st.sampled_from([None, *({"type": "account", "id": id_} for id_ in ACCOUNTS), *({"type": "contact", "id": id_} for id_ in CONTACTS)])
+lookup = st.sampled_from(
+    [
+        None,
+        *({"type": "account", "id": id_} for id_ in ACCOUNTS),
+        *({"type": "contact", "id": id_} for id_ in CONTACTS),
+    ]
+)
 
 MODELS: dict[str, tuple[list[str], dict[str, st.SearchStrategy[Any]]]] = {
     "contact": (CONTACTS, {"parent_account_id": mostly(ACCOUNTS)}),
     "account": (ACCOUNTS, {"primary_contact_id": mostly(CONTACTS)}),
-    "lead": (LEADS, {"contact": st.none() | st.fixed_dictionaries({"email": mostly(ADDRESSES)}), "contact_id": mostly(CONTACTS)}),
+    "lead": (
+        LEADS,
+        {
+            "contact": st.none() | st.fixed_dictionaries({"email": mostly(ADDRESSES)}),
+            "contact_id": mostly(CONTACTS),
+        },
+    ),
     "opportunity": (
         OPPORTUNITIES,
         {
@@ -38,7 +65,13 @@ MODELS: dict[str, tuple[list[str], dict[str, st.SearchStrategy[Any]]]] = {
             "lead_id": mostly(LEADS),
         },
     ),
-    "project": (PROJECTS, {"lookups": st.none() | st.dictionaries(st.sampled_from(["customer", "partner"]), lookup, max_size=2)}),
+    "project": (
+        PROJECTS,
+        {
+            "lookups": st.none()
+            | st.dictionaries(st.sampled_from(["customer", "partner"]), lookup, max_size=2)
+        },
+    ),
     "ticket": (PROJECTS, {"lookups": st.none() | st.dictionaries(st.just("customer"), lookup, max_size=1)}),
 }
 
@@ -48,7 +81,9 @@ def _of(type_: str) -> st.SearchStrategy[AnyRecord]:
     return st.builds(record, st.just(type_), st.sampled_from(ids), emails=emails, modified_on=times, **links)
 
 
-records: st.SearchStrategy[AnyRecord] = st.sampled_from(["contact", "contact", "contact", *MODELS]).flatmap(_of)
+records: st.SearchStrategy[AnyRecord] = st.sampled_from(["contact", "contact", "contact", *MODELS]).flatmap(
+    _of
+)
 """More contacts than others, so that a cap is reached."""
 
 changes: st.SearchStrategy[AnyRecord | tuple[str, str]] = st.tuples(records, st.integers(0, 5)).map(

@@ -15,7 +15,10 @@ def addresses(db: Db, record: AnyRecord) -> set[tuple[str, str]]:
         case Account():
             found.append(("account.primary_contact", email(db, record.primary_contact_id)))
             first = sorted(children(db, record.id), key=lambda contact: contact.id)
-            first.sort(key=lambda contact: contact.modified_on.timestamp() if contact.modified_on else -1e18, reverse=True)
+            first.sort(
+                key=lambda contact: contact.modified_on.timestamp() if contact.modified_on else -1e18,
+                reverse=True,
+            )
             found += [("account.contact", email(db, contact.id)) for contact in first[:50]]
             found += [("account.address", address) for address in all_addresses(record)]
         case Opportunity():
@@ -23,7 +26,10 @@ def addresses(db: Db, record: AnyRecord) -> set[tuple[str, str]]:
             found += [("opportunity.stakeholder", email(db, id_)) for id_ in record.stakeholder_ids or ()]
             found += [("opportunity.address", address) for address in all_addresses(record)]
             if record.account_id:
-                found += [("opportunity.account_contact", email(db, contact.id)) for contact in children(db, record.account_id)]
+                found += [
+                    ("opportunity.account_contact", email(db, contact.id))
+                    for contact in children(db, record.account_id)
+                ]
             lead = db.get(("lead", record.lead_id or ""))
             if isinstance(lead, Lead):
                 found.append(("opportunity.lead", lead.contact.email if lead.contact else None))
@@ -43,7 +49,10 @@ def addresses(db: Db, record: AnyRecord) -> set[tuple[str, str]]:
 def looked_up(db: Db, record: AnyRecord | None) -> list[tuple[str, str | None]]:
     if isinstance(record, Account):
         primary = email(db, record.primary_contact_id)
-        return [("custom.account_primary_contact", primary), *(("custom.account_address", address) for address in all_addresses(record))]
+        return [
+            ("custom.account_primary_contact", primary),
+            *(("custom.account_address", address) for address in all_addresses(record)),
+        ]
     if isinstance(record, Contact):
         return [("custom.contact_address", address) for address in all_addresses(record)]
     return []
@@ -59,15 +68,26 @@ def all_addresses(record: AnyRecord) -> Iterable[str]:
 
 
 def children(db: Db, account_id: str) -> list[Contact]:
-    return [record for record in db.values() if isinstance(record, Contact) and record.parent_account_id == account_id]
+    return [
+        record
+        for record in db.values()
+        if isinstance(record, Contact) and record.parent_account_id == account_id
+    ]
 
 
-def reasons(db: Db, participants: Iterable[tuple[str, str]]) -> dict[tuple[str, str], set[tuple[str, str, str]]]:
+def reasons(
+    db: Db, participants: Iterable[tuple[str, str]]
+) -> dict[tuple[str, str], set[tuple[str, str, str]]]:
     """Record -> (rule, role, address) of a message with these (role, address)es: every record is looked at."""
     found: dict[tuple[str, str], set[tuple[str, str, str]]] = {}
     for ref, record in db.items():
         has = addresses(db, record)
-        why = {(rule, role, normalise(address)) for role, address in participants for rule, of_record in has if of_record == normalise(address)}
+        why = {
+            (rule, role, normalise(address))
+            for role, address in participants
+            for rule, of_record in has
+            if of_record == normalise(address)
+        }
         if why:
             found[ref] = why
     return found

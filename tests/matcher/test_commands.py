@@ -28,7 +28,9 @@ async def matcher(*arguments: str, **environment: str) -> tuple[int | None, list
     return process.returncode, out.decode().splitlines(), complaints.decode()
 
 
-async def test_check_says_of_each_record_whether_it_would_be_taken_and_where_it_is_wrong(tmp_path: Path) -> None:
+async def test_check_says_of_each_record_whether_it_would_be_taken_and_where_it_is_wrong(
+    tmp_path: Path,
+) -> None:
     file = tmp_path / "records.jsonl"
     good = '{"tenant":"t","type":"contact","id":"c","emails":[null,"x@y.z"],"unknown":1}'
     file.write_bytes(
@@ -90,11 +92,19 @@ async def test_addresses_and_explain_read_the_records_from_kafka(bus: Bus) -> No
             f"opportunity/o -> stakeholder [email]  opportunity.stakeholder: {ANN} is a stakeholder of this opportunity",
         ],
     )
-    status, lines, _ = await matcher(*explain, "second@fabrikam.com", "--record", "opportunity/o", **bus.environment)
+    status, lines, _ = await matcher(
+        *explain, "second@fabrikam.com", "--record", "opportunity/o", **bus.environment
+    )
     assert status == 1
     assert f"opportunity/o -> stakeholder [email]  opportunity.stakeholder: no: {ANN}" in lines
-    assert (await matcher(*explain, ANN, "--record", "account/bad", **bus.environment))[:2] == (1, ["there is no account/bad: its last message was refused"])
-    assert (await matcher(*explain, "x@y.z", **bus.environment))[:2] == (1, ["x@y.z relates to no record of this tenant"])
+    assert (await matcher(*explain, ANN, "--record", "account/bad", **bus.environment))[:2] == (
+        1,
+        ["there is no account/bad: its last message was refused"],
+    )
+    assert (await matcher(*explain, "x@y.z", **bus.environment))[:2] == (
+        1,
+        ["x@y.z relates to no record of this tenant"],
+    )
 
 
 async def test_a_bad_rules_file_stops_the_start_and_says_why(tmp_path: Path) -> None:
@@ -104,7 +114,9 @@ async def test_a_bad_rules_file_stops_the_start_and_says_why(tmp_path: Path) -> 
     status, _, complaints = await matcher(RULES_FILE=str(file))
 
     assert status == 2
-    assert complaints.startswith(f"bad setting RULES_FILE: {file}: there is no rule called account.contacts; the rules are ")
+    assert complaints.startswith(
+        f"bad setting RULES_FILE: {file}: there is no rule called account.contacts; the rules are "
+    )
 
 
 async def test_a_kafka_that_is_away_is_said_in_one_line() -> None:

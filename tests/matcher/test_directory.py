@@ -19,7 +19,13 @@ from .worlds import NOW, PLACE, TENANT, World, record
 def contacts(world: World, count: int, account: str = "a") -> None:
     """Contacts c00, c01, … of one account, each modified a minute before the one before."""
     for number in range(count):
-        world.put("contact", f"c{number:02}", emails=f"c{number:02}@x.com", parent_account_id=account, modified_on=NOW - timedelta(minutes=number))
+        world.put(
+            "contact",
+            f"c{number:02}",
+            emails=f"c{number:02}@x.com",
+            parent_account_id=account,
+            modified_on=NOW - timedelta(minutes=number),
+        )
 
 
 def test_the_50_contacts_modified_last_belong_to_an_account_and_no_51st() -> None:
@@ -28,7 +34,10 @@ def test_the_50_contacts_modified_last_belong_to_an_account_and_no_51st() -> Non
     contacts(world, 52)
 
     assert set(world.forwards("account", "a")) == {f"c{number:02}@x.com" for number in range(50)}
-    assert world.backwards("c49@x.com") == {("account", "a"): ["account.contact"], ("contact", "c49"): ["contact.address"]}
+    assert world.backwards("c49@x.com") == {
+        ("account", "a"): ["account.contact"],
+        ("contact", "c49"): ["contact.address"],
+    }
     assert world.backwards("c50@x.com") == {("contact", "c50"): ["contact.address"]}
 
 
@@ -45,7 +54,9 @@ def test_contacts_modified_at_one_time_are_ordered_by_id_and_absent_sorts_oldest
     world = World()
     world.put("account", "a")
     for number in reversed(range(51)):
-        world.put("contact", f"c{number:02}", emails=f"c{number:02}@x.com", parent_account_id="a", modified_on=NOW)
+        world.put(
+            "contact", f"c{number:02}", emails=f"c{number:02}@x.com", parent_account_id="a", modified_on=NOW
+        )
     world.put("contact", "a-first-id", emails="never@x.com", parent_account_id="a")
 
     assert set(world.forwards("account", "a")) == {f"c{number:02}@x.com" for number in range(50)}
@@ -55,7 +66,13 @@ def test_a_contact_without_an_email_takes_a_place_among_the_50() -> None:
     world = World()
     world.put("account", "a")
     contacts(world, 50)
-    world.put("contact", "silent", emails=[None, "second@x.com"], parent_account_id="a", modified_on=NOW + timedelta(days=1))
+    world.put(
+        "contact",
+        "silent",
+        emails=[None, "second@x.com"],
+        parent_account_id="a",
+        modified_on=NOW + timedelta(days=1),
+    )
 
     assert "c49@x.com" not in world.forwards("account", "a")
 
@@ -65,9 +82,13 @@ def test_who_becomes_the_51st_is_touched_with_who_pushed_it_out_and_nobody_else(
     world.put("account", "a")
     contacts(world, 50)
 
-    pushed = world.put("contact", "new", emails="new@x.com", parent_account_id="a", modified_on=NOW + timedelta(days=1))
+    pushed = world.put(
+        "contact", "new", emails="new@x.com", parent_account_id="a", modified_on=NOW + timedelta(days=1)
+    )
     gone = world.delete("contact", "c00")
-    moved = world.put("contact", "c49", emails="c49@x.com", parent_account_id="b", modified_on=NOW - timedelta(minutes=49))
+    moved = world.put(
+        "contact", "c49", emails="c49@x.com", parent_account_id="b", modified_on=NOW - timedelta(minutes=49)
+    )
 
     assert set(pushed.addresses) == {"new@x.com", "c49@x.com"}
     assert set(gone.addresses) == {"c00@x.com", "c49@x.com"}
@@ -100,7 +121,9 @@ def test_a_stakeholder_added_touches_only_that_contacts_email() -> None:
         world.put("contact", f"c{number}", emails=[f"c{number}@x.com", f"second{number}@x.com"])
     world.put("opportunity", "o", stakeholder_ids=[f"c{number}" for number in range(19)])
 
-    assert set(world.put("opportunity", "o", stakeholder_ids=[f"c{number}" for number in range(20)]).addresses) == {"c19@x.com"}
+    assert set(
+        world.put("opportunity", "o", stakeholder_ids=[f"c{number}" for number in range(20)]).addresses
+    ) == {"c19@x.com"}
 
 
 def test_a_dangling_link_heals_when_the_record_comes_and_dangles_again_when_it_goes() -> None:
@@ -163,7 +186,9 @@ def reading(directory: Directory) -> list[str]:
 
 
 @pytest.mark.parametrize("low_first", [True, False])
-def test_of_a_key_in_two_partitions_the_lowest_counts_in_whichever_order_they_are_read(low_first: bool) -> None:
+def test_of_a_key_in_two_partitions_the_lowest_counts_in_whichever_order_they_are_read(
+    low_first: bool,
+) -> None:
     directory = Directory(Rules())
     low, high = record("contact", "c", emails="low@x.com"), record("contact", "c", emails="high@x.com")
     for given, place in [(low, LOW), (high, HIGH)] if low_first else [(high, HIGH), (low, LOW)]:

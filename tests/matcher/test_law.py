@@ -20,7 +20,12 @@ from .worlds import NOW, TENANT, World, activity
 
 pytestmark = pytest.mark.sized("law")
 
-CAP_OF_TWO = [Rule(rule.name, rule.type, (contacts.first(2),), rule.ending, rule.phrase) if rule.name == "account.contact" else rule for rule in TABLE]
+CAP_OF_TWO = [
+    Rule(rule.name, rule.type, (contacts.first(2),), rule.ending, rule.phrase)
+    if rule.name == "account.contact"
+    else rule
+    for rule in TABLE
+]
 """The table with a cap that small worlds reach."""
 TABLES = pytest.mark.parametrize("table", [TABLE, CAP_OF_TWO], ids=["table", "cap of two"])
 PEOPLE = st.lists(st.tuples(st.sampled_from(["from", "to", "cc"]), st.sampled_from(ADDRESSES)), max_size=4)
@@ -30,11 +35,21 @@ Change = AnyRecord | tuple[str, str]
 
 
 def forwards(crm: Crm) -> Pairs:
-    return {(ref, rule.name, address) for ref in crm.refs() for address, rules in crm.addresses(ref).items() for rule in rules}
+    return {
+        (ref, rule.name, address)
+        for ref in crm.refs()
+        for address, rules in crm.addresses(ref).items()
+        for rule in rules
+    }
 
 
 def backwards(crm: Crm) -> Pairs:
-    return {(ref, rule.name, normalise(address)) for address in ADDRESSES for ref, rules in crm.related(address) for rule in rules}
+    return {
+        (ref, rule.name, normalise(address))
+        for address in ADDRESSES
+        for ref, rules in crm.related(address)
+        for rule in rules
+    }
 
 
 def apply(world: World, change: Change) -> Touched:
@@ -43,7 +58,9 @@ def apply(world: World, change: Change) -> Touched:
 
 @TABLES
 @given(history=st.lists(changes, min_size=10, max_size=25))
-def test_a_record_is_related_to_an_address_by_a_rule_exactly_where_the_rule_gives_it_the_address(table: Sequence[Rule], history: list[Change]) -> None:
+def test_a_record_is_related_to_an_address_by_a_rule_exactly_where_the_rule_gives_it_the_address(
+    table: Sequence[Rule], history: list[Change]
+) -> None:
     world = World(Rules(table))
     for change in history:
         apply(world, change)
@@ -65,8 +82,13 @@ def test_the_forward_reading_is_what_the_oracle_says(history: list[AnyRecord]) -
 
 
 @TABLES
-@given(history=st.lists(changes, min_size=10, max_size=25), probes=st.lists(st.booleans(), min_size=25, max_size=25))
-def test_a_change_touches_every_address_whose_records_or_rules_differ(table: Sequence[Rule], history: list[Change], probes: list[bool]) -> None:
+@given(
+    history=st.lists(changes, min_size=10, max_size=25),
+    probes=st.lists(st.booleans(), min_size=25, max_size=25),
+)
+def test_a_change_touches_every_address_whose_records_or_rules_differ(
+    table: Sequence[Rule], history: list[Change], probes: list[bool]
+) -> None:
     world = World(Rules(table))
     crm = world.directory.of(TENANT)
     for change, probe in zip(history, probes, strict=False):
@@ -84,7 +106,9 @@ def test_a_change_touches_every_address_whose_records_or_rules_differ(table: Seq
     history=st.lists(changes, min_size=10, max_size=25),
     people=PEOPLE,
 )
-def test_after_any_history_a_live_activity_has_the_matches_and_reasons_of_the_oracle(history: list[Change], people: list[tuple[str, str]]) -> None:
+def test_after_any_history_a_live_activity_has_the_matches_and_reasons_of_the_oracle(
+    history: list[Change], people: list[tuple[str, str]]
+) -> None:
     world = World()
     db: oracle.Db = {}
     window = Window(world.matcher)
@@ -106,7 +130,10 @@ def test_after_any_history_a_live_activity_has_the_matches_and_reasons_of_the_or
     expected = oracle.reasons(db, people)
     assert ({} if told is None else _reasons(told)) == {ref: len(why) for ref, why in expected.items()}
     for match in told.matches if told else ():
-        said = {(rule, mail.participants[index].role.value, normalise(mail.participants[index].address)) for rule, index in match.reasons}
+        said = {
+            (rule, mail.participants[index].role.value, normalise(mail.participants[index].address))
+            for rule, index in match.reasons
+        }
         assert said <= expected[match.type, match.id]
         assert len(said) == len(match.reasons) == min(5, len(match.reasons) + match.more)
 

@@ -57,7 +57,10 @@ def test_the_rules_named_in_the_reasons_come_with_their_phrases() -> None:
     message = world.match(("cc", ANN))
 
     assert message
-    assert message.rules == {"contact.address": "is an address of this contact", "opportunity.stakeholder": "is a stakeholder of this opportunity"}
+    assert message.rules == {
+        "contact.address": "is an address of this contact",
+        "opportunity.stakeholder": "is a stakeholder of this opportunity",
+    }
 
 
 def test_an_organizer_who_is_also_an_attendee_gives_one_reason_for_each_role() -> None:
@@ -75,7 +78,9 @@ def test_a_match_keeps_five_reasons_in_the_order_of_its_participants_and_counts_
         world.put("contact", f"c{number}", emails=f"c{number}@x.com")
     world.put("opportunity", "o", contact_id="c0", stakeholder_ids=[f"c{number}" for number in range(4)])
 
-    message = world.match(("from", "c3@x.com"), *(("to", f"c{number}@x.com") for number in range(4)), ("cc", "c0@x.com"))
+    message = world.match(
+        ("from", "c3@x.com"), *(("to", f"c{number}@x.com") for number in range(4)), ("cc", "c0@x.com")
+    )
 
     assert message
     opportunity = message.matches[-1]
@@ -93,7 +98,9 @@ def test_of_more_than_1000_records_the_most_recently_modified_are_kept() -> None
     world = World()
     world.put("contact", "c", emails=ANN)
     for number in range(1002):
-        world.put("opportunity", f"o{number:04}", contact_id="c", modified_on=NOW - timedelta(minutes=number // 2))
+        world.put(
+            "opportunity", f"o{number:04}", contact_id="c", modified_on=NOW - timedelta(minutes=number // 2)
+        )
 
     message = world.match(("to", ANN))
 
@@ -124,8 +131,19 @@ def test_the_largest_message_stays_under_512_kib() -> None:
     world.put("contact", "c", emails=ANN)
     tail = "ü" * 190
     for number in range(1200):
-        world.put("opportunity", f"{number:04}{tail}", contact_id="c", stakeholder_ids=["c"], modified_on=NOW - timedelta(minutes=number))
-    people = [("from", ANN), ("to", ANN), ("cc", ANN), *(("to", f"person-{number}@somewhere-far-away.example.com") for number in range(900))]
+        world.put(
+            "opportunity",
+            f"{number:04}{tail}",
+            contact_id="c",
+            stakeholder_ids=["c"],
+            modified_on=NOW - timedelta(minutes=number),
+        )
+    people = [
+        ("from", ANN),
+        ("to", ANN),
+        ("cc", ANN),
+        *(("to", f"person-{number}@somewhere-far-away.example.com") for number in range(900)),
+    ]
 
     matched = world.matcher.match(activity(*people))
 
@@ -159,6 +177,9 @@ def test_an_explanation_says_why_and_for_one_record_also_why_not() -> None:
     why = list(matching.explain(world.directory, TENANT, ANN))
     why_not = list(matching.explain(world.directory, TENANT, "second@fabrikam.com", ("opportunity", "o")))
 
-    assert [(each.ref, each.rule.name) for each in why] == [(("contact", "c"), "contact.address"), (("opportunity", "o"), "opportunity.stakeholder")]
+    assert [(each.ref, each.rule.name) for each in why] == [
+        (("contact", "c"), "contact.address"),
+        (("opportunity", "o"), "opportunity.stakeholder"),
+    ]
     assert not any(each.relates for each in why_not)
     assert {each.rule.name: each.addresses for each in why_not}["opportunity.stakeholder"] == (ANN,)

@@ -11,27 +11,53 @@ ANN, OTHER = "ann@fabrikam.com", "other@fabrikam.com"
 
 # rule -> (the record, those that it needs: (type, id, fields), in the order of the table)
 GOLDEN: dict[str, tuple[tuple[str, str], list[tuple[str, str, dict[str, object]]]]] = {
-    "account.primary_contact": (("account", "a"), [("account", "a", {"primary_contact_id": "c"}), ("contact", "c", {"emails": [ANN, OTHER]})]),
-    "account.contact": (("account", "a"), [("account", "a", {}), ("contact", "c", {"emails": [ANN, OTHER], "parent_account_id": "a"})]),
+    "account.primary_contact": (
+        ("account", "a"),
+        [("account", "a", {"primary_contact_id": "c"}), ("contact", "c", {"emails": [ANN, OTHER]})],
+    ),
+    "account.contact": (
+        ("account", "a"),
+        [("account", "a", {}), ("contact", "c", {"emails": [ANN, OTHER], "parent_account_id": "a"})],
+    ),
     "account.address": (("account", "a"), [("account", "a", {"emails": ["info@fabrikam.com", ANN]})]),
-    "opportunity.contact": (("opportunity", "o"), [("opportunity", "o", {"contact_id": "c"}), ("contact", "c", {"emails": [ANN, OTHER]})]),
+    "opportunity.contact": (
+        ("opportunity", "o"),
+        [("opportunity", "o", {"contact_id": "c"}), ("contact", "c", {"emails": [ANN, OTHER]})],
+    ),
     "opportunity.stakeholder": (
         ("opportunity", "o"),
-        [("opportunity", "o", {"stakeholder_ids": ["b", "c"]}), ("contact", "b", {"emails": "bob@fabrikam.com"}), ("contact", "c", {"emails": [ANN, OTHER]})],
+        [
+            ("opportunity", "o", {"stakeholder_ids": ["b", "c"]}),
+            ("contact", "b", {"emails": "bob@fabrikam.com"}),
+            ("contact", "c", {"emails": [ANN, OTHER]}),
+        ],
     ),
     "opportunity.address": (("opportunity", "o"), [("opportunity", "o", {"emails": [None, ANN]})]),
     "opportunity.account_contact": (
         ("opportunity", "o"),
         # The account itself is not there: the hop goes through its id.
-        [("opportunity", "o", {"account_id": "a"}), ("contact", "c", {"emails": [ANN, OTHER], "parent_account_id": "a"})],
+        [
+            ("opportunity", "o", {"account_id": "a"}),
+            ("contact", "c", {"emails": [ANN, OTHER], "parent_account_id": "a"}),
+        ],
     ),
-    "opportunity.lead": (("opportunity", "o"), [("opportunity", "o", {"lead_id": "l"}), ("lead", "l", {"emails": OTHER, "contact": {"email": ANN}})]),
+    "opportunity.lead": (
+        ("opportunity", "o"),
+        [("opportunity", "o", {"lead_id": "l"}), ("lead", "l", {"emails": OTHER, "contact": {"email": ANN}})],
+    ),
     "opportunity.lead_contact": (
         ("opportunity", "o"),
-        [("opportunity", "o", {"lead_id": "l"}), ("lead", "l", {"contact_id": "c"}), ("contact", "c", {"emails": [ANN, OTHER]})],
+        [
+            ("opportunity", "o", {"lead_id": "l"}),
+            ("lead", "l", {"contact_id": "c"}),
+            ("contact", "c", {"emails": [ANN, OTHER]}),
+        ],
     ),
     "lead.contact_section": (("lead", "l"), [("lead", "l", {"contact": {"name": "Ann", "email": ANN}})]),
-    "lead.contact": (("lead", "l"), [("lead", "l", {"contact_id": "c"}), ("contact", "c", {"emails": [ANN, OTHER]})]),
+    "lead.contact": (
+        ("lead", "l"),
+        [("lead", "l", {"contact_id": "c"}), ("contact", "c", {"emails": [ANN, OTHER]})],
+    ),
     "lead.address": (("lead", "l"), [("lead", "l", {"emails": [None, ANN]})]),
     "contact.address": (("contact", "c"), [("contact", "c", {"emails": [None, ANN]})]),
     "custom.account_primary_contact": (
@@ -44,11 +70,17 @@ GOLDEN: dict[str, tuple[tuple[str, str], list[tuple[str, str, dict[str, object]]
     ),
     "custom.account_address": (
         ("project", "p"),
-        [("project", "p", {"lookups": {"nobody": None, "customer": {"type": "account", "id": "a"}}}), ("account", "a", {"emails": ["x@y.z", ANN]})],
+        [
+            ("project", "p", {"lookups": {"nobody": None, "customer": {"type": "account", "id": "a"}}}),
+            ("account", "a", {"emails": ["x@y.z", ANN]}),
+        ],
     ),
     "custom.contact_address": (
         ("project", "p"),
-        [("project", "p", {"lookups": {"customer": {"type": "contact", "id": "c"}}}), ("contact", "c", {"emails": ["x@y.z", ANN]})],
+        [
+            ("project", "p", {"lookups": {"customer": {"type": "contact", "id": "c"}}}),
+            ("contact", "c", {"emails": ["x@y.z", ANN]}),
+        ],
     ),
 }
 

@@ -19,7 +19,13 @@ ANN, BOB = "ann@fabrikam.com", "bob@fabrikam.com"
 
 def mail(item: str, *addresses: str, hours: int = 72) -> Activity:
     now = system_clock()
-    return activity(*(("to", address) for address in addresses), item=item, at=now, visible_from=now, visible_until=now + timedelta(hours=hours))
+    return activity(
+        *(("to", address) for address in addresses),
+        item=item,
+        at=now,
+        visible_from=now,
+        visible_until=now + timedelta(hours=hours),
+    )
 
 
 async def until_quiet(matcher: Service) -> None:
@@ -171,8 +177,14 @@ async def test_bad_records_take_no_neighbour_with_them(bus: Bus) -> None:
         await bus.publish(record("contact", "was-good", emails=BOB))
         await bus.send_raw(
             ((TENANT, "contact", "broken"), b'{"tenant":'),
-            ((TENANT, "contact", "was-good"), b'{"tenant":"fabrikam","type":"contact","id":"was-good","emails":"bob@fabrikam.com"}'),
-            ((TENANT, "contact", "other"), record("contact", "another", emails=BOB).model_dump_json().encode()),
+            (
+                (TENANT, "contact", "was-good"),
+                b'{"tenant":"fabrikam","type":"contact","id":"was-good","emails":"bob@fabrikam.com"}',
+            ),
+            (
+                (TENANT, "contact", "other"),
+                record("contact", "another", emails=BOB).model_dump_json().encode(),
+            ),
             (("no-key",), good.model_dump_json().encode()),
         )
         await bus.publish(good)
@@ -182,7 +194,9 @@ async def test_bad_records_take_no_neighbour_with_them(bus: Bus) -> None:
     assert counted("records_refused_total") == refused + 4
 
 
-async def test_an_activity_that_is_none_becomes_a_dead_letter_and_its_neighbours_are_matched(bus: Bus) -> None:
+async def test_an_activity_that_is_none_becomes_a_dead_letter_and_its_neighbours_are_matched(
+    bus: Bus,
+) -> None:
     kafka: Kafka = bus.kafka
     async with a_matcher(bus.environment):
         await bus.put("contact", "ann", emails=ANN)
@@ -190,7 +204,9 @@ async def test_an_activity_that_is_none_becomes_a_dead_letter_and_its_neighbours
         await bus.say(("another-item", mail("disagrees", ANN)))
         name = kafka.name(ACTIVITIES)
         headers = [("ce_type", b"autocapture.activity.captured"), ("ce_version", b"1")]
-        await kafka.producer.send_raw([(name, f"{TENANT}/ann/broken".encode(), b"{}", headers), (name, b"no key", b"{}", headers)])
+        await kafka.producer.send_raw(
+            [(name, f"{TENANT}/ann/broken".encode(), b"{}", headers), (name, b"no key", b"{}", headers)]
+        )
         await bus.capture(mail("after", ANN))
         await bus.until({"before": ["ann"], "after": ["ann"]})
 
@@ -209,7 +225,17 @@ async def test_more_than_1000_records_are_cut_and_follow_the_order_of_their_time
     async with a_matcher(bus.environment):
         await bus.put("contact", "ann", emails=ANN)
         await bus.capture(mail("m", ANN))
-        await bus.publish(*(record("opportunity", f"o{number:04}", contact_id="ann", modified_on=now + timedelta(seconds=number)) for number in range(1001)))
+        await bus.publish(
+            *(
+                record(
+                    "opportunity",
+                    f"o{number:04}",
+                    contact_id="ann",
+                    modified_on=now + timedelta(seconds=number),
+                )
+                for number in range(1001)
+            )
+        )
         await bus.until({"m": [f"o{number:04}" for number in range(1, 1001)]})
         assert bus.log[-1].value
         assert bus.log[-1].value.truncated

@@ -51,7 +51,11 @@ def test_without_a_file_the_table_is_the_table() -> None:
 
 def test_a_file_adds_rows_for_custom_types_and_switches_rows_off(tmp_path: Path) -> None:
     world = World(load_rules(rules_file(tmp_path, ADDED)))
-    lookups = {"sponsor": {"type": "contact", "id": "ann"}, "customer": {"type": "account", "id": "a"}, "other": {"type": "contact", "id": "bob"}}
+    lookups = {
+        "sponsor": {"type": "contact", "id": "ann"},
+        "customer": {"type": "account", "id": "a"},
+        "other": {"type": "contact", "id": "bob"},
+    }
     world.put("project", "p", emails="project@fabrikam.com", lookups=lookups)
     world.put("ticket", "t", emails="ticket@fabrikam.com", lookups=lookups)
     world.put("contact", "ann", emails=[ANN, "second@fabrikam.com"])
@@ -66,7 +70,10 @@ def test_a_file_adds_rows_for_custom_types_and_switches_rows_off(tmp_path: Path)
     }
     assert world.forwards("ticket", "t") == {"info@fabrikam.com": ["custom.account_address"]}
     assert world.forwards("account", "a") == {"info@fabrikam.com": ["account.address"]}
-    assert world.backwards(ANN) == {("contact", "ann"): ["contact.address"], ("project", "p"): ["project.sponsor"]}
+    assert world.backwards(ANN) == {
+        ("contact", "ann"): ["contact.address"],
+        ("project", "p"): ["project.sponsor"],
+    }
     assert world.backwards(BOB)["project", "p"] == ["project.customer_contact"]
     assert world.backwards("project@fabrikam.com") == {("project", "p"): ["project.address"]}
 
@@ -84,7 +91,9 @@ def test_a_file_may_be_json(tmp_path: Path) -> None:
 ROW = '[[rule]]\nname = "project.x"\ntype = "{type}"\npath = {path}\n{to}\nending = "{ending}"\nphrase = "is it"\n'
 
 
-def row(type_: str = "project", path: str = '["sponsor"]', to: str = 'to = "contact"', ending: str = "email") -> str:
+def row(
+    type_: str = "project", path: str = '["sponsor"]', to: str = 'to = "contact"', ending: str = "email"
+) -> str:
     return ROW.format(type=type_, path=path, to=to, ending=ending)
 
 
@@ -93,11 +102,17 @@ def row(type_: str = "project", path: str = '["sponsor"]', to: str = 'to = "cont
     [
         ("off = [", "rules.toml: "),
         ('of = ["lead.contact"]', "of: Extra inputs are not permitted"),
-        ('off = ["lead.kontakt"]', "there is no rule called lead.kontakt; the rules are account.primary_contact, "),
+        (
+            'off = ["lead.kontakt"]',
+            "there is no rule called lead.kontakt; the rules are account.primary_contact, ",
+        ),
         (row("account"), "rules can be added for custom types only, account is none"),
         (row(ending="phone"), "rule.0.ending: Input should be 'email' or 'addresses'"),
         (row(to=""), "give `path`, which begins with a lookup field, and `to`"),
-        (row(path='["sponsor", "stakeholders"]'), "from contact there is no `stakeholders`, only parent_account"),
+        (
+            row(path='["sponsor", "stakeholders"]'),
+            "from contact there is no `stakeholders`, only parent_account",
+        ),
         (row() + row(), "two rules are called project.x"),
     ],
 )

@@ -25,7 +25,10 @@ def say(window: Window) -> list[Word]:
 
 
 def said(words: list[Word]) -> list[tuple[str, int, list[str] | None]]:
-    return [(word.key[2], word.version, [match.id for match in word.message.matches] if word.message else None) for word in words]
+    return [
+        (word.key[2], word.version, [match.id for match in word.message.matches] if word.message else None)
+        for word in words
+    ]
 
 
 def test_an_activity_is_said_once_with_its_version() -> None:
@@ -193,7 +196,9 @@ def test_what_is_under_way_counts_as_unsaid_and_what_changes_meanwhile_is_said_a
 # -- a takeover -----------------------------------------------------------------------------------
 
 
-def taken_over(world: World, spoken: dict[str, Word | None], live: list[str]) -> list[tuple[str, int, list[str] | None]]:
+def taken_over(
+    world: World, spoken: dict[str, Word | None], live: list[str]
+) -> list[tuple[str, int, list[str] | None]]:
     """What a window says after reading the live activities and these words from the topic."""
     window = Window(world.matcher)
     for item in live:
@@ -213,7 +218,11 @@ def test_a_takeover_says_only_differences() -> None:
     assert taken_over(world, dict(words), ["same", "changed", "left"]) == []
 
     spoken = {"same": words["same"], "changed": words["left"], "left": words["left"], "withdrawn": None}
-    assert taken_over(world, spoken, ["same", "changed", "new"]) == [("changed", 7, ["ann"]), ("new", 7, ["ann"]), ("left", 7, None)]
+    assert taken_over(world, spoken, ["same", "changed", "new"]) == [
+        ("changed", 7, ["ann"]),
+        ("new", 7, ["ann"]),
+        ("left", 7, None),
+    ]
 
 
 def test_what_is_not_certain_on_the_topic_is_said_again() -> None:

@@ -21,7 +21,9 @@ def record(type_: str, id_: str, **fields: Any) -> AnyRecord:
     return MODELS.get(type_, Custom).model_validate({"tenant": TENANT, "type": type_, "id": id_, **fields})
 
 
-def activity(*participants: tuple[str, str], item: str = "item-1", tenant: str = TENANT, **fields: Any) -> Activity:
+def activity(
+    *participants: tuple[str, str], item: str = "item-1", tenant: str = TENANT, **fields: Any
+) -> Activity:
     """An activity of (role, address)es."""
     return Activity(
         tenant=tenant,
@@ -54,11 +56,16 @@ class World:
 
     def forwards(self, type_: str, id_: str) -> dict[str, list[str]]:
         """Address -> names of the rules by which it belongs to the record."""
-        return {address: [rule.name for rule in rules] for address, rules in self.directory.of(TENANT).addresses((type_, id_)).items()}
+        return {
+            address: [rule.name for rule in rules]
+            for address, rules in self.directory.of(TENANT).addresses((type_, id_)).items()
+        }
 
     def backwards(self, address: str) -> dict[Ref, list[str]]:
         """Record -> names of the rules by which the address belongs to it."""
-        return {ref: [rule.name for rule in rules] for ref, rules in self.directory.of(TENANT).related(address)}
+        return {
+            ref: [rule.name for rule in rules] for ref, rules in self.directory.of(TENANT).related(address)
+        }
 
     def match(self, *participants: tuple[str, str]) -> ActivityMatched | None:
         matched = self.matcher.match(activity(*participants))

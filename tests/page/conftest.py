@@ -38,15 +38,21 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 async def browser(chromium: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])  # root has no sandbox in a container
+        browser = await playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox"]
+        )  # root has no sandbox in a container
         yield browser
         await browser.close()
 
 
 @pytest.fixture(scope="session")
-async def office(chromium: str, stack: LocalStack, kafka: str, mongodb_uri: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Office]:
+async def office(
+    chromium: str, stack: LocalStack, kafka: str, mongodb_uri: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Office]:
     folder: Path = tmp_path_factory.mktemp("page")
-    with System(stack, folder, prefix="page-", env={"KAFKA_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT": "PT3S"}) as system:
+    with System(
+        stack, folder, prefix="page-", env={"KAFKA_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT": "PT3S"}
+    ) as system:
         system.start()
         simulator = Simulator(system.simulator, system.ca)
         async with Upstream(kafka, "page-records") as upstream:
@@ -70,7 +76,9 @@ async def replica(office: Office, mongodb_uri: str) -> AsyncIterator[Replica]:
         deal = await office.deal()
         with MongoClient[dict[str, Any]](mongodb_uri) as client:
             for _ in range(600):
-                if client["page-tracking"]["records"].find_one({"_id": f"{office.tenant.id}/opportunity/{deal['id']}"}):
+                if client["page-tracking"]["records"].find_one(
+                    {"_id": f"{office.tenant.id}/opportunity/{deal['id']}"}
+                ):
                     break
                 await asyncio.sleep(0.1)
 
@@ -80,8 +88,17 @@ async def sits_down(browser: Browser, office: Office) -> AsyncIterator[SitsDown]
     """`await sits_down("Ann Lee", at=…)`: a browser of her own, not signed in; all that it complained of fails the test."""
     desks: list[Desk] = []
 
-    async def sits_down(name: str, *, at: str | None = None, width: int = 1100, zone: str = "Europe/Zurich", locale: str = "en-GB") -> Desk:
-        context = await browser.new_context(viewport={"width": width, "height": 800}, locale=locale, timezone_id=zone, reduced_motion="reduce")
+    async def sits_down(
+        name: str,
+        *,
+        at: str | None = None,
+        width: int = 1100,
+        zone: str = "Europe/Zurich",
+        locale: str = "en-GB",
+    ) -> Desk:
+        context = await browser.new_context(
+            viewport={"width": width, "height": 800}, locale=locale, timezone_id=zone, reduced_motion="reduce"
+        )
         home = at or office.home
         desk = Desk(context, await context.new_page(), name, home, {home, office.system.for_browsers})
         await desk.sit_down()

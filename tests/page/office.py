@@ -46,7 +46,9 @@ class Desk:
         await self.page.add_init_script(REPORTS)
         self.page.on("console", self._said)
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.asked.add("{0.scheme}://{0.netloc}".format(urlsplit(request.url))))
+        self.page.on(
+            "request", lambda request: self.asked.add("{0.scheme}://{0.netloc}".format(urlsplit(request.url)))
+        )
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"} and not re.search(self.expected, message.text):
@@ -90,7 +92,11 @@ class Desk:
         for theme in THEMES:
             await self.page.emulate_media(color_scheme=theme)
             found = await self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-            problems = [(each["id"], node["html"][:200], node["failureSummary"]) for each in found["violations"] for node in each["nodes"]]
+            problems = [
+                (each["id"], node["html"][:200], node["failureSummary"])
+                for each in found["violations"]
+                for node in each["nodes"]
+            ]
             assert problems == [], f"{what}, {theme}"
 
     async def says(self, text: str) -> None:
@@ -132,28 +138,54 @@ class Office:
         """The administration of mailboxes."""
         headers = {"Authorization": f"Bearer {self.system.service_token}"}
         url = self.system["mail-ingest"].url + "/mailboxes" + path
-        return httpx2.request(method, url, json=body, headers=headers, timeout=30, trust_env=False).raise_for_status().json()
+        return (
+            httpx2.request(method, url, json=body, headers=headers, timeout=30, trust_env=False)
+            .raise_for_status()
+            .json()
+        )
 
     async def deal(self, **changes: Any) -> dict[str, Any]:
         """A new opportunity with a contact of its own, whose address is under `from`."""
         number = next(self.numbers)
         of = {"tenant": self.tenant.id, "version": 1, "modified_on": f"2026-11-20T09:{number:02}:00Z"}
         address = f"buyer-{number}@fabrikam.example"
-        contact = of | {"type": "contact", "id": f"buyer-{number}", "name": f"Buyer {number}", "emails": [address]}
-        deal = of | {"type": "opportunity", "id": f"deal-{number}", "name": f"Deal {number} of the year", "contact_id": contact["id"]} | changes
+        contact = of | {
+            "type": "contact",
+            "id": f"buyer-{number}",
+            "name": f"Buyer {number}",
+            "emails": [address],
+        }
+        deal = (
+            of
+            | {
+                "type": "opportunity",
+                "id": f"deal-{number}",
+                "name": f"Deal {number} of the year",
+                "contact_id": contact["id"],
+            }
+            | changes
+        )
         await self.upstream.publish([contact, deal])
         return deal | {"from": {"name": contact["name"], "address": address}}
 
     async def add_stakeholder(self, deal: dict[str, Any]) -> dict[str, str]:
         """Somebody whom the deal did not know becomes a stakeholder of it when `publish` is called; her address."""
         number = next(self.numbers)
-        person = {"tenant": self.tenant.id, "version": 1, "type": "contact", "id": f"adviser-{number}", "name": f"Adviser {number}"}
+        person = {
+            "tenant": self.tenant.id,
+            "version": 1,
+            "type": "contact",
+            "id": f"adviser-{number}",
+            "name": f"Adviser {number}",
+        }
         await self.upstream.publish([person | {"emails": [f"adviser-{number}@adatum.example"]}])
         deal["stakeholder_ids"] = [person["id"]]
         return {"name": str(person["name"]), "address": f"adviser-{number}@adatum.example"}
 
     async def publish(self, deal: dict[str, Any]) -> None:
-        await self.upstream.publish([{name: value for name, value in deal.items() if name != "from"} | {"version": 2}])
+        await self.upstream.publish(
+            [{name: value for name, value in deal.items() if name != "from"} | {"version": 2}]
+        )
 
     async def publish_again(self, deal: dict[str, Any], **changes: Any) -> None:
         await self.publish(deal | changes)

@@ -36,7 +36,9 @@ async def test_a_text_that_could_not_be_had_is_asked_for_again(office: Office, s
     await expect(tile.get_by_role("region")).to_contain_text("About Ask twice.")
 
 
-async def test_a_text_that_is_hidden_before_it_comes_stays_hidden(office: Office, sits_down: SitsDown) -> None:
+async def test_a_text_that_is_hidden_before_it_comes_stays_hidden(
+    office: Office, sits_down: SitsDown
+) -> None:
     address = office.colleague("Hetty Hide")
     deal = await office.deal()
     office.send(deal["from"], address, "Not for other eyes")
@@ -84,7 +86,9 @@ async def test_offline_the_list_says_that_it_may_be_out_of_date(office: Office, 
     await desk.is_accessible("a search while offline")
     await expect(records.get_by_role("status")).to_contain_text("You are offline")
     await desk.context.set_offline(False)
-    await expect(records.get_by_role("status")).to_contain_text("No record that you may read has “Nobody is called so” in its name.")
+    await expect(records.get_by_role("status")).to_contain_text(
+        "No record that you may read has “Nobody is called so” in its name."
+    )
     await desk.is_accessible("nothing is called so")
 
 
@@ -92,7 +96,9 @@ async def test_an_answer_that_never_comes_is_not_waited_for(office: Office, sits
     address = office.colleague("Ivy Waits")
     deal = await office.deal()
     desk = await sits_down("Ivy Waits")
-    await desk.page.add_init_script("AbortSignal.timeout = ((of) => () => of.call(AbortSignal, 1000))(AbortSignal.timeout)")  # a second, not twenty
+    await desk.page.add_init_script(
+        "AbortSignal.timeout = ((of) => () => of.call(AbortSignal, 1000))(AbortSignal.timeout)"
+    )  # a second, not twenty
     await desk.sign_in(f"/#/opportunity/{deal['id']}")
     await desk.is_live()
     await desk.page.route("**/timeline?**", lambda _: None)
@@ -109,7 +115,9 @@ async def test_a_hidden_page_holds_no_connection_and_catches_up(office: Office, 
     address = office.colleague("Tab Hoarder")
     deal = await office.deal()
     desk = await sits_down("Tab Hoarder")
-    await desk.page.add_init_script("Object.defineProperty(document, 'hidden', {get: () => Boolean(window.away)})")
+    await desk.page.add_init_script(
+        "Object.defineProperty(document, 'hidden', {get: () => Boolean(window.away)})"
+    )
     await desk.sign_in(f"/#/opportunity/{deal['id']}")
     await desk.is_live()
     turned = "(away) => { window.away = away; document.dispatchEvent(new Event('visibilitychange')); }"

@@ -17,7 +17,9 @@ ZURICH = ZoneInfo("Europe/Zurich")
 NOT_FOUND = r"Failed to load resource: the server responded with a status of 404"
 
 
-async def test_a_mailbox_that_is_not_enrolled_paused_or_blocked_is_said_with_what_to_do(office: Office, sits_down: SitsDown) -> None:
+async def test_a_mailbox_that_is_not_enrolled_paused_or_blocked_is_said_with_what_to_do(
+    office: Office, sits_down: SitsDown
+) -> None:
     address = office.colleague("Bea Wait", enrolled=False)
     deal = await office.deal()
     desk = await sits_down("Bea Wait")
@@ -55,7 +57,11 @@ async def test_track_that_fails_says_why_and_can_be_retried(office: Office, sits
     await desk.sign_in(f"/#/opportunity/{deal['id']}")
     tile = desk.tile("Try me")
     await tile.wait_for()
-    mailbox = next(f"/{office.tenant.id}/{user['oid']}" for user in office.tenant.show()["users"] if user["address"] == address)
+    mailbox = next(
+        f"/{office.tenant.id}/{user['oid']}"
+        for user in office.tenant.show()["users"]
+        if user["address"] == address
+    )
     office.mailbox("POST", f"{mailbox}/pause")
     await tile.get_by_role("button", name="Track").click()
     await expect(tile).to_contain_text("Not tracked. Capture of your mailbox is paused.")
@@ -66,7 +72,9 @@ async def test_track_that_fails_says_why_and_can_be_retried(office: Office, sits
     await expect(tile).to_contain_text("Tracked by you")
 
 
-async def test_an_administrator_may_take_off_what_anybody_tracked_and_is_told_whose(office: Office, sits_down: SitsDown) -> None:
+async def test_an_administrator_may_take_off_what_anybody_tracked_and_is_told_whose(
+    office: Office, sits_down: SitsDown
+) -> None:
     address, other = office.colleague("Tia Tracks"), office.colleague("Tom Also")
     office.colleague("Ada Min", roles=["AutoCapture.Admin"])
     deal = await office.deal()
@@ -82,7 +90,9 @@ async def test_an_administrator_may_take_off_what_anybody_tracked_and_is_told_wh
     remove = tile.get_by_role("button", name="Remove what Tia Tracks tracked: For the team")
     await remove.click()
     dialog = ada.page.get_by_role("dialog", name="Remove what Tia Tracks tracked?")
-    await expect(dialog).to_contain_text(f"You do this as an administrator: “For the team” will no longer be tracked by Tia Tracks on {deal['name']}")
+    await expect(dialog).to_contain_text(
+        f"You do this as an administrator: “For the team” will no longer be tracked by Tia Tracks on {deal['name']}"
+    )
     await ada.is_accessible("an administrator's question")
     await dialog.get_by_role("button", name="Cancel").click()
     await expect(tia.tile("For the team")).to_contain_text("Tracked by you")
@@ -106,7 +116,9 @@ async def test_too_many_groups_are_said_with_what_to_do(office: Office, sits_dow
     await desk.sign_in()
     notice = desk.page.locator(".notice")
     await expect(notice).to_contain_text("You are in more groups than a sign-in can carry")
-    await expect(notice).to_contain_text("Ask your administrator to let the sign-in carry only the groups that are assigned to this application")
+    await expect(notice).to_contain_text(
+        "Ask your administrator to let the sign-in carry only the groups that are assigned to this application"
+    )
     await desk.is_accessible("too many groups")
     await desk.open(deal)
     await expect(notice.first).to_contain_text("what is shared with a group alone is hidden from you")
@@ -118,16 +130,26 @@ async def test_too_many_groups_are_said_with_what_to_do(office: Office, sits_dow
     await expect(notice).to_have_count(0)
 
 
-async def test_people_of_several_organisations_sign_in_at_one_page_and_others_are_told_why_not(office: Office, replica: Replica, sits_down: SitsDown) -> None:
+async def test_people_of_several_organisations_sign_in_at_one_page_and_others_are_told_why_not(
+    office: Office, replica: Replica, sits_down: SitsDown
+) -> None:
     office.colleague("Cleo Contoso")
     deal = await office.deal()
-    tenants = {name: office.tenant.simulator.tenant(name=name, domain=f"{name.lower()}.example") for name in ("Tailspin", "Woodgrove")}
+    tenants = {
+        name: office.tenant.simulator.tenant(name=name, domain=f"{name.lower()}.example")
+        for name in ("Tailspin", "Woodgrove")
+    }
     for name, tenant in tenants.items():
         tenant.user(f"alex@{name.lower()}.example", name=f"Alex {name}")
     theirs = "An account of Tailspin"
-    await office.upstream.publish([{"tenant": tenants["Tailspin"].id, "version": 1, "type": "account", "id": "theirs", "name": theirs}])
+    await office.upstream.publish(
+        [{"tenant": tenants["Tailspin"].id, "version": 1, "type": "account", "id": "theirs", "name": theirs}]
+    )
     tracking = await replica(TENANTS=json.dumps([office.tenant.id, tenants["Tailspin"].id]))
-    for name, sees, never in (("Cleo Contoso", deal["name"], theirs), ("Alex Tailspin", theirs, deal["name"])):
+    for name, sees, never in (
+        ("Cleo Contoso", deal["name"], theirs),
+        ("Alex Tailspin", theirs, deal["name"]),
+    ):
         desk = await sits_down(name, at=tracking.url)
         await desk.sign_in()
         await expect(desk.page.get_by_role("link", name=sees)).to_be_visible()
@@ -140,7 +162,9 @@ async def test_people_of_several_organisations_sign_in_at_one_page_and_others_ar
     await expect(desk.page.get_by_role("heading", name="Woodgrove")).to_be_visible()
     await desk.is_accessible("accounts of several organisations")
     await desk.page.get_by_role("button", name=desk.name).click()
-    await expect(desk.page.get_by_role("alert")).to_contain_text("does not take that account (the tenant is not onboarded)")
+    await expect(desk.page.get_by_role("alert")).to_contain_text(
+        "does not take that account (the tenant is not onboarded)"
+    )
     await desk.is_accessible("not let in")
     await desk.page.get_by_role("button", name="Sign in with another account").click()
     assert "prompt=select_account" in desk.page.url
@@ -154,7 +178,10 @@ async def test_a_private_item_asks_once_more(office: Office, sits_down: SitsDown
     office.send(deal["from"], address, "My own affair", sensitivity="private")
     desk = await sits_down("Pia Shy")
     await desk.sign_in(f"/#/opportunity/{deal['id']}")
-    tile, dialog = desk.tile("My own affair"), desk.page.get_by_role("dialog", name="Share something private?")
+    tile, dialog = (
+        desk.tile("My own affair"),
+        desk.page.get_by_role("dialog", name="Share something private?"),
+    )
     await tile.get_by_role("button", name="Track").click()
     await expect(dialog).to_contain_text("everyone who can read " + deal["name"])
     await desk.is_accessible("asked once more")
@@ -185,7 +212,9 @@ async def test_the_text_of_a_hostile_mail_is_text(office: Office, sits_down: Sit
     await tile.get_by_role("button", name="Show text").click()
     text = tile.get_by_role("region")
     await expect(text).to_contain_text("one <b>")
-    assert (await text.inner_text()).strip() == "Dear Ann,\n\n[Our logo]\n\n• one <b>\n• two\n\nwww.bank.example (evil.example) click"
+    assert (
+        await text.inner_text()
+    ).strip() == "Dear Ann,\n\n[Our logo]\n\n• one <b>\n• two\n\nwww.bank.example (evil.example) click"
     assert await desk.page.evaluate("window.harmed") is None
     link = tile.get_by_role("link", name="Open in Outlook")
     assert (await link.get_attribute("rel")) == "noopener noreferrer"
@@ -209,7 +238,14 @@ async def test_filters_choose_what_is_shown(office: Office, sits_down: SitsDown)
     await desk.tile("Received").get_by_role("button", name="Track").click()
     await expect(desk.tile("Received")).to_contain_text("Tracked by you")
     await desk.is_accessible("a mail, a tracked one, a meeting")
-    for choice, left in (("Meetings", ["Talk"]), ("All kinds", 3), ("Sent", ["Sent"]), ("Both ways", 3), ("Tracked", ["Received"]), ("Meetings", [])):
+    for choice, left in (
+        ("Meetings", ["Talk"]),
+        ("All kinds", 3),
+        ("Sent", ["Sent"]),
+        ("Both ways", 3),
+        ("Tracked", ["Received"]),
+        ("Meetings", []),
+    ):
         await desk.page.get_by_text(choice, exact=True).first.click()
         if isinstance(left, list):
             await expect(titles).to_have_text(left)
@@ -222,7 +258,12 @@ async def test_filters_choose_what_is_shown(office: Office, sits_down: SitsDown)
 
 
 def _tomorrow() -> str:
-    return (datetime.now(ZURICH) + timedelta(days=1)).replace(hour=16, minute=0, second=0, microsecond=0).astimezone(UTC).isoformat()
+    return (
+        (datetime.now(ZURICH) + timedelta(days=1))
+        .replace(hour=16, minute=0, second=0, microsecond=0)
+        .astimezone(UTC)
+        .isoformat()
+    )
 
 
 async def test_more_than_fifty_suggestions_are_said(office: Office, sits_down: SitsDown) -> None:
@@ -238,7 +279,9 @@ async def test_more_than_fifty_suggestions_are_said(office: Office, sits_down: S
     await desk.is_accessible("more than fifty")
 
 
-async def test_of_many_people_ten_are_named_and_the_others_on_demand(office: Office, sits_down: SitsDown) -> None:
+async def test_of_many_people_ten_are_named_and_the_others_on_demand(
+    office: Office, sits_down: SitsDown
+) -> None:
     address = office.colleague("Rita Round")
     deal = await office.deal()
     office.send(deal["from"], address, "To all", cc=[f"p{number:02}@round.example" for number in range(14)])
@@ -256,7 +299,9 @@ async def test_of_many_people_ten_are_named_and_the_others_on_demand(office: Off
     await expect(last).to_be_visible()
 
 
-async def test_older_tracked_activities_come_page_by_page_and_stay(office: Office, sits_down: SitsDown, mongodb_uri: str) -> None:
+async def test_older_tracked_activities_come_page_by_page_and_stay(
+    office: Office, sits_down: SitsDown, mongodb_uri: str
+) -> None:
     address = office.colleague("Olga Old")
     deal = await office.deal()
     office.send(deal["from"], address, "Newest")
@@ -270,7 +315,12 @@ async def test_older_tracked_activities_come_page_by_page_and_stay(office: Offic
         assert newest
         days = [newest["at"] - timedelta(days=number) for number in range(1, 71)]
         collection.insert_many(
-            newest | {"_id": f"{newest['_id']}-{n}", "at": at, "activity": newest["activity"] | {"at": at.isoformat() + "Z", "subject": f"Old {n}"}}
+            newest
+            | {
+                "_id": f"{newest['_id']}-{n}",
+                "at": at,
+                "activity": newest["activity"] | {"at": at.isoformat() + "Z", "subject": f"Old {n}"},
+            }
             for n, at in enumerate(days, 1)
         )
     tiles = desk.page.get_by_role("article")
@@ -319,7 +369,9 @@ async def test_the_skip_link_leads_into_the_record_that_is_open(office: Office, 
     await expect(desk.page.get_by_role("heading", level=1)).to_have_text(deal["name"])
 
 
-async def test_a_reload_stays_signed_in_an_ended_session_asks_and_sign_out_forgets(office: Office, sits_down: SitsDown) -> None:
+async def test_a_reload_stays_signed_in_an_ended_session_asks_and_sign_out_forgets(
+    office: Office, sits_down: SitsDown
+) -> None:
     office.colleague("Sue Sion")
     deal = await office.deal()
     desk = await sits_down("Sue Sion")
@@ -338,11 +390,17 @@ async def test_a_reload_stays_signed_in_an_ended_session_asks_and_sign_out_forge
     assert await desk.page.evaluate("localStorage.length") == 0
     assert await desk.context.cookies() == []
 
-    await desk.page.evaluate("([s]) => sessionStorage.setItem('timeline.session', s)", [json.dumps(json.loads(session) | {"token": "x.y.z", "ends": 9e9})])
+    await desk.page.evaluate(
+        "([s]) => sessionStorage.setItem('timeline.session', s)",
+        [json.dumps(json.loads(session) | {"token": "x.y.z", "ends": 9e9})],
+    )
     await desk.page.reload()
     await desk.is_live()  # renewed by the refresh token
 
-    await desk.page.evaluate("([s]) => sessionStorage.setItem('timeline.session', s)", [json.dumps({"token": "x.y.z", "refresh": "none", "ends": 9e9})])
+    await desk.page.evaluate(
+        "([s]) => sessionStorage.setItem('timeline.session', s)",
+        [json.dumps({"token": "x.y.z", "refresh": "none", "ends": 9e9})],
+    )
     await desk.page.reload()
     await expect(desk.page.get_by_role("alert")).to_contain_text("Your session has ended")
     await desk.is_accessible("session ended")
@@ -365,7 +423,9 @@ async def test_a_sign_in_that_was_not_begun_here_is_not_taken(office: Office, si
 
 
 @pytest.mark.parametrize("width", [320, 390])
-async def test_on_a_phone_nothing_is_wider_than_the_screen(office: Office, sits_down: SitsDown, width: int) -> None:
+async def test_on_a_phone_nothing_is_wider_than_the_screen(
+    office: Office, sits_down: SitsDown, width: int
+) -> None:
     address = office.colleague(f"Tess Tiny {width}")
     deal = await office.deal()
     office.send(

@@ -9,7 +9,9 @@ from .conftest import Replica, SitsDown
 from .office import Office
 
 
-async def test_a_mail_arrives_is_tracked_and_the_colleague_sees_it_and_nothing_else(office: Office, sits_down: SitsDown) -> None:
+async def test_a_mail_arrives_is_tracked_and_the_colleague_sees_it_and_nothing_else(
+    office: Office, sits_down: SitsDown
+) -> None:
     ann_address = office.colleague("Ann Lee")
     office.colleague("Ben Roy")
     deal = await office.deal()
@@ -53,7 +55,9 @@ async def test_a_mail_arrives_is_tracked_and_the_colleague_sees_it_and_nothing_e
         assert await desk.page.evaluate("window.sameDocument"), "nobody reloaded"
 
 
-async def test_dismiss_undo_and_a_stakeholder_who_brings_older_mail(office: Office, sits_down: SitsDown) -> None:
+async def test_dismiss_undo_and_a_stakeholder_who_brings_older_mail(
+    office: Office, sits_down: SitsDown
+) -> None:
     address = office.colleague("Dora Min")
     deal = await office.deal()
     adviser = await office.add_stakeholder(deal)
@@ -72,7 +76,9 @@ async def test_dismiss_undo_and_a_stakeholder_who_brings_older_mail(office: Offi
     await desk.page.reload()
     await expect(desk.page.get_by_role("heading", name="Nothing in the last three days")).to_be_visible()
     await office.publish(deal)
-    await expect(desk.tile("Terms I would ask for")).to_contain_text(f"From: {adviser['address']} is a stakeholder of this opportunity")
+    await expect(desk.tile("Terms I would ask for")).to_contain_text(
+        f"From: {adviser['address']} is a stakeholder of this opportunity"
+    )
     await expect(letter).to_have_count(0)
 
     terms = desk.tile("Terms I would ask for")
@@ -84,7 +90,9 @@ async def test_dismiss_undo_and_a_stakeholder_who_brings_older_mail(office: Offi
     await expect(terms).to_be_visible()
 
 
-async def test_tracking_and_mongodb_are_restarted_and_the_page_goes_on_by_itself(office: Office, sits_down: SitsDown) -> None:
+async def test_tracking_and_mongodb_are_restarted_and_the_page_goes_on_by_itself(
+    office: Office, sits_down: SitsDown
+) -> None:
     address = office.colleague("Gil Rest")
     deal = await office.deal()
     desk = await sits_down("Gil Rest")
@@ -153,9 +161,15 @@ async def test_all_of_it_by_keyboard_alone(office: Office, sits_down: SitsDown) 
 
     await desk.page.get_by_role("heading", level=1).focus()
     await desk.tab_to("Everything")
-    for key, left in (("ArrowRight", "Not wanted"), ("ArrowRight", "Typed only"), ("ArrowRight", None)):  # only mine, tracked, and round again
+    for key, left in (
+        ("ArrowRight", "Not wanted"),
+        ("ArrowRight", "Typed only"),
+        ("ArrowRight", None),
+    ):  # only mine, tracked, and round again
         await press(key)
-        await expect(desk.page.get_by_role("article").get_by_role("heading", level=3)).to_have_text([left] if left else ["Not wanted", "Typed only"])
+        await expect(desk.page.get_by_role("article").get_by_role("heading", level=3)).to_have_text(
+            [left] if left else ["Not wanted", "Typed only"]
+        )
     await desk.tab_to("All kinds")
     await press("ArrowRight")
     await press("ArrowRight")
@@ -187,7 +201,9 @@ async def test_all_of_it_by_keyboard_alone(office: Office, sits_down: SitsDown) 
     await expect(desk.page.get_by_role("button", name="Sign in")).to_be_focused()
 
 
-async def test_the_list_of_records_counts_what_comes_while_no_record_is_open(office: Office, sits_down: SitsDown) -> None:
+async def test_the_list_of_records_counts_what_comes_while_no_record_is_open(
+    office: Office, sits_down: SitsDown
+) -> None:
     address = office.colleague("Lisa Look")
     deal = await office.deal()
     desk = await sits_down("Lisa Look")
@@ -223,13 +239,19 @@ async def test_a_search_waits_for_no_pause_in_what_comes(office: Office, sits_do
         found.set()
 
 
-async def test_two_replicas_tell_each_other_s_pages(office: Office, replica: Replica, sits_down: SitsDown) -> None:
+async def test_two_replicas_tell_each_other_s_pages(
+    office: Office, replica: Replica, sits_down: SitsDown
+) -> None:
     """What one process commits, the pages of the other show; whose process is killed, goes on when it is back."""
     address = office.colleague("Rea One")
     office.colleague("Rob Two")
     deal = await office.deal()
     other = await replica()
-    here, there, bob = await sits_down("Rea One"), await sits_down("Rea One", at=other.url), await sits_down("Rob Two", at=other.url)
+    here, there, bob = (
+        await sits_down("Rea One"),
+        await sits_down("Rea One", at=other.url),
+        await sits_down("Rob Two", at=other.url),
+    )
     for desk in (here, there, bob):
         await desk.sign_in(f"/#/opportunity/{deal['id']}")
         await desk.is_live()

@@ -40,7 +40,10 @@ EMAIL = Activity(
     kind=Kind.EMAIL,
     identity="<1@fabrikam.com>",
     subject=SUBJECT,
-    participants=(Participant(role=Role.FROM, address="ann@fabrikam.com", name="Ann"), Participant(role=Role.TO, address="mia@contoso.com")),
+    participants=(
+        Participant(role=Role.FROM, address="ann@fabrikam.com", name="Ann"),
+        Participant(role=Role.TO, address="mia@contoso.com"),
+    ),
     at=NOW,
     visible_from=NOW,
     visible_until=NOW + timedelta(days=3),
@@ -85,4 +88,6 @@ def kafka_record(
     offset: int = 7,
 ) -> "ConsumerRecord[bytes, bytes]":
     """A record as aiokafka hands it over."""
-    return ConsumerRecord(topic, 0, offset, timestamp, 0, key, value, None, len(key or b""), len(value or b""), tuple(headers))
+    return ConsumerRecord(
+        topic, 0, offset, timestamp, 0, key, value, None, len(key or b""), len(value or b""), tuple(headers)
+    )

@@ -69,7 +69,11 @@ class Sink:
 
 @contextlib.asynccontextmanager
 async def member(
-    settings: KafkaSettings, on_batch: OnBatch, topic: Topic = ACTIVITIES, instance: str | None = None, **options: Any
+    settings: KafkaSettings,
+    on_batch: OnBatch,
+    topic: Topic = ACTIVITIES,
+    instance: str | None = None,
+    **options: Any,
 ) -> AsyncIterator[Subscription]:
     """A member of the group, as a service would be one."""
     kafka = Kafka(settings, READER, system_clock, instance)
@@ -100,7 +104,9 @@ class Process:
         folder.mkdir(exist_ok=True)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.shared.tally"], env={name: str(value) for name, value in variables.items()}, stderr=log
+                [sys.executable, "-m", "tests.shared.tally"],
+                env={name: str(value) for name, value in variables.items()},
+                stderr=log,
             )
 
     @property
@@ -120,7 +126,9 @@ class Process:
     @property
     def url(self) -> str:
         """Where it listens."""
-        return next(f"http://127.0.0.1:{line['port']}" for line in self.said if line["message"] == "listening")
+        return next(
+            f"http://127.0.0.1:{line['port']}" for line in self.said if line["message"] == "listening"
+        )
 
     async def ended(self, within: float = 30) -> int:
         """Waits until it ends; answers the exit status."""
@@ -164,10 +172,17 @@ class Bus:
         return self._settings.topic_prefix + (topic.name if isinstance(topic, Topic) else topic)
 
     async def put(
-        self, topic: Topic | str, key: bytes | None, value: bytes | None, headers: list[tuple[str, Any]] | None = None, partition: int | None = None
+        self,
+        topic: Topic | str,
+        key: bytes | None,
+        value: bytes | None,
+        headers: list[tuple[str, Any]] | None = None,
+        partition: int | None = None,
     ) -> None:
         """One message, as it is."""
-        await self._producer.send_and_wait(self.name(topic), value, key, partition=partition, headers=headers or [])
+        await self._producer.send_and_wait(
+            self.name(topic), value, key, partition=partition, headers=headers or []
+        )
 
     async def put_unreadable(self, topic: Topic) -> None:
         """A message with a header whose name is no UTF-8, which no aiokafka client can read; C clients can write it."""
@@ -182,14 +197,25 @@ class Bus:
         headers = [("ce_type", EMAIL.ce_type.encode()), ("ce_version", b"1")]
         for item in items:
             activity = EMAIL.model_copy(update={"item": item})
-            await self.put(ACTIVITIES, f"contoso/mia/{item}".encode(), activity.model_dump_json().encode(), headers, partition)
+            await self.put(
+                ACTIVITIES,
+                f"contoso/mia/{item}".encode(),
+                activity.model_dump_json().encode(),
+                headers,
+                partition,
+            )
 
     async def all(self, topic: Topic | str) -> "list[ConsumerRecord[bytes, bytes]]":
         """All that stands in a topic now."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka_bootstrap_servers, auto_offset_reset="earliest")
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka_bootstrap_servers, auto_offset_reset="earliest"
+        )
         await consumer.start()
         try:
-            partitions = [TopicPartition(self.name(topic), number) for number in sorted(await self._producer.partitions_for(self.name(topic)))]
+            partitions = [
+                TopicPartition(self.name(topic), number)
+                for number in sorted(await self._producer.partitions_for(self.name(topic)))
+            ]
             consumer.assign(partitions)
             await consumer.seek_to_beginning(*partitions)
             ends = await consumer.end_offsets(partitions)
@@ -206,7 +232,11 @@ class Bus:
 
         def place(letter: "ConsumerRecord[bytes, bytes]") -> tuple[bytes, int, int]:
             headers = dict(letter.headers)
-            return headers["dead_letter_topic"], int(headers["dead_letter_partition"]), int(headers["dead_letter_offset"])
+            return (
+                headers["dead_letter_topic"],
+                int(headers["dead_letter_partition"]),
+                int(headers["dead_letter_offset"]),
+            )
 
         return sorted(await self.all(topic.dead_letters), key=place)
 

@@ -68,7 +68,14 @@ async def create_app() -> Service:
         yield
         log.info("closed")
 
-    return Service(MATCHER, kafka, system_clock, http=[(settings.host, settings.port, app)], loops={"loop": loop}, open=store)
+    return Service(
+        MATCHER,
+        kafka,
+        system_clock,
+        http=[(settings.host, settings.port, app)],
+        loops={"loop": loop},
+        open=store,
+    )
 
 
 def _write(book: Path, lines: str) -> None:

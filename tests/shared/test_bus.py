@@ -14,7 +14,16 @@ from shared.bus import ENVELOPE, LARGEST, Headers, Outgoing, Position, decode, d
 from shared.consumer import dead_letter
 from shared.errors import Rejected
 from shared.events import Event
-from shared.topics import ACTIVITIES, CONTENT, MATCHES, MAX_DEAD_LETTER_BYTES, RECORDS, TOPICS, TRACKED_ACTIVITIES, Topic
+from shared.topics import (
+    ACTIVITIES,
+    CONTENT,
+    MATCHES,
+    MAX_DEAD_LETTER_BYTES,
+    RECORDS,
+    TOPICS,
+    TRACKED_ACTIVITIES,
+    Topic,
+)
 
 from .examples import EMAIL, EXAMPLES, MATCHED, NOW, SUBJECT, kafka_record
 
@@ -26,18 +35,29 @@ def key_of(topic: Topic) -> tuple[str, ...]:
     return KEY[: len(topic.key)]
 
 
-def sent(topic: Topic, value: Event | None, version: int = 5, **more: int) -> tuple[bytes, bytes | None, Headers]:
+def sent(
+    topic: Topic, value: Event | None, version: int = 5, **more: int
+) -> tuple[bytes, bytes | None, Headers]:
     return Outgoing(topic, key_of(topic), value, version, **more).encode("matcher", NOW)
 
 
 def test_every_message_has_an_example_and_one_topic() -> None:
-    assert Counter(type(example) for _, example in OURS) == Counter(model for topic in TOPICS for model in topic.messages)
+    assert Counter(type(example) for _, example in OURS) == Counter(
+        model for topic in TOPICS for model in topic.messages
+    )
 
 
-@pytest.mark.parametrize("topic, value", OURS, ids=lambda it: it.name if isinstance(it, Topic) else type(it).__name__)
+@pytest.mark.parametrize(
+    "topic, value", OURS, ids=lambda it: it.name if isinstance(it, Topic) else type(it).__name__
+)
 def test_a_message_arrives_as_it_was_sent(topic: Topic, value: Event) -> None:
     received = decode(topic, kafka_record(*sent(topic, value), topic=topic.name))
-    assert (received.refused, received.key, received.value, received.version) == (None, key_of(topic), value, 5)
+    assert (received.refused, received.key, received.value, received.version) == (
+        None,
+        key_of(topic),
+        value,
+        5,
+    )
     assert received.at == Position(topic.name, 0, 7)
 
 
@@ -45,11 +65,19 @@ def test_a_message_arrives_as_it_was_sent(topic: Topic, value: Event) -> None:
 def test_so_does_a_tombstone_with_its_version(topic: Topic) -> None:
     key, value, headers = sent(topic, None)
     received = decode(topic, kafka_record(key, value, headers))
-    assert (value, received.refused, received.key, received.value, received.version) == (None, None, key_of(topic), None, 5)
+    assert (value, received.refused, received.key, received.value, received.version) == (
+        None,
+        None,
+        key_of(topic),
+        None,
+        5,
+    )
 
 
 def test_the_envelope_is_cloudevents_in_binary_mode() -> None:
-    _, _, headers = Outgoing(ACTIVITIES, KEY, EMAIL, 5).encode("mail-ingest", NOW.astimezone(timezone(timedelta(hours=9))))
+    _, _, headers = Outgoing(ACTIVITIES, KEY, EMAIL, 5).encode(
+        "mail-ingest", NOW.astimezone(timezone(timedelta(hours=9)))
+    )
     assert dict(headers) == {
         "ce_specversion": b"1.0",
         "ce_id": b"contoso/mia/AAMk=@5",
@@ -70,7 +98,8 @@ def test_matches_have_epoch_and_count_in_headers_and_in_their_id() -> None:
 
 def test_the_id_of_two_messages_is_the_same_only_if_they_say_the_same() -> None:
     ids = [
-        dict(sent(MATCHES, MATCHED, version, epoch=epoch, count=count)[2])["ce_id"] for version, epoch, count in [(1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2)]
+        dict(sent(MATCHES, MATCHED, version, epoch=epoch, count=count)[2])["ce_id"]
+        for version, epoch, count in [(1, 1, 1), (2, 1, 1), (1, 2, 1), (1, 1, 2)]
     ]
     assert len(set(ids)) == len(ids)
 
@@ -96,7 +125,11 @@ def test_unknown_fields_of_a_newer_writer_are_ignored() -> None:
         ({"headers": []}, "ce_type", "no such message on this topic"),
         ({"headers": [("ce_type", b"\xff")]}, "ce_type", "no such message on this topic"),
         ({"headers": [("ce_type", None)]}, "ce_type", "no such message on this topic"),
-        ({"headers": [("ce_type", b"autocapture.activity.matched")]}, "ce_type", "no such message on this topic"),
+        (
+            {"headers": [("ce_type", b"autocapture.activity.matched")]},
+            "ce_type",
+            "no such message on this topic",
+        ),
         ({"headers": [("ce_version", b"five")]}, "ce_version", "not a number of 63 bits"),
         ({"headers": [("ce_version", b"-1")]}, "ce_version", "not a number of 63 bits"),
         ({"headers": [("ce_version", str(LARGEST + 1).encode())]}, "ce_version", "not a number of 63 bits"),
@@ -105,7 +138,9 @@ def test_unknown_fields_of_a_newer_writer_are_ignored() -> None:
 )
 def test_a_message_that_cannot_be_read_says_why(change: dict[str, Any], field: str, reason: str) -> None:
     key, value, headers = sent(ACTIVITIES, EMAIL)
-    refused = decode(ACTIVITIES, kafka_record(**{"key": key, "value": value, "headers": headers} | change)).refused
+    refused = decode(
+        ACTIVITIES, kafka_record(**{"key": key, "value": value, "headers": headers} | change)
+    ).refused
     assert refused is not None
     assert (refused.field, refused.reason) == (field, reason)
 
@@ -113,7 +148,11 @@ def test_a_message_that_cannot_be_read_says_why(change: dict[str, Any], field: s
 def test_a_key_that_could_be_read_is_known_of_a_refused_message_too() -> None:
     """Its record is not there now: whoever keeps it must know which one."""
     received = decode_record(RECORDS, ["*"], kafka_record(b"contoso/account/a1", b"{"))
-    assert (received.key, received.value, received.refused is not None) == (("contoso", "account", "a1"), None, True)
+    assert (received.key, received.value, received.refused is not None) == (
+        ("contoso", "account", "a1"),
+        None,
+        True,
+    )
 
 
 @pytest.mark.parametrize("value", [None, b'{"tenant":"contoso","type":"account","id":"a1"}'])
@@ -135,7 +174,9 @@ NAMES = st.sampled_from(ENVELOPE) | st.text()
 TYPES = st.sampled_from([example.ce_type.encode() for example in EXAMPLES])
 HEADERS = st.lists(st.tuples(NAMES, st.none() | st.binary() | NUMBERS | TYPES))
 KEYS = st.none() | st.binary() | st.sampled_from([b"contoso/mia/1", b"contoso/account/a1"])
-VALUES = st.none() | st.binary() | st.sampled_from([example.model_dump_json().encode() for example in EXAMPLES])
+VALUES = (
+    st.none() | st.binary() | st.sampled_from([example.model_dump_json().encode() for example in EXAMPLES])
+)
 
 
 @given(st.sampled_from(TOPICS), KEYS, VALUES, HEADERS, st.integers(-1, 2**63 - 1))
@@ -153,7 +194,9 @@ def test_whatever_comes_is_read_or_refused_and_can_be_a_dead_letter(
 # -- dead letters ---------------------------------------------------------------------------------
 
 
-def letter(topic: Topic, key: bytes | None, value: bytes | None, headers: Headers, reason: Rejected) -> tuple[bytes | None, bytes | None, dict[str, bytes]]:
+def letter(
+    topic: Topic, key: bytes | None, value: bytes | None, headers: Headers, reason: Rejected
+) -> tuple[bytes | None, bytes | None, dict[str, bytes]]:
     record = kafka_record(key, value, headers, topic=f"here-{topic.name}")
     received = decode(topic, record) if topic.messages else decode_record(topic, ["*"], record)
     key, value, headers = dead_letter(replace(received, refused=reason), reason)
@@ -185,7 +228,13 @@ def test_headers_hold_no_value_whatever_the_message_held() -> None:
     odd: Headers = [("ce_type", EMAIL.ce_type.encode()), ("subject", SUBJECT.encode())]
     activity = decode(ACTIVITIES, kafka_record(b"contoso/mia/1", json.dumps(secret).encode(), odd))
     upstream = decode_record(
-        RECORDS, ["*"], kafka_record(b"contoso/account/1", json.dumps(secret).encode(), [("ce_subject", SUBJECT.encode()), ("ce_type", SUBJECT.encode())])
+        RECORDS,
+        ["*"],
+        kafka_record(
+            b"contoso/account/1",
+            json.dumps(secret).encode(),
+            [("ce_subject", SUBJECT.encode()), ("ce_type", SUBJECT.encode())],
+        ),
     )
     for received in (activity, upstream):
         assert received.refused is not None
@@ -195,9 +244,14 @@ def test_headers_hold_no_value_whatever_the_message_held() -> None:
 
 def test_a_message_too_large_even_for_dead_letters_leaves_its_position() -> None:
     """Upstream may allow more on its topic than we do; it must not stop the reader for ever."""
-    key, value, headers = letter(RECORDS, b"contoso/account/a1", b" " * MAX_DEAD_LETTER_BYTES, [], Rejected("no JSON"))
+    key, value, headers = letter(
+        RECORDS, b"contoso/account/a1", b" " * MAX_DEAD_LETTER_BYTES, [], Rejected("no JSON")
+    )
     assert (key, value, headers["dead_letter_offset"]) == (None, None, b"7")
 
 
 def test_the_public_topic_names_its_two_messages() -> None:
-    assert list(TRACKED_ACTIVITIES.model_of) == ["autocapture.activity.tracked", "autocapture.activity.untracked"]
+    assert list(TRACKED_ACTIVITIES.model_of) == [
+        "autocapture.activity.tracked",
+        "autocapture.activity.untracked",
+    ]

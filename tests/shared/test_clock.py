@@ -33,11 +33,18 @@ def test_the_system_clock_says_utc() -> None:
 
 
 def test_a_moment_in_a_message_has_an_offset() -> None:
-    assert TypeAdapter[datetime](Moment).validate_python("2026-11-20T10:12:00+01:00") == datetime(2026, 11, 20, 9, 12, tzinfo=UTC)
+    assert TypeAdapter[datetime](Moment).validate_python("2026-11-20T10:12:00+01:00") == datetime(
+        2026, 11, 20, 9, 12, tzinfo=UTC
+    )
 
 
 @pytest.mark.parametrize(
-    "moment", ["2026-11-20T10:12:00", datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))), datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))]
+    "moment",
+    [
+        "2026-11-20T10:12:00",
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-1))),
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=1))),
+    ],
 )
 def test_a_moment_without_an_offset_or_at_an_end_of_the_calendar_is_refused(moment: object) -> None:
     with pytest.raises(ValidationError):

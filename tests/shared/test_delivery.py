@@ -53,7 +53,13 @@ async def test_faststreams_default_would_lose_those_messages(settings: KafkaSett
     broker = KafkaBroker(settings.kafka_bootstrap_servers, logger=None)
     failures, done = 3, list[bytes]()
 
-    @broker.subscriber(bus.name(ACTIVITIES), group_id=bus.name("by-default"), batch=True, max_records=4, auto_offset_reset="earliest")
+    @broker.subscriber(
+        bus.name(ACTIVITIES),
+        group_id=bus.name("by-default"),
+        batch=True,
+        max_records=4,
+        auto_offset_reset="earliest",
+    )
     async def handle(bodies: list[Any]) -> None:
         nonlocal failures
         if failures:
@@ -69,7 +75,9 @@ async def test_faststreams_default_would_lose_those_messages(settings: KafkaSett
     assert len(done) == 1, "the ten were skipped"
 
 
-async def test_while_it_waits_nothing_is_committed_and_the_member_stays(settings: KafkaSettings, bus: Bus) -> None:
+async def test_while_it_waits_nothing_is_committed_and_the_member_stays(
+    settings: KafkaSettings, bus: Bus
+) -> None:
     await bus.put_activities(*TEN)
     store = StoreThatWasAway(failures=1000)
     async with member(settings, store) as subscription:
@@ -99,7 +107,9 @@ async def test_good_messages_around_bad_ones_arrive(settings: KafkaSettings, bus
     async with member(settings, sink):
         await eventually(lambda: "after" in sink.items)
     assert sink.items == [*(f"before-{number}" for number in range(len(bad))), "after"]
-    assert [(letter.key, letter.value) for letter in await bus.dead_letters()] == [(key, value) for key, value, _ in bad]
+    assert [(letter.key, letter.value) for letter in await bus.dead_letters()] == [
+        (key, value) for key, value, _ in bad
+    ]
     assert await bus.committed() == {0: len(bad) * 2 + 1}
 
 
@@ -124,9 +134,16 @@ async def test_what_the_work_rejects_becomes_a_dead_letter_too(settings: KafkaSe
     ]
 
 
-async def test_no_header_of_a_dead_letter_and_no_log_line_holds_a_value(settings: KafkaSettings, bus: Bus, caplog: pytest.LogCaptureFixture) -> None:
-    body = b'{"tenant": "contoso", "subject": "%s", "participants": "%s"}' % (SUBJECT.encode(), SUBJECT.encode())
-    await bus.put(ACTIVITIES, b"contoso/mia/1", body, [("ce_type", b"autocapture.activity.captured")], partition=0)
+async def test_no_header_of_a_dead_letter_and_no_log_line_holds_a_value(
+    settings: KafkaSettings, bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = b'{"tenant": "contoso", "subject": "%s", "participants": "%s"}' % (
+        SUBJECT.encode(),
+        SUBJECT.encode(),
+    )
+    await bus.put(
+        ACTIVITIES, b"contoso/mia/1", body, [("ce_type", b"autocapture.activity.captured")], partition=0
+    )
     await bus.put_activities("after")
     sink = Sink()
     with caplog.at_level(logging.DEBUG, "shared"):
@@ -145,11 +162,15 @@ async def test_content_leaves_no_copy_of_itself(settings: KafkaSettings, bus: Bu
     assert (letter.key, letter.value) == (b"contoso/mia", None)
 
 
-async def test_records_come_from_each_publishers_topic_for_its_own_tenants_alone(settings: KafkaSettings, bus: Bus) -> None:
+async def test_records_come_from_each_publishers_topic_for_its_own_tenants_alone(
+    settings: KafkaSettings, bus: Bus
+) -> None:
     def body(tenant: str) -> bytes:
         return b'{"tenant": "%s", "type": "account", "id": "a1"}' % tenant.encode()
 
-    settings = settings.model_copy(update={"records_topics": {"records": ["contoso"], "mailboxes": ["fabrikam"]}})  # any topic that is there
+    settings = settings.model_copy(
+        update={"records_topics": {"records": ["contoso"], "mailboxes": ["fabrikam"]}}
+    )  # any topic that is there
     await bus.put(RECORDS, b"contoso/account/a1", body("contoso"), partition=0)
     await bus.put(RECORDS, b"fabrikam/account/a1", None, partition=0)
     await bus.put("mailboxes", b"contoso/account/a1", body("contoso"), partition=0)
@@ -157,7 +178,10 @@ async def test_records_come_from_each_publishers_topic_for_its_own_tenants_alone
     sink = Sink()
     async with member(settings, sink, RECORDS):
         await eventually(lambda: len(sink.messages) == 2)
-    assert sorted(message.key for message in sink.messages) == [("contoso", "account", "a1"), ("fabrikam", "account", "a1")]
+    assert sorted(message.key for message in sink.messages) == [
+        ("contoso", "account", "a1"),
+        ("fabrikam", "account", "a1"),
+    ]
     assert sorted((letter.key, letter.value) for letter in await bus.dead_letters(RECORDS)) == [
         (b"contoso/account/a1", body("contoso")),
         (b"fabrikam/account/a1", None),
@@ -184,7 +208,9 @@ async def test_anything_else_stops_uncommitted(settings: KafkaSettings, bus: Bus
     assert await bus.committed() == {}
 
 
-async def test_what_the_client_itself_cannot_read_stops_the_process_too(settings: KafkaSettings, bus: Bus) -> None:
+async def test_what_the_client_itself_cannot_read_stops_the_process_too(
+    settings: KafkaSettings, bus: Bus
+) -> None:
     """FastStream would try the same again for ever, and say so once."""
     await bus.put_activities("before")
     sink = Sink()
@@ -241,7 +267,9 @@ async def test_reading_starts_where_the_service_says(settings: KafkaSettings, bu
     assert asked == [4, 4]
 
 
-async def test_lag_is_what_waits_the_batch_in_hand_included_and_backlog_that_of_all_replicas(settings: KafkaSettings, bus: Bus) -> None:
+async def test_lag_is_what_waits_the_batch_in_hand_included_and_backlog_that_of_all_replicas(
+    settings: KafkaSettings, bus: Bus
+) -> None:
     going_on = asyncio.Event()
 
     async def wait(_batch: Batch[Any]) -> None:
@@ -275,10 +303,14 @@ async def test_no_subscriber_can_be_weakened(settings: KafkaSettings) -> None:
         assert subscriber._connection_args["rebalance_timeout_ms"] == 60_000
         assert subscriber._connection_args["group_instance_id"].startswith("matcher-0.")
         assert not subscriber._outer_config.allow_auto_create_topics
-    assert len({subscriber.group_id for subscriber in subscribers}) == len(TOPICS), "a rebalance of one topic stops no other"
+    assert len({subscriber.group_id for subscriber in subscribers}) == len(TOPICS), (
+        "a rebalance of one topic stops no other"
+    )
 
 
-async def test_a_replica_that_comes_back_under_its_name_finds_its_partitions(settings: KafkaSettings, bus: Bus) -> None:
+async def test_a_replica_that_comes_back_under_its_name_finds_its_partitions(
+    settings: KafkaSettings, bus: Bus
+) -> None:
     """Static membership: nobody else notices that it was away."""
     await bus.put(MATCHES, b"contoso/mia/1", None, partition=0)
     async with member(settings, Sink(), MATCHES, instance="one") as before:

@@ -46,7 +46,10 @@ async def test_kafka_dies_and_comes_back(broker: LocalKafka, settings: KafkaSett
         for version in itertools.count(1):
             began = time.monotonic()
             with contextlib.suppress(Transient):
-                await kafka.producer.send(Outgoing(ACTIVITIES, ("contoso", "mia", f"item-{version}"), EMAIL, version), deadline=timedelta(seconds=1))
+                await kafka.producer.send(
+                    Outgoing(ACTIVITIES, ("contoso", "mia", f"item-{version}"), EMAIL, version),
+                    deadline=timedelta(seconds=1),
+                )
                 confirmed.append(version)
             seconds.append(time.monotonic() - began)
             if over.is_set():
@@ -54,7 +57,10 @@ async def test_kafka_dies_and_comes_back(broker: LocalKafka, settings: KafkaSett
             await asyncio.sleep(0.005)
 
     async def write_on(batch: Batch[Any]) -> None:
-        words = [Outgoing(MATCHES, message.key, MATCHED, message.version, 1, message.at.offset) for message in batch.good]
+        words = [
+            Outgoing(MATCHES, message.key, MATCHED, message.version, 1, message.at.offset)
+            for message in batch.good
+        ]
         await reader.producer.send(*words, deadline=timedelta(seconds=1))
 
     async with member(settings, write_on, max_records=20) as subscription:
@@ -86,7 +92,9 @@ async def test_kafka_dies_and_comes_back(broker: LocalKafka, settings: KafkaSett
     assert set(written_on) == set(written)
 
 
-async def test_sigterm_is_heard_while_kafka_is_away(broker: LocalKafka, settings: KafkaSettings, bus: Bus, tmp_path: Path) -> None:
+async def test_sigterm_is_heard_while_kafka_is_away(
+    broker: LocalKafka, settings: KafkaSettings, bus: Bus, tmp_path: Path
+) -> None:
     await bus.put_activities(*(f"item-{number}" for number in range(100)))
     async with process(settings, tmp_path / "it", WORK=0.1, MAX_RECORDS=5) as it:
         await eventually(lambda: it.done.total() >= 10)
@@ -97,7 +105,9 @@ async def test_sigterm_is_heard_while_kafka_is_away(broker: LocalKafka, settings
     assert it.has_said("closed")
 
 
-async def test_a_store_that_is_away_when_partitions_come_is_waited_for(settings: KafkaSettings, bus: Bus) -> None:
+async def test_a_store_that_is_away_when_partitions_come_is_waited_for(
+    settings: KafkaSettings, bus: Bus
+) -> None:
     """Not alive is who hears nothing although he should; who waits for its start is alive."""
     tries = 0
 
@@ -117,7 +127,9 @@ async def test_a_store_that_is_away_when_partitions_come_is_waited_for(settings:
         assert subscription.silent_for(int(time.time() * 1000) + 120_000) > 100
 
 
-async def test_what_could_not_be_committed_is_committed_late(settings: KafkaSettings, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_could_not_be_committed_is_committed_late(
+    settings: KafkaSettings, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And who cannot commit although Kafka answers is not alive."""
 
     async def commit(*_: Any) -> None:
@@ -138,7 +150,9 @@ async def test_what_could_not_be_committed_is_committed_late(settings: KafkaSett
             assert subscription.silent_for(began + 120_000) > 119
         await subscription.commit_late()
         assert subscription.silent_for(began + 120_000) == 0
-        committed = await subscription.kafka.committed(subscription.group, await subscription.kafka.partitions(ACTIVITIES))
+        committed = await subscription.kafka.committed(
+            subscription.group, await subscription.kafka.partitions(ACTIVITIES)
+        )
     assert sum(committed.values()) == 1
 
 

@@ -52,7 +52,10 @@ async def test_the_answer_says_where_each_message_stands(kafka_client: Kafka, bu
     sending = asyncio.create_task(kafka_client.producer.send(*map(activity, "abc")))
     places = await kafka_client.producer.send(*messages)
     await sending
-    stands = {(record.partition, record.offset): int(dict(record.headers)["ce_version"]) for record in await bus.all(ACTIVITIES)}
+    stands = {
+        (record.partition, record.offset): int(dict(record.headers)["ce_version"])
+        for record in await bus.all(ACTIVITIES)
+    }
     assert [stands[place.partition, place.offset] for place in places] == list(range(1, count + 1))
 
 
@@ -69,8 +72,14 @@ async def test_a_key_always_goes_where_other_clients_put_it(kafka_client: Kafka,
     one_by_one = [(await kafka_client.producer.send(activity(key)))[0].partition for key in keys]
     ours = await kafka_client.producer.send(*map(activity, keys))
     await bus.put_activities(*keys, partition=None)
-    theirs = {record.key: record.partition for record in await bus.all(ACTIVITIES) if "ce_source" not in dict(record.headers)}
-    assert {f"contoso/mia/{key}".encode(): place.partition for key, place in zip(keys, ours, strict=True)} == theirs
+    theirs = {
+        record.key: record.partition
+        for record in await bus.all(ACTIVITIES)
+        if "ce_source" not in dict(record.headers)
+    }
+    assert {
+        f"contoso/mia/{key}".encode(): place.partition for key, place in zip(keys, ours, strict=True)
+    } == theirs
     assert [place.partition for place in ours] == one_by_one
 
 
@@ -89,7 +98,9 @@ def raw(bus: Bus, length: int, topic: str = ACTIVITIES.name) -> Raw:
     return bus.name(topic), b"contoso/mia/1", os.urandom(length), []
 
 
-async def test_a_message_that_is_too_large_is_rejected_before_kafka_sees_it_and_harms_nothing(kafka_client: Kafka, bus: Bus) -> None:
+async def test_a_message_that_is_too_large_is_rejected_before_kafka_sees_it_and_harms_nothing(
+    kafka_client: Kafka, bus: Bus
+) -> None:
     with pytest.raises(Rejected, match="larger than"):
         await kafka_client.producer.send_raw([raw(bus, 10), raw(bus, MAX_MESSAGE_BYTES)])
     assert await bus.all(ACTIVITIES) == [], "not even what would have fitted"
@@ -97,12 +108,16 @@ async def test_a_message_that_is_too_large_is_rejected_before_kafka_sees_it_and_
     assert not kafka_client.failed.done()
 
 
-async def test_the_largest_message_that_is_let_through_is_taken_though_it_does_not_compress(kafka_client: Kafka, bus: Bus) -> None:
+async def test_the_largest_message_that_is_let_through_is_taken_though_it_does_not_compress(
+    kafka_client: Kafka, bus: Bus
+) -> None:
     overhead = size(b"contoso/mia/1", None, [])
     await kafka_client.producer.send_raw([raw(bus, MAX_MESSAGE_BYTES - overhead)])
     with pytest.raises(Rejected):
         await kafka_client.producer.send_raw([raw(bus, MAX_MESSAGE_BYTES - overhead + 1)])
-    await kafka_client.producer.send_raw([raw(bus, MAX_MESSAGE_BYTES, ACTIVITIES.dead_letters)], limit=2 * MAX_MESSAGE_BYTES)
+    await kafka_client.producer.send_raw(
+        [raw(bus, MAX_MESSAGE_BYTES, ACTIVITIES.dead_letters)], limit=2 * MAX_MESSAGE_BYTES
+    )
 
 
 async def test_what_kafka_refuses_all_the_same_stops_the_process(kafka_client: Kafka, bus: Bus) -> None:
@@ -113,7 +128,9 @@ async def test_what_kafka_refuses_all_the_same_stops_the_process(kafka_client: K
 
 
 async def test_content_of_900_kb_fits_with_its_envelope(kafka_client: Kafka, bus: Bus) -> None:
-    await kafka_client.producer.send_raw([(bus.name(CONTENT), b"contoso/mia", os.urandom(900_000), [("ce_id", b"x" * 1000)])])
+    await kafka_client.producer.send_raw(
+        [(bus.name(CONTENT), b"contoso/mia", os.urandom(900_000), [("ce_id", b"x" * 1000)])]
+    )
 
 
 # -- not now --------------------------------------------------------------------------------------
@@ -125,14 +142,18 @@ async def test_nothing_is_sent_before_it_is_connected(settings: KafkaSettings) -
 
 
 async def test_no_kafka_at_start_is_transient_and_start_can_be_called_again(settings: KafkaSettings) -> None:
-    kafka = Kafka(settings.model_copy(update={"kafka_bootstrap_servers": "127.0.0.1:1"}), "mail-ingest", system_clock)
+    kafka = Kafka(
+        settings.model_copy(update={"kafka_bootstrap_servers": "127.0.0.1:1"}), "mail-ingest", system_clock
+    )
     for _ in range(2):
         with pytest.raises(Transient, match="KAFKA_BOOTSTRAP_SERVERS"):
             await kafka.start()
     assert not await kafka.ping()
 
 
-async def test_a_topic_that_is_not_there_is_transient_within_the_deadline(kafka_client: Kafka, bus: Bus) -> None:
+async def test_a_topic_that_is_not_there_is_transient_within_the_deadline(
+    kafka_client: Kafka, bus: Bus
+) -> None:
     began = time.monotonic()
     with pytest.raises(Transient):
         await kafka_client.producer.send_raw([raw(bus, 1, "nowhere")], deadline=timedelta(seconds=0.5))

@@ -44,21 +44,37 @@ async def test_what_is_created_is_safe_and_creating_again_changes_nothing(settin
 
 async def test_every_topic_and_its_dead_letters_are_created(kafka: str, topic_prefix: str) -> None:
     settings = KafkaSettings(
-        kafka_bootstrap_servers=kafka, kafka_replication=1, kafka_partitions=1, topic_prefix=topic_prefix, records_topics={"crm-a": ["contoso"], "crm-b": ["*"]}
+        kafka_bootstrap_servers=kafka,
+        kafka_replication=1,
+        kafka_partitions=1,
+        topic_prefix=topic_prefix,
+        records_topics={"crm-a": ["contoso"], "crm-b": ["*"]},
     )
     created = await provision.create(settings)
-    names = {name for topic in TOPICS for name in (topic.name, topic.dead_letters)} - {"records"} | {"crm-a", "crm-b"}
+    names = {name for topic in TOPICS for name in (topic.name, topic.dead_letters)} - {"records"} | {
+        "crm-a",
+        "crm-b",
+    }
     assert {name.removeprefix(topic_prefix) for name in created} == names
     await provision.check(settings)
 
 
-async def test_a_missing_topic_is_refused_with_what_helps(settings: KafkaSettings, admin: AIOKafkaAdminClient) -> None:
-    await admin.delete_topics([f"{settings.topic_prefix}matches", f"{settings.topic_prefix}content-dead-letters"])
-    assert await refusal(settings) == "topics are missing, create them with `python -m shared.provision create`: content-dead-letters, matches"
+async def test_a_missing_topic_is_refused_with_what_helps(
+    settings: KafkaSettings, admin: AIOKafkaAdminClient
+) -> None:
+    await admin.delete_topics(
+        [f"{settings.topic_prefix}matches", f"{settings.topic_prefix}content-dead-letters"]
+    )
+    assert (
+        await refusal(settings)
+        == "topics are missing, create them with `python -m shared.provision create`: content-dead-letters, matches"
+    )
     await provision.check(settings, [topic for topic in TOPICS if topic.name not in {"matches", "content"}])
 
 
-async def test_a_topic_that_is_being_deleted_is_missing(settings: KafkaSettings, admin: AIOKafkaAdminClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_topic_that_is_being_deleted_is_missing(
+    settings: KafkaSettings, admin: AIOKafkaAdminClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = await provision._partitions(admin, [topic.name for topic in provision.wanted(settings)])
 
     async def still_shown(*_: object) -> Any:
@@ -66,7 +82,10 @@ async def test_a_topic_that_is_being_deleted_is_missing(settings: KafkaSettings,
 
     monkeypatch.setattr(provision, "_partitions", still_shown)
     await admin.delete_topics([f"{settings.topic_prefix}matches"])
-    assert await refusal(settings) == "topics are missing, create them with `python -m shared.provision create`: matches"
+    assert (
+        await refusal(settings)
+        == "topics are missing, create them with `python -m shared.provision create`: matches"
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,9 +109,18 @@ async def test_a_topic_that_is_being_deleted_is_missing(settings: KafkaSettings,
 async def test_a_topic_that_would_lose_data_or_keep_it_for_too_long_is_refused(
     settings: KafkaSettings, admin: AIOKafkaAdminClient, topic: str, name: str, value: str, must: str
 ) -> None:
-    whole = next(wanted.configs for wanted in provision.wanted(settings) if wanted.name == settings.topic_prefix + topic)
-    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, settings.topic_prefix + topic, {**whole, name: value})])
-    assert await refusal(settings) == f"topics would lose data or keep it for too long: {topic} has {name}={value}, it must be {must}"
+    whole = next(
+        wanted.configs
+        for wanted in provision.wanted(settings)
+        if wanted.name == settings.topic_prefix + topic
+    )
+    await admin.alter_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, settings.topic_prefix + topic, {**whole, name: value})]
+    )
+    assert (
+        await refusal(settings)
+        == f"topics would lose data or keep it for too long: {topic} has {name}={value}, it must be {must}"
+    )
 
 
 async def test_fewer_replicas_than_the_setting_says_are_refused(settings: KafkaSettings) -> None:
@@ -101,11 +129,16 @@ async def test_fewer_replicas_than_the_setting_says_are_refused(settings: KafkaS
     assert "activities has min.insync.replicas=1, it must be 2" in said
 
 
-async def test_activities_and_matches_with_different_partitions_are_refused(settings: KafkaSettings, admin: AIOKafkaAdminClient) -> None:
-    (matches,) = [topic for topic in provision.wanted(settings) if topic.name == f"{settings.topic_prefix}matches"]
+async def test_activities_and_matches_with_different_partitions_are_refused(
+    settings: KafkaSettings, admin: AIOKafkaAdminClient
+) -> None:
+    (matches,) = [
+        topic for topic in provision.wanted(settings) if topic.name == f"{settings.topic_prefix}matches"
+    ]
     await admin.create_partitions({matches.name: NewPartitions(5)})
     assert (
-        await refusal(settings) == "topics would lose data or keep it for too long: activities has 4 partitions and matches 5, they must have the same number"
+        await refusal(settings)
+        == "topics would lose data or keep it for too long: activities has 4 partitions and matches 5, they must have the same number"
     )
 
 
@@ -121,7 +154,14 @@ def command(settings: KafkaSettings, do: str) -> "subprocess.CompletedProcess[st
         "KAFKA_PARTITIONS": "1",
         "TOPIC_PREFIX": settings.topic_prefix,
     }
-    return subprocess.run([sys.executable, "-m", "shared.provision", do], env=environment, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-m", "shared.provision", do],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 def test_the_command(kafka: str, topic_prefix: str) -> None:
@@ -140,4 +180,6 @@ def test_the_command(kafka: str, topic_prefix: str) -> None:
 def test_the_command_without_kafka() -> None:
     refused = command(KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1"), "create")
     assert refused.returncode == 1
-    assert refused.stderr.splitlines()[-1].startswith("Kafka does not answer at 127.0.0.1:1 (KAFKA_BOOTSTRAP_SERVERS)")
+    assert refused.stderr.splitlines()[-1].startswith(
+        "Kafka does not answer at 127.0.0.1:1 (KAFKA_BOOTSTRAP_SERVERS)"
+    )

@@ -22,13 +22,17 @@ async def flow(bus: Bus, seconds: float) -> int:
     end = time.monotonic() + seconds
     sent = 0
     while time.monotonic() < end:
-        await asyncio.gather(*(bus.put_activities(f"item-{sent + partition}", partition=partition) for partition in range(4)))
+        await asyncio.gather(
+            *(bus.put_activities(f"item-{sent + partition}", partition=partition) for partition in range(4))
+        )
         sent += 4
         await asyncio.sleep(0.005)
     return sent
 
 
-async def test_members_that_come_and_go_lose_nothing_and_do_next_to_nothing_twice(settings: KafkaSettings, bus: Bus) -> None:
+async def test_members_that_come_and_go_lose_nothing_and_do_next_to_nothing_twice(
+    settings: KafkaSettings, bus: Bus
+) -> None:
     done: Counter[tuple[int, int]] = Counter()
 
     async def work(batch: Batch[Any]) -> None:
@@ -84,7 +88,9 @@ async def _join(settings: KafkaSettings, sink: Sink) -> None:
         await eventually(lambda: other.assigned)
 
 
-async def test_what_was_fetched_before_a_revocation_is_dropped_uncommitted_after_it(settings: KafkaSettings, bus: Bus) -> None:
+async def test_what_was_fetched_before_a_revocation_is_dropped_uncommitted_after_it(
+    settings: KafkaSettings, bus: Bus
+) -> None:
     """The gate: `getmany` may hand over a batch right after the (idle) drain."""
     sink = Sink()
     async with member(settings, sink) as subscription:
@@ -95,7 +101,9 @@ async def test_what_was_fetched_before_a_revocation_is_dropped_uncommitted_after
         assert (sink.messages, await bus.committed()) == ([], {})
 
 
-async def test_a_retry_that_a_revocation_overtook_wakes_no_partition(settings: KafkaSettings, bus: Bus) -> None:
+async def test_a_retry_that_a_revocation_overtook_wakes_no_partition(
+    settings: KafkaSettings, bus: Bus
+) -> None:
     """Else it would resume, at the wrong place, what the next assignment has paused to ask where to start."""
     working, going_on = asyncio.Event(), asyncio.Event()
 

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import Rejected
-from shared.records import Account, Contact, Custom, Lead, Opportunity, Record, modified, parse_record, read_record
+from shared.records import (
+    Account,
+    Contact,
+    Custom,
+    Lead,
+    Opportunity,
+    Record,
+    modified,
+    parse_record,
+    read_record,
+)
 
 OPPORTUNITY = {
     "tenant": "contoso",
@@ -28,7 +38,9 @@ OPPORTUNITY = {
 
 
 def parse(record: dict[str, Any]) -> Any:
-    return parse_record("/".join(str(record[part]) for part in ("tenant", "type", "id")).encode(), json.dumps(record).encode())
+    return parse_record(
+        "/".join(str(record[part]) for part in ("tenant", "type", "id")).encode(), json.dumps(record).encode()
+    )
 
 
 def test_a_record_is_read_whole() -> None:
@@ -47,7 +59,9 @@ def test_a_record_is_read_whole() -> None:
         ("Account", Custom, {}),  # types are their names, letter by letter
     ],
 )
-def test_each_type_has_its_own_fields_and_every_other_one_is_custom(kind: str, model: type[Record], more: dict[str, Any]) -> None:
+def test_each_type_has_its_own_fields_and_every_other_one_is_custom(
+    kind: str, model: type[Record], more: dict[str, Any]
+) -> None:
     record = parse({"tenant": "contoso", "type": kind, "id": "1", **more})
     assert type(record) is model
     assert record.model_dump(include=set(more)) == more
@@ -55,7 +69,12 @@ def test_each_type_has_its_own_fields_and_every_other_one_is_custom(kind: str, m
 
 def test_tenant_type_and_id_are_all_that_a_record_must_have() -> None:
     record = parse({"tenant": "contoso", "type": "account", "id": "a1"})
-    assert (record.key, record.emails, record.readers, record.name) == (("contoso", "account", "a1"), None, None, None)
+    assert (record.key, record.emails, record.readers, record.name) == (
+        ("contoso", "account", "a1"),
+        None,
+        None,
+        None,
+    )
 
 
 def test_unknown_fields_are_ignored_at_any_depth() -> None:
@@ -104,7 +123,10 @@ def test_what_is_wrong_is_refused_with_the_path_of_its_field(change: dict[str, A
     assert refused.value.field == field
 
 
-@pytest.mark.parametrize("field, key", [("tenant", b"fabrikam/opportunity/o1"), ("type", b"contoso/lead/o1"), ("id", b"contoso/opportunity/o2")])
+@pytest.mark.parametrize(
+    "field, key",
+    [("tenant", b"fabrikam/opportunity/o1"), ("type", b"contoso/lead/o1"), ("id", b"contoso/opportunity/o2")],
+)
 def test_key_and_body_must_agree(field: str, key: bytes) -> None:
     with pytest.raises(Rejected, match="do not agree") as refused:
         parse_record(key, json.dumps(OPPORTUNITY).encode())
@@ -114,11 +136,27 @@ def test_key_and_body_must_agree(field: str, key: bytes) -> None:
 @pytest.mark.parametrize("missing", ["tenant", "type", "id"])
 def test_each_part_of_the_key_must_stand_in_the_body_too(missing: str) -> None:
     with pytest.raises(Rejected, match="required") as refused:
-        parse_record(b"contoso/opportunity/o1", json.dumps({name: value for name, value in OPPORTUNITY.items() if name != missing}).encode())
+        parse_record(
+            b"contoso/opportunity/o1",
+            json.dumps({name: value for name, value in OPPORTUNITY.items() if name != missing}).encode(),
+        )
     assert refused.value.field == missing
 
 
-@pytest.mark.parametrize("text", [b"", b"null", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"type":"\\ud800"}', b'{"version":' + b"9" * 5000 + b"}", b"{} {}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{",
+        b"\xff",
+        b"[" * 100_000,
+        b'{"type":"\\ud800"}',
+        b'{"version":' + b"9" * 5000 + b"}",
+        b"{} {}",
+    ],
+)
 def test_what_is_no_json_object_is_refused(text: bytes) -> None:
     with pytest.raises(Rejected):
         read_record(text)
@@ -133,13 +171,24 @@ def test_a_reason_never_tells_the_value(secret: str) -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.datetimes().map(str) | st.just("2026-11-20T09:12:00+01:00"),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["type", "id", "name", "email"]), inner),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.datetimes().map(str)
+    | st.just("2026-11-20T09:12:00+01:00"),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text() | st.sampled_from(["type", "id", "name", "email"]), inner)
+    ),
     max_leaves=8,
 )
 
 
-@given(st.sampled_from(["account", "contact", "lead", "opportunity", "project"]), st.dictionaries(st.sampled_from([*OPPORTUNITY, "contact", "lookups"]), JSON))
+@given(
+    st.sampled_from(["account", "contact", "lead", "opportunity", "project"]),
+    st.dictionaries(st.sampled_from([*OPPORTUNITY, "contact", "lookups"]), JSON),
+)
 def test_whatever_comes_is_refused_or_fits_into_the_store(kind: str, change: dict[str, Any]) -> None:
     record = {**OPPORTUNITY, "type": kind, **change}
     try:

@@ -8,7 +8,12 @@ from typing import Any
 
 import pytest
 import trustme
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from pydantic import SecretStr
 
 from deploy.local import parts, servers
@@ -46,17 +51,47 @@ class SecuredKafka(servers.Kafka):
     def _launch(self) -> None:
         ca = trustme.CA()
         certificate = ca.issue_cert("127.0.0.1")
-        key = load_pem_private_key(certificate.private_key_pem.bytes(), None).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        (self._folder / "keystore.pem").write_bytes(key + b"".join(pem.bytes() for pem in certificate.cert_chain_pems))
+        key = load_pem_private_key(certificate.private_key_pem.bytes(), None).private_bytes(
+            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+        )
+        (self._folder / "keystore.pem").write_bytes(
+            key + b"".join(pem.bytes() for pem in certificate.cert_chain_pems)
+        )
         ca.cert_pem.write_to_path(self._folder / "ca.pem")
         properties = self._folder / "secured.properties"
         secured = servers.SERVER_PROPERTIES + SECURED  # of two lines for one property the last counts
-        properties.write_text(secured.format(data=self._data, folder=self._folder, address=self.address, password=PASSWORD, **self.ports))
-        java: list[str | Path] = [parts.java(), *servers.JVM, "-cp", os.pathsep.join(map(str, parts.kafka_jars(say)))]
+        properties.write_text(
+            secured.format(
+                data=self._data, folder=self._folder, address=self.address, password=PASSWORD, **self.ports
+            )
+        )
+        java: list[str | Path] = [
+            parts.java(),
+            *servers.JVM,
+            "-cp",
+            os.pathsep.join(map(str, parts.kafka_jars(say))),
+        ]
         user = f"SCRAM-SHA-512=[name=admin,password={PASSWORD}]"
-        subprocess.run([*java, "kafka.tools.StorageTool", "format", "-t", "a-cluster-of-one-test0", "-c", properties, "--add-scram", user], check=True)
+        subprocess.run(
+            [
+                *java,
+                "kafka.tools.StorageTool",
+                "format",
+                "-t",
+                "a-cluster-of-one-test0",
+                "-c",
+                properties,
+                "--add-scram",
+                user,
+            ],
+            check=True,
+        )
         self.process.start([*java, "kafka.Kafka", properties], tied=True)
-        self.process.wait_until(lambda: servers.KAFKA_SERVES in self.process.log.read_text(errors="replace"), servers.START_SECONDS, "starting")
+        self.process.wait_until(
+            lambda: servers.KAFKA_SERVES in self.process.log.read_text(errors="replace"),
+            servers.START_SECONDS,
+            "starting",
+        )
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +128,9 @@ async def test_all_clients_work_over_tls_and_scram(secured: KafkaSettings) -> No
 
 
 @pytest.mark.parametrize("wrong", ["password", "authority", "protocol"])
-async def test_nothing_works_with_the_wrong_credentials(secured: KafkaSettings, wrong: str, tmp_path: Path) -> None:
+async def test_nothing_works_with_the_wrong_credentials(
+    secured: KafkaSettings, wrong: str, tmp_path: Path
+) -> None:
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
     change: dict[str, dict[str, Any]] = {
         "password": {"kafka_sasl_password": SecretStr("hunter2")},

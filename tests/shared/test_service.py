@@ -26,11 +26,17 @@ def unused_port() -> int:
 # -- start ----------------------------------------------------------------------------------------
 
 
-async def test_it_tells_of_itself_when_it_has_started(settings: KafkaSettings, bus: Bus, tmp_path: Path) -> None:
+async def test_it_tells_of_itself_when_it_has_started(
+    settings: KafkaSettings, bus: Bus, tmp_path: Path
+) -> None:
     await bus.put_activities("one", "two")
     async with process(settings, tmp_path / "it") as it, httpx2.AsyncClient() as client:
         await eventually(lambda: it.has_said("started") and it.done.total() == 2)
-        for path, told in {"/health/live": ["reads activities"], "/health/ready": [], "/status": ["activities lag"]}.items():
+        for path, told in {
+            "/health/live": ["reads activities"],
+            "/health/ready": [],
+            "/status": ["activities lag"],
+        }.items():
             response = await client.get(it.url + path)
             assert (response.status_code, list(response.json())) == (200, told)
         metrics = (await client.get(f"{it.url}/metrics")).text
@@ -39,7 +45,10 @@ async def test_it_tells_of_itself_when_it_has_started(settings: KafkaSettings, b
 
 
 async def test_it_waits_for_kafka_and_says_so_meanwhile(settings: KafkaSettings, tmp_path: Path) -> None:
-    async with process(settings, tmp_path / "it", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{unused_port()}") as it, httpx2.AsyncClient() as client:
+    async with (
+        process(settings, tmp_path / "it", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{unused_port()}") as it,
+        httpx2.AsyncClient() as client,
+    ):
         await eventually(lambda: it.has_said("waiting for Kafka"))
         assert (await client.get(f"{it.url}/health/live")).status_code == 200
         ready = await client.get(f"{it.url}/health/ready")
@@ -77,20 +86,26 @@ async def test_it_ends_with_status_1_where_its_port_is_taken(settings: KafkaSett
 # -- stop -----------------------------------------------------------------------------------------
 
 
-async def test_sigterm_does_and_commits_the_batch_in_flight(settings: KafkaSettings, bus: Bus, tmp_path: Path) -> None:
+async def test_sigterm_does_and_commits_the_batch_in_flight(
+    settings: KafkaSettings, bus: Bus, tmp_path: Path
+) -> None:
     await bus.put_activities(*(f"item-{number}" for number in range(200)))
     async with process(settings, tmp_path / "first", WORK=1.0, MAX_RECORDS=20) as first:
         await eventually(lambda: first.done.total() >= 40)
         began = time.monotonic()
         assert await first.stop(signal.SIGTERM) == 0
         assert time.monotonic() - began < OUT_WITHIN * SLACK
-    assert sum((await bus.committed()).values()) == first.done.total(), "all that is done is committed, and nothing else"
+    assert sum((await bus.committed()).values()) == first.done.total(), (
+        "all that is done is committed, and nothing else"
+    )
     async with process(settings, tmp_path / "second", MAX_RECORDS=20) as second:
         await eventually(lambda: len(first.done + second.done) == 200)
     assert (first.done + second.done).total() == 200
 
 
-async def test_sigterm_ends_it_within_ten_seconds_even_if_work_and_streams_never_do(settings: KafkaSettings, bus: Bus, tmp_path: Path) -> None:
+async def test_sigterm_ends_it_within_ten_seconds_even_if_work_and_streams_never_do(
+    settings: KafkaSettings, bus: Bus, tmp_path: Path
+) -> None:
     await bus.put_activities("stuck")
     async with process(settings, tmp_path / "it", WORK=3600) as it, httpx2.AsyncClient() as client:
         await eventually(lambda: it.has_said("begun"))
@@ -103,7 +118,9 @@ async def test_sigterm_ends_it_within_ten_seconds_even_if_work_and_streams_never
     assert await bus.committed() == {}
 
 
-async def test_sigterm_is_heard_while_a_store_is_being_opened(settings: KafkaSettings, tmp_path: Path) -> None:
+async def test_sigterm_is_heard_while_a_store_is_being_opened(
+    settings: KafkaSettings, tmp_path: Path
+) -> None:
     async with process(settings, tmp_path / "it", OPENING=3600) as it:
         await eventually(lambda: it.has_said("opened"))
         began = time.monotonic()
@@ -123,14 +140,18 @@ async def test_a_loop_that_fails_ends_it_with_status_1(settings: KafkaSettings, 
     assert it.has_said("closed")
 
 
-async def test_work_that_fails_ends_it_with_status_1_uncommitted(settings: KafkaSettings, bus: Bus, tmp_path: Path) -> None:
+async def test_work_that_fails_ends_it_with_status_1_uncommitted(
+    settings: KafkaSettings, bus: Bus, tmp_path: Path
+) -> None:
     await bus.put_activities("one")
     async with process(settings, tmp_path / "it", BOOK=tmp_path) as it:  # a folder is no book
         assert await it.ended() == 1
     assert await bus.committed() == {}
 
 
-async def test_a_process_that_is_killed_repeats_its_batch_and_loses_nothing(settings: KafkaSettings, bus: Bus, tmp_path: Path) -> None:
+async def test_a_process_that_is_killed_repeats_its_batch_and_loses_nothing(
+    settings: KafkaSettings, bus: Bus, tmp_path: Path
+) -> None:
     await bus.put_activities(*(f"item-{number}" for number in range(100)))
     async with process(settings, tmp_path / "first", WORK=0.2, MAX_RECORDS=10) as first:
         await eventually(lambda: first.done.total() >= 30)

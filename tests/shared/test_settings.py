@@ -30,7 +30,11 @@ def test_the_defaults_run_locally() -> None:
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"KAFKA_SESSION_TIMEOUT": "PT6S", "RECORDS_TOPICS": '{"crm-a": ["contoso"], "crm-b": ["fabrikam", "wingtip"]}', "PORT": "18082"}.items():
+    for name, value in {
+        "KAFKA_SESSION_TIMEOUT": "PT6S",
+        "RECORDS_TOPICS": '{"crm-a": ["contoso"], "crm-b": ["fabrikam", "wingtip"]}',
+        "PORT": "18082",
+    }.items():
         monkeypatch.setenv(name, value)
     settings = load(Whole)
     assert settings.kafka_session_timeout == timedelta(seconds=6)
@@ -71,7 +75,10 @@ def test_a_misspelt_setting_in_code_is_refused() -> None:
     ],
 )
 def test_a_bad_setting_is_named_and_its_value_is_not_shown(
-    environment: dict[str, str], named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    environment: dict[str, str],
+    named: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -85,7 +92,9 @@ def test_a_bad_setting_is_named_and_its_value_is_not_shown(
 
 
 def test_secrets_are_not_printed() -> None:
-    settings = KafkaSettings(kafka_security_protocol="SASL_SSL", kafka_sasl_username="matcher", kafka_sasl_password=SECRET)  # type: ignore[arg-type]
+    settings = KafkaSettings(
+        kafka_security_protocol="SASL_SSL", kafka_sasl_username="matcher", kafka_sasl_password=SECRET
+    )  # type: ignore[arg-type]
     assert SECRET not in repr(settings) + str(settings) + settings.model_dump_json()
 
 
@@ -94,8 +103,14 @@ def test_secrets_are_not_printed() -> None:
 
 @pytest.mark.parametrize("protocol", ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"])
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"])
-def test_tls_and_sasl_are_on_where_the_protocol_says_so(protocol: str, mechanism: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {**CREDENTIALS, "KAFKA_SECURITY_PROTOCOL": protocol, "KAFKA_SASL_MECHANISM": mechanism}.items():
+def test_tls_and_sasl_are_on_where_the_protocol_says_so(
+    protocol: str, mechanism: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {
+        **CREDENTIALS,
+        "KAFKA_SECURITY_PROTOCOL": protocol,
+        "KAFKA_SASL_MECHANISM": mechanism,
+    }.items():
         monkeypatch.setenv(name, value)
     settings = load(Whole)
     options, security = client_options(settings), broker_security(settings)

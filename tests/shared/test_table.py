@@ -69,18 +69,28 @@ async def test_what_waits_behind_a_chunk_is_counted(reader: Kafka, bus: Bus) -> 
     assert (first.caught_up, last.waiting, last.caught_up) == (False, 0, True)
 
 
-async def test_records_are_read_from_all_their_topics_with_what_is_refused_marked(settings: KafkaSettings, bus: Bus) -> None:
+async def test_records_are_read_from_all_their_topics_with_what_is_refused_marked(
+    settings: KafkaSettings, bus: Bus
+) -> None:
     await bus.put("records", b"contoso/account/a1", b'{"tenant": "contoso", "type": "account", "id": "a1"}')
     await bus.put("records", b"contoso/account/a2", b"{")
     await bus.put("mailboxes", b"contoso/account/a3", None)
-    settings = settings.model_copy(update={"records_topics": {"records": ["*"], "mailboxes": ["*"]}})  # any topic that is there
+    settings = settings.model_copy(
+        update={"records_topics": {"records": ["*"], "mailboxes": ["*"]}}
+    )  # any topic that is there
     kafka = Kafka(settings, "matcher", system_clock)
     await kafka.start()
     try:
-        found = {message.key[-1]: message async for chunk in kafka.read_table(RECORDS) for message in chunk.messages}
+        found = {
+            message.key[-1]: message
+            async for chunk in kafka.read_table(RECORDS)
+            for message in chunk.messages
+        }
     finally:
         await kafka.stop()
-    assert {key: (message.value is not None, message.refused is not None) for key, message in found.items()} == {
+    assert {
+        key: (message.value is not None, message.refused is not None) for key, message in found.items()
+    } == {
         "a1": (True, False),
         "a2": (False, True),
         "a3": (False, False),
@@ -88,6 +98,8 @@ async def test_records_are_read_from_all_their_topics_with_what_is_refused_marke
 
 
 async def test_no_kafka_is_transient(settings: KafkaSettings) -> None:
-    kafka = Kafka(settings.model_copy(update={"kafka_bootstrap_servers": "127.0.0.1:1"}), "matcher", system_clock)
+    kafka = Kafka(
+        settings.model_copy(update={"kafka_bootstrap_servers": "127.0.0.1:1"}), "matcher", system_clock
+    )
     with pytest.raises(Transient):
         await read(kafka)

@@ -52,7 +52,9 @@ async def test_ready_says_what_is_missing(health: Health, client: httpx2.AsyncCl
     assert (answer.status_code, answer.json()) == (503, {"records": "reading records, 12 so far"})
 
 
-async def test_status_counts_and_never_says_nothing_for_not_known(health: Health, client: httpx2.AsyncClient) -> None:
+async def test_status_counts_and_never_says_nothing_for_not_known(
+    health: Health, client: httpx2.AsyncClient
+) -> None:
     async def three() -> int:
         return 3
 
@@ -66,7 +68,9 @@ async def test_status_counts_and_never_says_nothing_for_not_known(health: Health
     assert (answer.status_code, answer.json()) == (503, {"unknown": "Kafka does not say how much waits"})
 
 
-async def test_metrics_are_measured_when_they_are_asked_for(health: Health, client: httpx2.AsyncClient) -> None:
+async def test_metrics_are_measured_when_they_are_asked_for(
+    health: Health, client: httpx2.AsyncClient
+) -> None:
     asked = []
 
     async def measure() -> None:
@@ -92,7 +96,13 @@ def test_aiokafka_says_the_same_line_seldom_and_others_are_left_alone() -> None:
         record.created = at
         return seldom.filter(record)
 
-    assert [passes("aiokafka.conn", "node %d is away", node, node) for node in (100, 101, 109, 111, 112)] == [True, False, False, True, False]
+    assert [passes("aiokafka.conn", "node %d is away", node, node) for node in (100, 101, 109, 111, 112)] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
     assert passes("aiokafka.conn", "node %d is back", 1, 102)
     assert all(passes("shared.consumer", "node %d is away", 1, 102) for _ in range(3))
 

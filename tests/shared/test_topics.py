@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.topics import ANYONE, CONTENT, MAIL_INGEST, MATCHER, RECORDS, TOMBSTONES_KEPT, TOPICS, TRACKING, UPSTREAM, Topic
+from shared.topics import (
+    ANYONE,
+    CONTENT,
+    MAIL_INGEST,
+    MATCHER,
+    RECORDS,
+    TOMBSTONES_KEPT,
+    TOPICS,
+    TRACKING,
+    UPSTREAM,
+    Topic,
+)
 
 each = pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
 PARTS = st.text(min_size=1)
@@ -54,7 +65,9 @@ def test_writers_and_readers_are_services_or_outside(topic: Topic) -> None:
 
 
 @each
-def test_dead_letters_are_kept_for_14_days_and_never_longer_than_the_topic_keeps_its_own(topic: Topic) -> None:
+def test_dead_letters_are_kept_for_14_days_and_never_longer_than_the_topic_keeps_its_own(
+    topic: Topic,
+) -> None:
     kept = topic.dead_letters_kept.time
     assert kept == min(timedelta(days=14), topic.kept.time or timedelta(days=14))
 
@@ -77,7 +90,9 @@ def test_a_topic_keeps_its_word_within_a_twelfth(topic: Topic) -> None:
 def test_what_is_private_and_gone_is_out_of_the_log_in_two_days(name: str) -> None:
     topic = next(topic for topic in TOPICS if topic.name == name)
     configs = topic.kept.configs()
-    assert int(configs["segment.ms"]) + int(configs["max.compaction.lag.ms"]) <= timedelta(days=2) / timedelta(milliseconds=1)
+    assert int(configs["segment.ms"]) + int(configs["max.compaction.lag.ms"]) <= timedelta(
+        days=2
+    ) / timedelta(milliseconds=1)
 
 
 def test_only_content_is_never_copied_and_only_records_are_not_ours() -> None:

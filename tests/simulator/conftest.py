@@ -144,7 +144,9 @@ def connect(server: Running) -> Iterator[Callable[..., Graph]]:
     clients: list[httpx2.Client] = []
 
     def make(token: str) -> Graph:
-        client = httpx2.Client(base_url=server.url, verify=context, trust_env=False, headers={"authorization": f"Bearer {token}"})
+        client = httpx2.Client(
+            base_url=server.url, verify=context, trust_env=False, headers={"authorization": f"Bearer {token}"}
+        )
         clients.append(client)
         return Graph(client)
 

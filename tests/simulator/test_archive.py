@@ -15,7 +15,9 @@ from tests.simulator.conftest import IMMUTABLE, Graph, Webhook, until
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
-def letter(number: int, sender: str = "pat@fabrikam.com", to: str = "ann@contoso.example", date: str | None = None) -> str:
+def letter(
+    number: int, sender: str = "pat@fabrikam.com", to: str = "ann@contoso.example", date: str | None = None
+) -> str:
     when = date or f"Mon, 0{number % 7 + 1} Jan 2001 10:00:00 +0100"
     return f"Message-ID: <{number}@fabrikam.com>\nDate: {when}\nFrom: {sender}\nTo: {to}\nSubject: Letter {number}\n\nBody {number}\n>From here on\n"
 
@@ -50,7 +52,10 @@ def test_one_mbox_is_one_mailbox(tmp_path: Path) -> None:
     (tmp_path / "bob.mbox.gz").write_bytes(gzip.compress(mbox(letter(2))))
     (tmp_path / "notes.txt").write_text("ignored")
     found = archive.read(tmp_path, None, NOW).mail
-    assert {name: [m.subject for m in mails] for name, mails in found.items()} == {"ann": ["Letter 1", "Letter 2"], "bob": ["Letter 2"]}
+    assert {name: [m.subject for m in mails] for name, mails in found.items()} == {
+        "ann": ["Letter 1", "Letter 2"],
+        "bob": ["Letter 2"],
+    }
     assert found["ann"][0].body.read().content == "Body 1\nFrom here on\n"
     assert found["ann"][1].sent == found["bob"][0].sent
 
@@ -65,7 +70,10 @@ def test_files_of_one_message_belong_to_their_folder(tmp_path: Path) -> None:
 
 def test_an_index_names_the_mailboxes(tmp_path: Path) -> None:
     (tmp_path / "all.mbox").write_bytes(mbox(letter(1), letter(2), letter(3)))
-    rows = [{"id": "<1@fabrikam.com>", "owners": ["ann", "bob"]}, {"id": "<2@fabrikam.com>", "owners": ["bob"]}]
+    rows = [
+        {"id": "<1@fabrikam.com>", "owners": ["ann", "bob"]},
+        {"id": "<2@fabrikam.com>", "owners": ["bob"]},
+    ]
     (tmp_path / "index.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
     found = archive.read(tmp_path, None, NOW).mail
     assert {name: [m.subject for m in mails] for name, mails in found.items()} == {
@@ -76,7 +84,12 @@ def test_an_index_names_the_mailboxes(tmp_path: Path) -> None:
 
 
 def test_dates_keep_their_order_and_become_recent(tmp_path: Path) -> None:
-    dates = ("Fri, 31 Dec 1999 23:00:00 -0200", "Fri, 31 Dec 1999 23:00:00 +0000", "Tue, 01 Jan 2080 00:00:00 GMT", "never")
+    dates = (
+        "Fri, 31 Dec 1999 23:00:00 -0200",
+        "Fri, 31 Dec 1999 23:00:00 +0000",
+        "Tue, 01 Jan 2080 00:00:00 GMT",
+        "never",
+    )
     (tmp_path / "ann.mbox").write_bytes(mbox(*(letter(n, date=date) for n, date in enumerate(dates))))
     found = archive.read(tmp_path, None, NOW).mail["ann"]
     assert [m.subject for m in found] == ["Letter 3", "Letter 1", "Letter 0", "Letter 2"]
@@ -109,7 +122,10 @@ def test_addresses_are_taken_as_they_stand() -> None:
         (b"Content-Type: text/plain; charset=nonsense\n\nna\xefve", "naïve"),
         (b"Content-Transfer-Encoding: base64\n\nSGVsbG8=!!", "Hello"),
         (b"Content-Transfer-Encoding: quoted-printable\n\na=3Db=\nc", "a=bc"),
-        (b'Content-Type: multipart/mixed; boundary="b"\n\npre\n--b\nContent-Type: text/html\n\n<p>x</p>\n--b\n\nplain\n--b--\n', "plain"),
+        (
+            b'Content-Type: multipart/mixed; boundary="b"\n\npre\n--b\nContent-Type: text/html\n\n<p>x</p>\n--b\n\nplain\n--b--\n',
+            "plain",
+        ),
         (b"Content-Type: multipart/mixed\n\nno boundary", ""),
         (b"Content-Type: text/plain; charset*0=utf-8''x; charset=\xff\n\nstill", "still"),
     ],
@@ -128,7 +144,9 @@ def test_deep_nesting_and_endless_headers_end() -> None:
 
 
 def test_calendars_are_read(tmp_path: Path) -> None:
-    series = vevent("series", "20010101T090000Z", "RRULE:FREQ=WEEKLY;BYDAY=MO,WE;COUNT=6", "EXDATE:20010103T090000Z")
+    series = vevent(
+        "series", "20010101T090000Z", "RRULE:FREQ=WEEKLY;BYDAY=MO,WE;COUNT=6", "EXDATE:20010103T090000Z"
+    )
     exception = vevent("series", "20010108T110000Z", "RECURRENCE-ID:20010108T090000Z")
     day = "BEGIN:VEVENT\r\nUID:day\r\nDTSTART;VALUE=DATE:20010105\r\nSUMMARY:A day\r\nCLASS:PRIVATE\r\nEND:VEVENT"
     (tmp_path / "ann.ics").write_text(calendar(vevent("one", "20001231T090000Z"), series, exception, day))
@@ -141,7 +159,10 @@ def test_calendars_are_read(tmp_path: Path) -> None:
     assert one.length == timedelta(minutes=45)
     assert one.organizer is not None
     assert one.organizer.address == "pat@fabrikam.com"
-    assert [(a.kind, a.who.address) for a in one.attendees] == [("required", "Ann@Contoso.example"), ("optional", "bob@contoso.example")]
+    assert [(a.kind, a.who.address) for a in one.attendees] == [
+        ("required", "Ann@Contoso.example"),
+        ("optional", "bob@contoso.example"),
+    ]
     assert found.recurrence is not None
     moved = found.start - datetime(2001, 1, 1, 9, tzinfo=UTC)
     assert found.recurrence.excluded == {datetime(2001, 1, 3, 9, tzinfo=UTC) + moved}
@@ -155,14 +176,25 @@ def loaded(tmp_path: Path, tenant: TenantControl) -> dict[str, dict[str, Any]]:
     mail, meetings = tmp_path / "mail", tmp_path / "meetings"
     mail.mkdir()
     meetings.mkdir()
-    (mail / "jo.mbox").write_bytes(mbox(*(letter(n) for n in range(5)), letter(9, sender="Jo <JO@old.example>", date="Mon, 01 Jan 1990 00:00:00 GMT")))
-    (mail / "mailboxes.json").write_bytes(orjson.dumps({"jo": {"addresses": ["jo@old.example", "jo@new.example"]}}))
+    (mail / "jo.mbox").write_bytes(
+        mbox(
+            *(letter(n) for n in range(5)),
+            letter(9, sender="Jo <JO@old.example>", date="Mon, 01 Jan 1990 00:00:00 GMT"),
+        )
+    )
+    (mail / "mailboxes.json").write_bytes(
+        orjson.dumps({"jo": {"addresses": ["jo@old.example", "jo@new.example"]}})
+    )
     (mail / "_odd.mbox").write_bytes(mbox(letter(1)))
-    (meetings / "jo.ics").write_text(calendar(*(vevent(f"m{n}", f"2001010{n + 1}T090000Z") for n in range(3))))
+    (meetings / "jo.ics").write_text(
+        calendar(*(vevent(f"m{n}", f"2001010{n + 1}T090000Z") for n in range(3)))
+    )
     return {each["name"]: each for each in tenant.load_archive(mail, meetings)}
 
 
-def test_nothing_arrives_before_it_is_released(tenant: TenantControl, graph: Graph, loaded: dict[str, dict[str, Any]]) -> None:
+def test_nothing_arrives_before_it_is_released(
+    tenant: TenantControl, graph: Graph, loaded: dict[str, dict[str, Any]]
+) -> None:
     jo = loaded["jo"]
     assert (jo["messages"], jo["meetings"], jo["released"], jo["remaining"]) == (6, 3, 0, 9)
     assert (jo["address"], jo["upn"]) == ("jo@old.example", "jo@contoso.example")
@@ -182,13 +214,19 @@ def test_nothing_arrives_before_it_is_released(tenant: TenantControl, graph: Gra
         tenant.release("nobody", 1)
 
 
-def test_a_file_that_is_named_by_an_address_is_the_mailbox_of_that_address(tenant: TenantControl, graph: Graph, tmp_path: Path) -> None:
-    (tmp_path / "Jo.Doe@fabrikam.com.mbox").write_bytes(mbox(letter(1, sender="jo.doe@fabrikam.com"), letter(2)))
+def test_a_file_that_is_named_by_an_address_is_the_mailbox_of_that_address(
+    tenant: TenantControl, graph: Graph, tmp_path: Path
+) -> None:
+    (tmp_path / "Jo.Doe@fabrikam.com.mbox").write_bytes(
+        mbox(letter(1, sender="jo.doe@fabrikam.com"), letter(2))
+    )
     [jo] = tenant.load_archive(tmp_path)
     assert (jo["address"], jo["upn"]) == ("Jo.Doe@fabrikam.com", "Jo.Doe@fabrikam.com")
     tenant.release()
     for folder, subject in (("sentitems", "Letter 1"), ("inbox", "Letter 2")):
-        assert [m["subject"] for m in graph.get(f"users/{jo['oid']}/mailFolders/{folder}/messages")["value"]] == [subject]
+        assert [
+            m["subject"] for m in graph.get(f"users/{jo['oid']}/mailFolders/{folder}/messages")["value"]
+        ] == [subject]
 
 
 def test_ids_of_users_are_always_the_same(simulator: Simulator, tmp_path: Path) -> None:
@@ -198,7 +236,11 @@ def test_ids_of_users_are_always_the_same(simulator: Simulator, tmp_path: Path) 
 
 
 def test_released_items_are_notified_and_fetched(
-    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook, loaded: dict[str, dict[str, Any]]
+    simulator: Simulator,
+    tenant: TenantControl,
+    graph: Graph,
+    webhook: Webhook,
+    loaded: dict[str, dict[str, Any]],
 ) -> None:
     simulator.delivery(followed_by_updated=False)
     jo = loaded["jo"]["oid"]

@@ -38,7 +38,9 @@ def no_other_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def msal_app(server: Running, tenant: TenantControl, client: str, credential: Any) -> Iterator[msal.ConfidentialClientApplication]:
+def msal_app(
+    server: Running, tenant: TenantControl, client: str, credential: Any
+) -> Iterator[msal.ConfidentialClientApplication]:
     app = msal.ConfidentialClientApplication(
         client,
         client_credential=credential,
@@ -58,7 +60,9 @@ def read_token(server: Running, tenant: TenantControl, token: str, **options: An
     metadata = server.client.http.get(f"/{tenant.id}/v2.0/.well-known/openid-configuration").json()
     keys = jwt.PyJWKClient(metadata["jwks_uri"], ssl_context=context)
     key = keys.get_signing_key_from_jwt(token)
-    claims: dict[str, Any] = jwt.decode(token, key, algorithms=["RS256"], audience=API_CLIENT_ID, issuer=metadata["issuer"], **options)
+    claims: dict[str, Any] = jwt.decode(
+        token, key, algorithms=["RS256"], audience=API_CLIENT_ID, issuer=metadata["issuer"], **options
+    )
     return claims
 
 
@@ -95,7 +99,9 @@ def certificate() -> tuple[str, str]:
         .not_valid_after(now + timedelta(days=1))
         .sign(key, hashes.SHA256())
     )
-    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    private = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
     return private.decode(), made.public_bytes(serialization.Encoding.PEM).decode()
 
 
@@ -112,7 +118,9 @@ def thumbprint(pem: str) -> str:
     ids=["PS256 with x5t#S256", "RS256 with x5t"],
 )
 @pytest.mark.filterwarnings("ignore:SHA-1 thumbprint:DeprecationWarning")
-def test_msal_gets_a_token_for_a_certificate(server: Running, tenant: TenantControl, credential: Callable[[str, str], dict[str, str]]) -> None:
+def test_msal_gets_a_token_for_a_certificate(
+    server: Running, tenant: TenantControl, credential: Callable[[str, str], dict[str, str]]
+) -> None:
     private, public = certificate()
     tenant.app(CAPTURE_CLIENT_ID, certificates=[public])
     with msal_app(server, tenant, CAPTURE_CLIENT_ID, credential(private, public)) as app:
@@ -126,7 +134,9 @@ def test_msal_signs_a_user_in(server: Running, tenant: TenantControl) -> None:
     tenant.app(API_CLIENT_ID, redirects=["web:http://localhost:5000/back"])
     ann = next(u for u in tenant.show()["users"] if u["address"] == "ann@contoso.example")
     with msal_app(server, tenant, API_CLIENT_ID, "timeline-secret-of-the-simulator") as app:
-        flow = app.initiate_auth_code_flow([TIMELINE], redirect_uri="http://localhost:5000/back", response_mode="form_post")
+        flow = app.initiate_auth_code_flow(
+            [TIMELINE], redirect_uri="http://localhost:5000/back", response_mode="form_post"
+        )
         page = server.client.http.get(flow["auth_uri"])
         assert "Ann Lee" in page.text
         assert "bob@contoso.example" in page.text
@@ -138,12 +148,19 @@ def test_msal_signs_a_user_in(server: Running, tenant: TenantControl) -> None:
         again = app.acquire_token_silent([TIMELINE], account, force_refresh=True)
     assert "refresh_token" in answer
     claims = read_token(server, tenant, again["access_token"])
-    assert (claims["oid"], claims["tid"], claims["scp"], claims["ver"]) == (ann["oid"], tenant.id, "Timeline.ReadWrite", "2.0")
+    assert (claims["oid"], claims["tid"], claims["scp"], claims["ver"]) == (
+        ann["oid"],
+        tenant.id,
+        "Timeline.ReadWrite",
+        "2.0",
+    )
     assert claims["azp"] == API_CLIENT_ID
 
 
 def test_a_page_signs_a_user_in_from_another_origin(server: Running, tenant: TenantControl) -> None:
-    claims = read_token(server, tenant, tenant.sign_in("ann@contoso.example", redirect_uri="http://localhost:8123/"))
+    claims = read_token(
+        server, tenant, tenant.sign_in("ann@contoso.example", redirect_uri="http://localhost:8123/")
+    )
     assert claims["name"] == "Ann Lee"
     assert claims["preferred_username"] == "ann@contoso.example"
     assert "roles" not in claims
@@ -163,7 +180,9 @@ def redeem(simulator: Simulator, tenant: TenantControl, code: str, **changes: st
         "code_verifier": VERIFIER,
         **changes,
     }
-    return simulator.http.post(f"/{tenant.id}/oauth2/v2.0/token", data=form, headers={"origin": "http://localhost"})
+    return simulator.http.post(
+        f"/{tenant.id}/oauth2/v2.0/token", data=form, headers={"origin": "http://localhost"}
+    )
 
 
 def authorize(simulator: Simulator, tenant: TenantControl, **changes: str) -> httpx2.Response:
@@ -193,7 +212,9 @@ def test_a_code_is_good_once_and_for_its_verifier(simulator: Simulator, tenant: 
     assert redeem(simulator, tenant, code).json()["error_codes"] == [54005]
 
 
-def test_where_no_tenant_is_named_the_user_s_own_is_the_one(simulator: Simulator, tenant: TenantControl) -> None:
+def test_where_no_tenant_is_named_the_user_s_own_is_the_one(
+    simulator: Simulator, tenant: TenantControl
+) -> None:
     other = simulator.tenant(name="Tailspin", domain="tailspin.example")
     other.user("tom@tailspin.example", name="Tom Tail")
     tenant.user("una@northwind.example", name="Una North")
@@ -201,9 +222,13 @@ def test_where_no_tenant_is_named_the_user_s_own_is_the_one(simulator: Simulator
     page = authorize(simulator, any_tenant, prompt="select_account", login_hint="")
     assert re.search(r"Una North.*<h2>Tailspin</h2>.*Tom Tail", page.text)
     for address, home in (("una@northwind.example", tenant), ("tom@tailspin.example", other)):
-        code = returned(authorize(simulator, any_tenant, login_hint=address, scope=f"{TIMELINE} offline_access"))["code"]
+        code = returned(
+            authorize(simulator, any_tenant, login_hint=address, scope=f"{TIMELINE} offline_access")
+        )["code"]
         first = redeem(simulator, any_tenant, code).json()
-        again = redeem(simulator, any_tenant, "", grant_type="refresh_token", refresh_token=first["refresh_token"]).json()
+        again = redeem(
+            simulator, any_tenant, "", grant_type="refresh_token", refresh_token=first["refresh_token"]
+        ).json()
         for answer in (first, again):
             claims = jwt.decode(answer["access_token"], options={"verify_signature": False})
             assert (claims["tid"], claims["iss"]) == (home.id, f"{simulator.url}/{home.id}/v2.0")
@@ -214,8 +239,12 @@ def test_what_a_sign_in_may_not_ask_for(simulator: Simulator, tenant: TenantCont
     assert authorize(simulator, tenant, redirect_uri="http://localhost/elsewhere").status_code == 400
     assert authorize(simulator, tenant, client_id="unknown").status_code == 400
     assert returned(authorize(simulator, tenant, login_hint=""))["error"] == "login_required"
-    assert returned(authorize(simulator, tenant, login_hint="eve@contoso.example"))["error"] == "login_required"
-    assert returned(authorize(simulator, tenant, response_type="token"))["error"] == "unsupported_response_type"
+    assert (
+        returned(authorize(simulator, tenant, login_hint="eve@contoso.example"))["error"] == "login_required"
+    )
+    assert (
+        returned(authorize(simulator, tenant, response_type="token"))["error"] == "unsupported_response_type"
+    )
     assert returned(authorize(simulator, tenant, scope="api://other/Thing"))["error"] == "invalid_resource"
 
 

@@ -18,7 +18,9 @@ def view(graph: Graph, who: str, days: int = 10, prefer: str = "") -> list[dict[
 
 
 def book(tenant: TenantControl, **changes: Any) -> dict[str, Any]:
-    return tenant.book("ann@contoso.example", ["bob@contoso.example"], TOMORROW.isoformat(), subject="Review", **changes)
+    return tenant.book(
+        "ann@contoso.example", ["bob@contoso.example"], TOMORROW.isoformat(), subject="Review", **changes
+    )
 
 
 def test_a_meeting_lies_with_organizer_and_attendees(tenant: TenantControl, graph: Graph) -> None:
@@ -26,21 +28,34 @@ def test_a_meeting_lies_with_organizer_and_attendees(tenant: TenantControl, grap
     (anns,), (bobs,) = view(graph, ANN), view(graph, BOB)
     assert anns["iCalUId"] == bobs["iCalUId"] == made["uid"]
     assert (anns["isOrganizer"], bobs["isOrganizer"]) == (True, False)
-    assert (anns["responseStatus"]["response"], bobs["responseStatus"]["response"]) == ("organizer", "notResponded")
+    assert (anns["responseStatus"]["response"], bobs["responseStatus"]["response"]) == (
+        "organizer",
+        "notResponded",
+    )
     assert anns["start"] == {"dateTime": f"{TOMORROW:%Y-%m-%dT%H:%M:%S}.0000000", "timeZone": "UTC"}
     assert [(a["type"], a["emailAddress"]["address"]) for a in bobs["attendees"]] == [
         ("required", "bob@contoso.example"),
         ("optional", "x@fabrikam.com"),
     ]
     mail = graph.get(f"{BOB}/mailFolders/inbox/messages")["value"][0]
-    assert (mail["@odata.type"], mail["meetingMessageType"]) == ("#microsoft.graph.eventMessageRequest", "meetingRequest")
-    assert [e["id"] for e in graph.get(f"{BOB}/events?$filter=iCalUId eq '{made['uid']}'")["value"]] == [bobs["id"]]
+    assert (mail["@odata.type"], mail["meetingMessageType"]) == (
+        "#microsoft.graph.eventMessageRequest",
+        "meetingRequest",
+    )
+    assert [e["id"] for e in graph.get(f"{BOB}/events?$filter=iCalUId eq '{made['uid']}'")["value"]] == [
+        bobs["id"]
+    ]
 
 
 def test_times_come_in_the_zone_asked_for(tenant: TenantControl, graph: Graph) -> None:
     made = book(tenant)
-    event = graph.get(f"{ANN}/events/{made['copies'][0]['id']}", prefer='outlook.timezone="Tokyo Standard Time"')
-    assert event["start"] == {"dateTime": f"{TOMORROW + timedelta(hours=9):%Y-%m-%dT%H:%M:%S}.0000000", "timeZone": "Tokyo Standard Time"}
+    event = graph.get(
+        f"{ANN}/events/{made['copies'][0]['id']}", prefer='outlook.timezone="Tokyo Standard Time"'
+    )
+    assert event["start"] == {
+        "dateTime": f"{TOMORROW + timedelta(hours=9):%Y-%m-%dT%H:%M:%S}.0000000",
+        "timeZone": "Tokyo Standard Time",
+    }
     refused = graph.get(f"{ANN}/events/{made['copies'][0]['id']}", 400, prefer='outlook.timezone="Nowhere"')
     assert refused["error"]["code"] == "TimeZoneNotSupportedException"
 
@@ -55,7 +70,9 @@ def test_a_series_is_one_event_and_expanded_in_the_view(tenant: TenantControl, g
     assert [e["type"] for e in shown] == ["occurrence"] * 4
     assert {e["seriesMasterId"] for e in shown} == {made["copies"][1]["id"]}
     assert len({e["iCalUId"] for e in shown} | {made["uid"]}) == 5
-    assert [e["originalStart"] for e in shown] == [f"{TOMORROW + timedelta(days=n):%Y-%m-%dT%H:%M:%SZ}" for n in range(4)]
+    assert [e["originalStart"] for e in shown] == [
+        f"{TOMORROW + timedelta(days=n):%Y-%m-%dT%H:%M:%SZ}" for n in range(4)
+    ]
     one = graph.get(f"{BOB}/events/{shown[2]['id']}", prefer=IMMUTABLE)
     assert (one["id"], one["start"]) == (shown[2]["id"], shown[2]["start"])
     window = f"startDateTime={TOMORROW:%Y-%m-%d}&endDateTime={TOMORROW + timedelta(days=2):%Y-%m-%d}"
@@ -66,7 +83,9 @@ def test_one_occurrence_is_moved_and_another_cancelled(tenant: TenantControl, gr
     made = book(tenant, rule="FREQ=DAILY;COUNT=4")
     second, third = (TOMORROW + timedelta(days=n) for n in (1, 2))
     later = second + timedelta(hours=3)
-    tenant.change_meeting(made["uid"], original_start=second.isoformat(), start=later.isoformat(), subject="Review, later")
+    tenant.change_meeting(
+        made["uid"], original_start=second.isoformat(), start=later.isoformat(), subject="Review, later"
+    )
     tenant.cancel(made["uid"], third.isoformat())
     shown = view(graph, BOB, prefer=IMMUTABLE)
     assert [e["type"] for e in shown] == ["occurrence", "exception", "occurrence"]
@@ -78,7 +97,9 @@ def test_one_occurrence_is_moved_and_another_cancelled(tenant: TenantControl, gr
 
 def test_a_weekly_series_keeps_its_wall_time(tenant: TenantControl, graph: Graph) -> None:
     start = datetime(2026, 10, 19, 8, 0, tzinfo=UTC)  # ten o'clock in Berlin, before the clocks go back
-    tenant.book("ann@contoso.example", [], start.isoformat(), rule="FREQ=WEEKLY;COUNT=2", zone="Europe/Berlin")
+    tenant.book(
+        "ann@contoso.example", [], start.isoformat(), rule="FREQ=WEEKLY;COUNT=2", zone="Europe/Berlin"
+    )
     shown = graph.get(f"{ANN}/calendarView?startDateTime=2026-10-01&endDateTime=2026-11-30")["value"]
     assert [e["start"]["dateTime"][:16] for e in shown] == ["2026-10-19T08:00", "2026-10-26T09:00"]
 
@@ -87,7 +108,9 @@ def test_a_changed_meeting_changes_in_every_calendar(tenant: TenantControl, grap
     made = book(tenant)
     before = view(graph, BOB)[0]
     tenant.user("eve@contoso.example")
-    tenant.change_meeting(made["uid"], subject="New", attendees=["bob@contoso.example", "eve@contoso.example"])
+    tenant.change_meeting(
+        made["uid"], subject="New", attendees=["bob@contoso.example", "eve@contoso.example"]
+    )
     after = view(graph, BOB)[0]
     assert (after["id"], after["subject"]) == (before["id"], "New")
     assert after["changeKey"] != before["changeKey"]
@@ -124,7 +147,12 @@ def test_ones_own_copy_is_deleted_alone(tenant: TenantControl, graph: Graph) -> 
 def test_the_view_takes_what_touches_the_window(tenant: TenantControl, graph: Graph) -> None:
     book(tenant, end=(TOMORROW + timedelta(hours=2)).isoformat())
     hour = timedelta(hours=1)
-    for begin, end, found in ((hour, 2 * hour, 1), (2 * hour, 3 * hour, 0), (-hour, 0 * hour, 0), (-hour, hour, 1)):
+    for begin, end, found in (
+        (hour, 2 * hour, 1),
+        (2 * hour, 3 * hour, 0),
+        (-hour, 0 * hour, 0),
+        (-hour, hour, 1),
+    ):
         window = f"startDateTime={TOMORROW + begin:%Y-%m-%dT%H:%M:%SZ}&endDateTime={TOMORROW + end:%Y-%m-%dT%H:%M:%SZ}"
         assert len(graph.get(f"{ANN}/calendarView?{window}")["value"]) == found
     assert graph.get(f"{ANN}/calendarView", 400)["error"]["code"] == "ErrorInvalidParameter"

@@ -8,7 +8,10 @@ from simulator.compare import verdicts
 
 MATCHES: dict[str, list[dict[str, Any]]] = {
     "message-matches.jsonl": [{"message_id": "<1@x>", "matches": [["contact", "ann"], ["account", "x"]]}],
-    "record-addresses.jsonl": [{"type": "contact", "id": "ann", "addresses": ["ann@x.example"]}, {"type": "contact", "id": "bob", "addresses": []}],
+    "record-addresses.jsonl": [
+        {"type": "contact", "id": "ann", "addresses": ["ann@x.example"]},
+        {"type": "contact", "id": "bob", "addresses": []},
+    ],
 }
 DELIVERIES: list[dict[str, Any]] = [
     {"mailbox": "carla", "message_id": "<1@x>", "matches": [["contact", "ann"], ["account", "x"]]},
@@ -36,7 +39,11 @@ def write(file: Path, rows: list[dict[str, Any]]) -> None:
 
 def faults(folders: tuple[Path, Path, Path]) -> dict[str, tuple[int, int]]:
     out, expected, mail = folders
-    return {v.what: (v.missing.total(), v.extra.total()) for v in verdicts(out, expected, mail, None) if not v.identical}
+    return {
+        v.what: (v.missing.total(), v.extra.total())
+        for v in verdicts(out, expected, mail, None)
+        if not v.identical
+    }
 
 
 def test_what_is_the_same_is_identical(folders: tuple[Path, Path, Path]) -> None:
@@ -44,7 +51,10 @@ def test_what_is_the_same_is_identical(folders: tuple[Path, Path, Path]) -> None
 
 
 def test_a_missing_match_and_an_extra_one_are_counted(folders: tuple[Path, Path, Path]) -> None:
-    write(folders[0] / "message-matches.jsonl", [{"message_id": "<1@x>", "matches": [["contact", "ann"], ["contact", "bob"]]}])
+    write(
+        folders[0] / "message-matches.jsonl",
+        [{"message_id": "<1@x>", "matches": [["contact", "ann"], ["contact", "bob"]]}],
+    )
     assert faults(folders) == {"message matches": (1, 1)}
 
 
@@ -58,7 +68,9 @@ def test_a_delivery_that_did_not_arrive_is_missing(folders: tuple[Path, Path, Pa
     assert faults(folders) == {"message deliveries": (1, 0)}
 
 
-def test_one_copy_with_fewer_matches_is_seen_though_the_union_is_right(folders: tuple[Path, Path, Path]) -> None:
+def test_one_copy_with_fewer_matches_is_seen_though_the_union_is_right(
+    folders: tuple[Path, Path, Path],
+) -> None:
     write(folders[0] / "deliveries.jsonl", [DELIVERIES[0] | {"matches": [["contact", "ann"]]}, DELIVERIES[1]])
     assert faults(folders) == {"message copies": (1, 0)}
 

@@ -14,7 +14,9 @@ from simulator.csdl import faults, load_checker, recorded
 from tests.simulator.conftest import IMMUTABLE, Graph, Webhook, until
 
 
-def test_every_answer_is_graphs(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook, recorded_answers: Path) -> None:
+def test_every_answer_is_graphs(
+    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook, recorded_answers: Path
+) -> None:
     before = sum(1 for _ in recorded(recorded_answers))
     bob = "users/bob@contoso.example"
     for what in ("messages", "events"):
@@ -28,14 +30,29 @@ def test_every_answer_is_graphs(simulator: Simulator, tenant: TenantControl, gra
         graph.send("POST", "subscriptions", body, 201, prefer=IMMUTABLE)
     soon = datetime.now(UTC) + timedelta(hours=1)
     made: dict[str, str] = {}
-    for rule in ("", "FREQ=DAILY;COUNT=3", "FREQ=WEEKLY;BYDAY=MO,FR", "FREQ=MONTHLY;BYDAY=2TU", "FREQ=MONTHLY", "FREQ=YEARLY;UNTIL=20300101T000000Z"):
-        made = tenant.book("ann@contoso.example", ["bob@contoso.example"], soon.isoformat(), rule=rule, join_url="https://example.com/join")
+    for rule in (
+        "",
+        "FREQ=DAILY;COUNT=3",
+        "FREQ=WEEKLY;BYDAY=MO,FR",
+        "FREQ=MONTHLY;BYDAY=2TU",
+        "FREQ=MONTHLY",
+        "FREQ=YEARLY;UNTIL=20300101T000000Z",
+    ):
+        made = tenant.book(
+            "ann@contoso.example",
+            ["bob@contoso.example"],
+            soon.isoformat(),
+            rule=rule,
+            join_url="https://example.com/join",
+        )
         tenant.change_meeting(made["uid"], location="Room 1")
     tenant.respond("bob@contoso.example", made["uid"], "accepted")
     tenant.cancel(made["uid"])
     copy = tenant.send("", ["bob@contoso.example"], subject="", sensitivity="private")["copies"][0]
     tenant.delete("bob@contoso.example", copy["id"])
-    window = f"startDateTime={soon - timedelta(days=1):%Y-%m-%d}&endDateTime={soon + timedelta(days=9):%Y-%m-%d}"
+    window = (
+        f"startDateTime={soon - timedelta(days=1):%Y-%m-%d}&endDateTime={soon + timedelta(days=9):%Y-%m-%d}"
+    )
     for path in (
         "users",
         bob,
@@ -62,4 +79,13 @@ def test_every_answer_is_graphs(simulator: Simulator, tenant: TenantControl, gra
         found += [f"{kind}:{line} {fault}" for fault in faults(answer, kind, checker)]
     assert found == []
     assert kinds.total() > before
-    assert {"user", "mailFolder", "message", "event", "subscription", "changeNotificationCollection", "error", "batch"} <= set(kinds)
+    assert {
+        "user",
+        "mailFolder",
+        "message",
+        "event",
+        "subscription",
+        "changeNotificationCollection",
+        "error",
+        "batch",
+    } <= set(kinds)

@@ -15,7 +15,9 @@ def statuses(graph: Graph, path: str, count: int) -> list[httpx2.Response]:
         return list(pool.map(lambda _: graph.http.get(f"/v1.0/{path}"), range(count)))
 
 
-def test_four_at_once_are_answered_and_more_are_not(simulator: Simulator, tenant: TenantControl, graph: Graph) -> None:
+def test_four_at_once_are_answered_and_more_are_not(
+    simulator: Simulator, tenant: TenantControl, graph: Graph
+) -> None:
     simulator.limits(latency=0.3)
     statuses(graph, f"{BOB}/messages", 4)  # connections are open now
     answers = statuses(graph, f"{ANN}/messages", 7)
@@ -28,7 +30,9 @@ def test_four_at_once_are_answered_and_more_are_not(simulator: Simulator, tenant
     assert simulator.counters()["mailboxes"].get(ann, {}).get("highest_at_once", 4) == 4
 
 
-def test_one_mailboxs_limit_is_not_anothers(simulator: Simulator, tenant: TenantControl, graph: Graph) -> None:
+def test_one_mailboxs_limit_is_not_anothers(
+    simulator: Simulator, tenant: TenantControl, graph: Graph
+) -> None:
     simulator.limits(latency=0.3)
     with ThreadPoolExecutor(8) as pool:
         paths = [f"/v1.0/{who}/messages" for who in (ANN, BOB) for _ in range(4)]
@@ -80,7 +84,9 @@ def test_a_batch_answers_each_part(simulator: Simulator, tenant: TenantControl, 
     assert answers["3"]["body"]["error"]["code"] == "ErrorItemNotFound"
 
 
-def test_a_part_of_a_batch_is_throttled_on_its_own(simulator: Simulator, tenant: TenantControl, graph: Graph) -> None:
+def test_a_part_of_a_batch_is_throttled_on_its_own(
+    simulator: Simulator, tenant: TenantControl, graph: Graph
+) -> None:
     simulator.fault(429, count=1, retry_after=9, kind="messages.window")
     parts = [part(n, f"/{ANN}/messages") for n in range(5)]
     answers = graph.send("POST", "$batch", {"requests": parts})["responses"]
@@ -91,6 +97,12 @@ def test_a_part_of_a_batch_is_throttled_on_its_own(simulator: Simulator, tenant:
 
 
 def test_malformed_batches_are_refused(graph: Graph) -> None:
-    for requests in ([], [part(n, f"/{ANN}") for n in range(21)], [part(1, f"/{ANN}")] * 2, [{"id": "1"}], [part(1, f"/{ANN}", dependsOn=["2"])]):
+    for requests in (
+        [],
+        [part(n, f"/{ANN}") for n in range(21)],
+        [part(1, f"/{ANN}")] * 2,
+        [{"id": "1"}],
+        [part(1, f"/{ANN}", dependsOn=["2"])],
+    ):
         graph.send("POST", "$batch", {"requests": requests}, status=400)
     graph.send("POST", "$batch", {}, status=400)

@@ -22,14 +22,25 @@ def hello(tenant: TenantControl, **changes: Any) -> dict[str, Any]:
 
 
 def test_a_mail_lies_with_sender_and_addressees(tenant: TenantControl, graph: Graph) -> None:
-    sent = tenant.send("ann@contoso.example", ["bob@contoso.example"], cc=["x@fabrikam.com"], bcc=["y@fabrikam.com"], subject="Plan")
+    sent = tenant.send(
+        "ann@contoso.example",
+        ["bob@contoso.example"],
+        cc=["x@fabrikam.com"],
+        bcc=["y@fabrikam.com"],
+        subject="Plan",
+    )
     anns = graph.get(f"{ANN}/mailFolders/sentitems/messages")["value"]
     bobs = graph.get(f"{BOB}/mailFolders('inbox')/messages")["value"]
     assert [m["internetMessageId"] for m in anns + bobs] == [sent["internet_message_id"]] * 2
-    assert anns[0]["bccRecipients"] == [{"emailAddress": {"name": "y@fabrikam.com", "address": "y@fabrikam.com"}}]
+    assert anns[0]["bccRecipients"] == [
+        {"emailAddress": {"name": "y@fabrikam.com", "address": "y@fabrikam.com"}}
+    ]
     assert bobs[0]["bccRecipients"] == []
     assert bobs[0]["from"] == {"emailAddress": {"name": "Ann Lee", "address": "ann@contoso.example"}}
-    assert [r["emailAddress"]["address"] for r in bobs[0]["toRecipients"] + bobs[0]["ccRecipients"]] == ["bob@contoso.example", "x@fabrikam.com"]
+    assert [r["emailAddress"]["address"] for r in bobs[0]["toRecipients"] + bobs[0]["ccRecipients"]] == [
+        "bob@contoso.example",
+        "x@fabrikam.com",
+    ]
 
 
 def test_immutable_ids_outlive_a_move_and_default_ids_do_not(tenant: TenantControl, graph: Graph) -> None:
@@ -66,7 +77,9 @@ def test_select_gives_what_is_asked_for(tenant: TenantControl, graph: Graph) -> 
 def test_bodies_come_as_asked(tenant: TenantControl, graph: Graph) -> None:
     copy = hello(tenant)
     path = f"{ANN}/messages/{copy['id']}"
-    answer = graph.http.get(f"/v1.0/{path}", headers={"Prefer": 'outlook.body-content-type="text", IdType="ImmutableId"'})
+    answer = graph.http.get(
+        f"/v1.0/{path}", headers={"Prefer": 'outlook.body-content-type="text", IdType="ImmutableId"'}
+    )
     assert answer.json()["body"] == {"contentType": "text", "content": "Hello Ann,\nhow are you?"}
     assert answer.headers["preference-applied"] == 'IdType=ImmutableId, outlook.body-content-type="text"'
     shown = graph.get(path)
@@ -102,7 +115,9 @@ def test_a_window_is_read_in_pages(tenant: TenantControl, graph: Graph) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     for hours in range(1, 13):
         sent = now - timedelta(hours=hours)
-        tenant.put("ann@contoso.example", subject=str(hours), sent=sent.isoformat(), **{"from": "x@fabrikam.com"})
+        tenant.put(
+            "ann@contoso.example", subject=str(hours), sent=sent.isoformat(), **{"from": "x@fabrikam.com"}
+        )
     after = f"{now - timedelta(hours=11):%Y-%m-%dT%H:%M:%SZ}"
     path = f"{ANN}/messages?$filter=receivedDateTime ge {after}&$orderby=receivedDateTime desc&$select=subject&$count=true"
     first = graph.get(path)
@@ -137,14 +152,20 @@ def test_bad_options_are_refused(graph: Graph, query: str, code: str) -> None:
 
 def test_an_id_is_found_by_filter(tenant: TenantControl, graph: Graph) -> None:
     copy = hello(tenant, internet_message_id="<it's.me@fabrikam.com>")
-    found = graph.get(f"{ANN}/messages?$filter=internetMessageId eq '%3Cit''s.me@fabrikam.com%3E'", prefer=IMMUTABLE)
+    found = graph.get(
+        f"{ANN}/messages?$filter=internetMessageId eq '%3Cit''s.me@fabrikam.com%3E'", prefer=IMMUTABLE
+    )
     assert [m["id"] for m in found["value"]] == [copy["id"]]
 
 
 def test_paths_are_taken_however_they_are_written(tenant: TenantControl, graph: Graph) -> None:
     copy = hello(tenant)
     ann = graph.get(ANN)["id"]
-    for path in (f"/Users('{ann}')/Messages('{copy['id']}')", f"USERS/{ann}//messages/{copy['id']}", f"users/{ann}/mailFolders/Inbox/messages/{copy['id']}"):
+    for path in (
+        f"/Users('{ann}')/Messages('{copy['id']}')",
+        f"USERS/{ann}//messages/{copy['id']}",
+        f"users/{ann}/mailFolders/Inbox/messages/{copy['id']}",
+    ):
         assert graph.get(path)["subject"] == "Hello"
     assert graph.get("me/messages", 400)["error"]["code"] == "BadRequest"
     graph.get(f"{ANN}/teapots", 400)
@@ -159,7 +180,10 @@ def test_the_folder_tree(tenant: TenantControl, graph: Graph) -> None:
     assert "Clients" not in names
     assert [f["id"] for f in graph.get(f"{ANN}/mailFolders/{inbox['id']}/childFolders")["value"]] == [made]
     tenant.do("/folders/move", mailbox="ann@contoso.example", folder=made, parent="deleteditems")
-    assert graph.get(f"{ANN}/mailFolders/{made}")["parentFolderId"] == graph.get(f"{ANN}/mailFolders/deleteditems")["id"]
+    assert (
+        graph.get(f"{ANN}/mailFolders/{made}")["parentFolderId"]
+        == graph.get(f"{ANN}/mailFolders/deleteditems")["id"]
+    )
 
 
 def test_a_draft_is_sent_and_keeps_its_immutable_id(tenant: TenantControl, graph: Graph) -> None:
@@ -189,11 +213,17 @@ def test_users(tenant: TenantControl, graph: Graph) -> None:
         ("throttled", 429, "ApplicationThrottled"),
     ],
 )
-def test_a_closed_mailbox_harms_no_other(tenant: TenantControl, graph: Graph, block: str, status: int, code: str) -> None:
+def test_a_closed_mailbox_harms_no_other(
+    tenant: TenantControl, graph: Graph, block: str, status: int, code: str
+) -> None:
     tenant.block("ann@contoso.example", block, retry_after=7)
     answer = graph.http.get(f"/v1.0/{ANN}/messages", headers={"client-request-id": "mine"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
-    assert answer.headers["client-request-id"] == answer.json()["error"]["innerError"]["client-request-id"] == "mine"
+    assert (
+        answer.headers["client-request-id"]
+        == answer.json()["error"]["innerError"]["client-request-id"]
+        == "mine"
+    )
     assert answer.headers["request-id"] == answer.json()["error"]["innerError"]["request-id"]
     assert answer.headers.get("retry-after") == ("7" if status == 429 else None)
     graph.get(f"{BOB}/messages")

@@ -23,7 +23,9 @@ def asked(webhook: Webhook, resource: str = f"{ANN}/messages", **changes: Any) -
     }
 
 
-def subscribe(graph: Graph, webhook: Webhook, resource: str = f"{ANN}/messages", status: int = 201, **changes: Any) -> Any:
+def subscribe(
+    graph: Graph, webhook: Webhook, resource: str = f"{ANN}/messages", status: int = 201, **changes: Any
+) -> Any:
     return graph.send("POST", "subscriptions", asked(webhook, resource, **changes), status, prefer=IMMUTABLE)
 
 
@@ -58,7 +60,9 @@ def test_a_url_that_does_not_prove_itself_gets_nothing(graph: Graph, webhook: We
         ({"includeResourceData": True}, 400, "InvalidRequest"),
     ],
 )
-def test_what_is_refused(graph: Graph, webhook: Webhook, changes: dict[str, Any], status: int, code: str) -> None:
+def test_what_is_refused(
+    graph: Graph, webhook: Webhook, changes: dict[str, Any], status: int, code: str
+) -> None:
     body = asked(webhook) | changes
     assert graph.send("POST", "subscriptions", body, status)["error"]["code"] == code
 
@@ -66,7 +70,10 @@ def test_what_is_refused(graph: Graph, webhook: Webhook, changes: dict[str, Any]
 def test_the_same_again_is_a_conflict(graph: Graph, webhook: Webhook) -> None:
     made = subscribe(graph, webhook)
     refused = subscribe(graph, webhook, status=409)
-    assert refused["error"]["message"] == f"Subscription Id {made['id']} already exists for the requested combination"
+    assert (
+        refused["error"]["message"]
+        == f"Subscription Id {made['id']} already exists for the requested combination"
+    )
     graph.send("DELETE", f"subscriptions/{made['id']}", status=204)
     subscribe(graph, webhook)
 
@@ -82,7 +89,9 @@ def test_lifetimes(graph: Graph, webhook: Webhook) -> None:
     assert graph.get("subscriptions/unknown", 404)["error"]["code"] == "ResourceNotFound"
 
 
-def test_created_is_followed_by_updated(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+def test_created_is_followed_by_updated(
+    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
+) -> None:
     made = subscribe(graph, webhook)
     copy = tenant.send("x@fabrikam.com", ["ann@contoso.example", "bob@contoso.example"])["copies"][0]
     until(lambda: len(webhook.notifications) == 2)
@@ -94,12 +103,18 @@ def test_created_is_followed_by_updated(simulator: Simulator, tenant: TenantCont
         "@odata.etag": f'W/"{copy["change_key"]}"',
         "id": copy["id"],
     }
-    assert (first["clientState"], first["tenantId"], first["subscriptionId"]) == ("secret", tenant.id, made["id"])
+    assert (first["clientState"], first["tenantId"], first["subscriptionId"]) == (
+        "secret",
+        tenant.id,
+        made["id"],
+    )
     assert first["subscriptionExpirationDateTime"] == made["expirationDateTime"]
     until(lambda: simulator.counters()["notifications"]["pending"] == 0)
 
 
-def test_ids_come_in_the_form_subscribed_to(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+def test_ids_come_in_the_form_subscribed_to(
+    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
+) -> None:
     simulator.delivery(followed_by_updated=False)
     graph.send("POST", "subscriptions", asked(webhook), 201)
     copy = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
@@ -109,7 +124,9 @@ def test_ids_come_in_the_form_subscribed_to(simulator: Simulator, tenant: Tenant
     assert webhook.of("deleted") == [copy["default_id"]]
 
 
-def test_moves_and_deletions_with_immutable_ids(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+def test_moves_and_deletions_with_immutable_ids(
+    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
+) -> None:
     simulator.delivery(followed_by_updated=False)
     subscribe(graph, webhook)
     copy = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
@@ -120,7 +137,9 @@ def test_moves_and_deletions_with_immutable_ids(simulator: Simulator, tenant: Te
     assert webhook.of("created") == [copy["id"]]
 
 
-def test_a_folders_subscription_sees_who_comes_and_goes(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+def test_a_folders_subscription_sees_who_comes_and_goes(
+    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
+) -> None:
     simulator.delivery(followed_by_updated=False)
     subscribe(graph, webhook, f"{ANN}/mailFolders('archive')/messages")
     copy = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
@@ -130,17 +149,23 @@ def test_a_folders_subscription_sees_who_comes_and_goes(simulator: Simulator, te
     until(lambda: webhook.of("deleted") == [copy["id"]])
 
 
-def test_events_are_told_of_too(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+def test_events_are_told_of_too(
+    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
+) -> None:
     simulator.delivery(followed_by_updated=False)
     subscribe(graph, webhook, f"{BOB}/events")
-    made = tenant.book("ann@contoso.example", ["bob@contoso.example"], (datetime.now(UTC) + timedelta(hours=1)).isoformat())
+    made = tenant.book(
+        "ann@contoso.example", ["bob@contoso.example"], (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    )
     bobs = made["copies"][1]["id"]
     tenant.cancel(made["uid"])
     until(lambda: (webhook.of("created"), webhook.of("updated")) == ([bobs], [bobs]))
     assert webhook.notifications[0]["resourceData"]["@odata.type"] == "#Microsoft.Graph.Event"
 
 
-def test_what_is_not_taken_is_tried_again(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+def test_what_is_not_taken_is_tried_again(
+    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
+) -> None:
     simulator.limits(retry_base=0.05)
     simulator.delivery(followed_by_updated=False)
     subscribe(graph, webhook)
@@ -150,10 +175,17 @@ def test_what_is_not_taken_is_tried_again(simulator: Simulator, tenant: TenantCo
     until(lambda: webhook.of("created") == [copy["id"]])
     until(lambda: simulator.counters()["notifications"]["pending"] == 0)
     counts = simulator.counters()["notifications"]
-    assert (counts["sent"], counts["retried"], counts["answered_202"], counts["answered_other"]) == (1, 3, 1, 3)
+    assert (counts["sent"], counts["retried"], counts["answered_202"], counts["answered_other"]) == (
+        1,
+        3,
+        1,
+        3,
+    )
 
 
-def test_a_slow_webhook_is_asked_again(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+def test_a_slow_webhook_is_asked_again(
+    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
+) -> None:
     simulator.limits(retry_base=0.05)
     simulator.delivery(followed_by_updated=False)
     subscribe(graph, webhook)
@@ -167,7 +199,9 @@ def test_a_slow_webhook_is_asked_again(simulator: Simulator, tenant: TenantContr
     until(lambda: len(webhook.posts) == 2)  # the first one was taken after all, too late
 
 
-def test_many_go_in_one_post(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+def test_many_go_in_one_post(
+    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
+) -> None:
     simulator.delivery(followed_by_updated=False)
     subscribe(graph, webhook)
     for _ in range(30):
@@ -176,7 +210,9 @@ def test_many_go_in_one_post(simulator: Simulator, tenant: TenantControl, graph:
     assert len(webhook.posts) < 30
 
 
-def test_notifications_go_astray_when_told_so(simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook) -> None:
+def test_notifications_go_astray_when_told_so(
+    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
+) -> None:
     subscribe(graph, webhook)
     simulator.reset_counters()
     simulator.delivery(followed_by_updated=False, loss=0.5, duplicates=0.5, reorder=0.5, delay=0.1)
@@ -194,7 +230,11 @@ def test_lifecycle_events(simulator: Simulator, graph: Graph, webhook: Webhook) 
     for event in ("missed", "reauthorizationRequired", "subscriptionRemoved"):
         assert simulator.lifecycle(event, subscription=made["id"]) == 1
     until(lambda: len(webhook.notifications) == 3)
-    assert {n["lifecycleEvent"] for n in webhook.notifications} == {"missed", "reauthorizationRequired", "subscriptionRemoved"}
+    assert {n["lifecycleEvent"] for n in webhook.notifications} == {
+        "missed",
+        "reauthorizationRequired",
+        "subscriptionRemoved",
+    }
     assert {"changeType", "resource"}.isdisjoint(webhook.notifications[0])
     graph.get(f"subscriptions/{made['id']}", 404)
 

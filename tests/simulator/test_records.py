@@ -59,7 +59,12 @@ def csv(folder: Path, name: str, *lines: str) -> Path:
 
 
 def test_columns_become_fields(tmp_path: Path) -> None:
-    csv(tmp_path, "accounts.csv", "id,name,emails,modified_on,primary_contact_id", "fab,Fabrikam,,2026-11-20,carla")
+    csv(
+        tmp_path,
+        "accounts.csv",
+        "id,name,emails,modified_on,primary_contact_id",
+        "fab,Fabrikam,,2026-11-20,carla",
+    )
     csv(
         tmp_path,
         "contacts.csv",
@@ -70,15 +75,40 @@ def test_columns_become_fields(tmp_path: Path) -> None:
         "Eve,eve,;e@x.example,,",
     )
     csv(tmp_path, "leads.csv", "id,contact_name,contact_email,contact_id", "l,Lea,lea@x.example,", "m,,,eve")
-    csv(tmp_path, "deals.csv", "id,type,stakeholder_ids,account_id,readers", "o,opportunity,eve;;carla,fab,*; group:sales")
+    csv(
+        tmp_path,
+        "deals.csv",
+        "id,type,stakeholder_ids,account_id,readers",
+        "o,opportunity,eve;;carla,fab,*; group:sales",
+    )
     csv(tmp_path, "cr_ticket.csv", "id,lookups.customer,lookups.visitor", "t,account/fab,", "u,,contact/eve")
     assert {f"{record['type']}/{record['id']}": record for record in read_records(tmp_path, "t")} == {
-        "account/fab": of("account", "fab", name="Fabrikam", emails=None, modified_on="2026-11-20T00:00:00+00:00", primary_contact_id="carla"),
-        "contact/carla": of("contact", "carla", name="Reyes, Carla", emails=["a@x.example", "b@x.example"], parent_account_id="fab") | {"version": 7},
+        "account/fab": of(
+            "account",
+            "fab",
+            name="Fabrikam",
+            emails=None,
+            modified_on="2026-11-20T00:00:00+00:00",
+            primary_contact_id="carla",
+        ),
+        "contact/carla": of(
+            "contact",
+            "carla",
+            name="Reyes, Carla",
+            emails=["a@x.example", "b@x.example"],
+            parent_account_id="fab",
+        )
+        | {"version": 7},
         "contact/eve": of("contact", "eve", name="Eve", emails=[None, "e@x.example"], parent_account_id=None),
         "lead/l": of("lead", "l", contact={"name": "Lea", "email": "lea@x.example"}, contact_id=None),
         "lead/m": of("lead", "m", contact_id="eve"),
-        "opportunity/o": of("opportunity", "o", stakeholder_ids=["eve", "carla"], account_id="fab", readers=["*", "group:sales"]),
+        "opportunity/o": of(
+            "opportunity",
+            "o",
+            stakeholder_ids=["eve", "carla"],
+            account_id="fab",
+            readers=["*", "group:sales"],
+        ),
         "cr_ticket/t": of("cr_ticket", "t", lookups={"customer": {"type": "account", "id": "fab"}}),
         "cr_ticket/u": of("cr_ticket", "u", lookups={"visitor": {"type": "contact", "id": "eve"}}),
     }
@@ -99,32 +129,66 @@ def test_one_file_is_enough_and_may_begin_with_a_mark(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name,lines,said",
     [
-        ("contacts.csv", ("id,email", "a,a@x.example"), "line 1, column email: records have no such column; is it emails?"),
-        ("contacts.csv", ("id,shoe size", "a,42"), "line 1, column shoe size: records have no such column; delete it"),
-        ("contacts.csv", ("id;emails", "a;a@x.example"), "line 1, column id;emails: columns are separated by commas"),
+        (
+            "contacts.csv",
+            ("id,email", "a,a@x.example"),
+            "line 1, column email: records have no such column; is it emails?",
+        ),
+        (
+            "contacts.csv",
+            ("id,shoe size", "a,42"),
+            "line 1, column shoe size: records have no such column; delete it",
+        ),
+        (
+            "contacts.csv",
+            ("id;emails", "a;a@x.example"),
+            "line 1, column id;emails: columns are separated by commas",
+        ),
         ("contacts.csv", ("id,name,name", "a,b,c"), "line 1, column name: this column is there twice"),
         ("contacts.csv", ("name", "a"), "line 1, column id: there is no such column"),
         ("contacts.csv", ("",), "line 1, column id: there is no such column"),
-        ("contacts.csv", ("id,name", '"a","two', 'lines"', "b,c,d"), "line 4: there are 3 cells, and the header has 2"),
+        (
+            "contacts.csv",
+            ("id,name", '"a","two', 'lines"', "b,c,d"),
+            "line 4: there are 3 cells, and the header has 2",
+        ),
         ("contacts.csv", ("id,name", "a,b", 'c,"d"e'), "line 3: this is not CSV"),
         ("contacts.csv", ("id,name", "a,b", 'c,"d'), "line 3: this is not CSV"),
         ("contacts.csv", ("id,name", ",Ann"), "line 2, column id: every record needs one"),
         ("contacts.csv", ("id,name", "a/b,Ann"), "line 2, column id: "),
-        ("contacts.csv", ("id,modified_on", "a,2026-11-20", "b,yesterday"), "line 3, column modified_on: this is no time"),
+        (
+            "contacts.csv",
+            ("id,modified_on", "a,2026-11-20", "b,yesterday"),
+            "line 3, column modified_on: this is no time",
+        ),
         ("contacts.csv", ("id,version", "a,1.5"), "line 2, column version: this is no whole number"),
         ("contacts.csv", ("id,readers", "a,*;everybody"), "line 2, column readers: "),
         ("contacts.csv", ("id,emails", f"a,{'x' * 1001}"), "line 2, column emails: "),
-        ("contacts.csv", ("id,account_id", "a,", "b,fab"), "line 3, column account_id: a record of the type contact has no such field; it has id, type, name"),
-        ("contacts.csv", ("id,lookups.customer", "a,account/fab"), "line 2, column lookups.customer: a record of the type contact has no such field"),
+        (
+            "contacts.csv",
+            ("id,account_id", "a,", "b,fab"),
+            "line 3, column account_id: a record of the type contact has no such field; it has id, type, name",
+        ),
+        (
+            "contacts.csv",
+            ("id,lookups.customer", "a,account/fab"),
+            "line 2, column lookups.customer: a record of the type contact has no such field",
+        ),
         ("leads.csv", ("id,contact_email", f"a,{'x' * 1001}"), "line 2, column contact_email: "),
-        ("cr_ticket.csv", ("id,lookups.customer", "a,fab"), "line 2, column lookups.customer: a lookup is written account/ID or contact/ID"),
+        (
+            "cr_ticket.csv",
+            ("id,lookups.customer", "a,fab"),
+            "line 2, column lookups.customer: a lookup is written account/ID or contact/ID",
+        ),
         ("cr_ticket.csv", ("id,lookups.customer", "a,account/"), "line 2, column lookups.customer: "),
         ("contacts.jsonl", ('{"id": "a"}', '{"id": '), "line 2: this is no JSON"),
         ("contacts.jsonl", ('["a"]',), "line 1: this is no JSON object"),
         ("contacts.jsonl", ('{"id": "a"}', '{"id": "b", "emails": "b@x.example"}'), "line 2, field emails: "),
     ],
 )
-def test_a_mistake_is_named_by_its_place(tmp_path: Path, name: str, lines: tuple[str, ...], said: str) -> None:
+def test_a_mistake_is_named_by_its_place(
+    tmp_path: Path, name: str, lines: tuple[str, ...], said: str
+) -> None:
     file = csv(tmp_path, name, *lines)
     with pytest.raises(BadRecords) as mistake:
         read_records(tmp_path, "t")
@@ -140,15 +204,26 @@ def test_what_is_not_utf_8_is_named_by_its_line(tmp_path: Path) -> None:
 
 def test_every_field_of_a_record_has_its_column() -> None:
     for kind, model in {**MODELS, "project": Custom}.items():
-        columns = {column.path[0] for column in COLUMNS if column.is_of(kind)} | ({"lookups"} if model is Custom else set())
+        columns = {column.path[0] for column in COLUMNS if column.is_of(kind)} | (
+            {"lookups"} if model is Custom else set()
+        )
         assert columns == model.model_fields.keys() - {"tenant"}, kind
-    assert {column.path[1] for column in COLUMNS if column.path[0] == "contact"} == ContactSection.model_fields.keys()
+    assert {
+        column.path[1] for column in COLUMNS if column.path[0] == "contact"
+    } == ContactSection.model_fields.keys()
 
 
 def test_the_columns_are_those_that_the_document_explains() -> None:
-    rows = re.findall(r"^\| `([\w.]+)` \| ([^|]+) \| ([^|]+) \| `([\w.]+)`", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([\w.]+)` \| ([^|]+) \| ([^|]+) \| `([\w.]+)`",
+        DOCUMENT.read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
     assert rows == [
-        *((column.name, ", ".join(column.of) or "every type", column.cell, ".".join(column.path)) for column in COLUMNS),
+        *(
+            (column.name, ", ".join(column.of) or "every type", column.cell, ".".join(column.path))
+            for column in COLUMNS
+        ),
         (f"{LOOKUPS}FIELD", "custom types", Cell.LOOKUP, "lookups.FIELD"),
     ]
 

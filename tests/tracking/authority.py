@@ -45,10 +45,15 @@ class Authority:
         if self.away:
             raise httpx2.ConnectError("away")
         if rest[-1] == "openid-configuration":
-            return httpx2.Response(200, json={"issuer": f"{URL}/{tenant}/v2.0", "jwks_uri": f"{URL}/{tenant}/discovery/v2.0/keys"})
+            return httpx2.Response(
+                200,
+                json={"issuer": f"{URL}/{tenant}/v2.0", "jwks_uri": f"{URL}/{tenant}/discovery/v2.0/keys"},
+            )
         return httpx2.Response(200, json={"keys": [published(kid, key) for kid, key in self.keys.items()]})
 
-    def token(self, user: User, *, kid: str = "key-1", key: Any = None, alg: str = "RS256", **changes: Any) -> str:
+    def token(
+        self, user: User, *, kid: str = "key-1", key: Any = None, alg: str = "RS256", **changes: Any
+    ) -> str:
         """A user's token; a change to None leaves the claim out."""
         now = int(NOW.timestamp())
         claims: dict[str, Any] = {

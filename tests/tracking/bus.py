@@ -35,16 +35,27 @@ from .authority import AUDIENCE, URL
 from .worlds import ANN, CONTOSO, FABRIKAM, content, matched
 
 ROOT = Path(__file__).parents[2]
-OWN = {"KAFKA_SESSION_TIMEOUT": "PT3S", "AUTHORITY_URL": URL, "AUDIENCE": AUDIENCE, "TENANTS": json.dumps([CONTOSO, FABRIKAM])}
+OWN = {
+    "KAFKA_SESSION_TIMEOUT": "PT3S",
+    "AUTHORITY_URL": URL,
+    "AUDIENCE": AUDIENCE,
+    "TENANTS": json.dumps([CONTOSO, FABRIKAM]),
+}
 
 
 def settings_of(environment: dict[str, str]) -> TrackingSettings:
     """The settings that these environment variables are."""
-    known = {name.lower(): value for name, value in environment.items() if name.lower() in TrackingSettings.model_fields}
+    known = {
+        name.lower(): value
+        for name, value in environment.items()
+        if name.lower() in TrackingSettings.model_fields
+    }
     return TrackingSettings.model_validate(known | {"tenants": [CONTOSO, FABRIKAM], "port": 0})
 
 
-async def until(met: Callable[[], Awaitable[Any]], seconds: float = 20, otherwise: str = "it did not happen") -> None:
+async def until(
+    met: Callable[[], Awaitable[Any]], seconds: float = 20, otherwise: str = "it did not happen"
+) -> None:
     """Waits for something to become true."""
     deadline = time.monotonic() + seconds
     while not await met():
@@ -64,14 +75,18 @@ class Bus:
 
     # -- what goes in -----------------------------------------------------------------------------
 
-    async def match(self, *messages: tuple[Activity, Sequence[RecordKey]], epoch: int = 1, count: int | None = None) -> None:
+    async def match(
+        self, *messages: tuple[Activity, Sequence[RecordKey]], epoch: int = 1, count: int | None = None
+    ) -> None:
         """The matcher says these matches; no records is a withdrawal."""
         out = []
         for activity, records in messages:
             self.version += 1
             value = matched(activity, *records) if records else None
             key = activity.tenant, activity.mailbox, activity.item
-            out.append(Outgoing(MATCHES, key, value, self.version, epoch, self.version if count is None else count))
+            out.append(
+                Outgoing(MATCHES, key, value, self.version, epoch, self.version if count is None else count)
+            )
         await self.kafka.producer.send(*out)
 
     async def record(self, key: RecordKey, **fields: Any) -> None:
@@ -85,9 +100,18 @@ class Bus:
         """A message on a topic, whatever is in it."""
         await self.kafka.producer.send_raw([(self.kafka.name(topic), "/".join(key).encode(), value, [])])
 
-    async def mailbox(self, oid: str, status: MailboxStatus = MailboxStatus.ENROLLED, version: int | None = None) -> None:
+    async def mailbox(
+        self, oid: str, status: MailboxStatus = MailboxStatus.ENROLLED, version: int | None = None
+    ) -> None:
         self.version += 1
-        value = MailboxChanged(status=status, reason=None, since=datetime.now(UTC), enrolled_at=None, complete_as_of=None, missed_by_hints=None)
+        value = MailboxChanged(
+            status=status,
+            reason=None,
+            since=datetime.now(UTC),
+            enrolled_at=None,
+            complete_as_of=None,
+            missed_by_hints=None,
+        )
         await self.kafka.producer.send(Outgoing(MAILBOXES, (CONTOSO, oid), value, version or self.version))
 
     async def answer(self, key: tuple[str, str], value: ContentAnswered) -> None:
@@ -104,7 +128,12 @@ class Bus:
                     assert isinstance(asked, FetchContent)
                     tenant, mailbox = message.key
                     found = None if unavailable else content(activities[f"{mailbox}/{asked.item}"])
-                    await self.answer((tenant, mailbox), ContentAnswered(claim=asked.claim, item=asked.item, content=found, unavailable=unavailable))
+                    await self.answer(
+                        (tenant, mailbox),
+                        ContentAnswered(
+                            claim=asked.claim, item=asked.item, content=found, unavailable=unavailable
+                        ),
+                    )
 
         self.answering.append(asyncio.create_task(serve()))
 
@@ -138,7 +167,9 @@ class Bus:
     async def positions(self, topic: Topic) -> dict[str, Any]:
         """The stored positions of a topic's partitions."""
         return {
-            name: document async for document in self.store.collection("positions").find({}) if (name := document["_id"]).startswith(self.kafka.name(topic))
+            name: document
+            async for document in self.store.collection("positions").find({})
+            if (name := document["_id"]).startswith(self.kafka.name(topic))
         }
 
 
@@ -166,7 +197,15 @@ async def a_bus(environment: dict[str, str]) -> AsyncIterator[Bus]:
         bus.store.close()
 
 
-QUIET = ("matches lag", "records lag", "mailboxes lag", "content lag", "open claims", "unsent claims", "unsent tracked")
+QUIET = (
+    "matches lag",
+    "records lag",
+    "mailboxes lag",
+    "content lag",
+    "open claims",
+    "unsent claims",
+    "unsent tracked",
+)
 """What `/status` says of work that waits."""
 
 
@@ -189,7 +228,9 @@ class Tracking:
 
 
 @contextlib.asynccontextmanager
-async def a_tracking(environment: dict[str, str], keys: AuthorityKeys | None = None) -> AsyncIterator[Tracking]:
+async def a_tracking(
+    environment: dict[str, str], keys: AuthorityKeys | None = None
+) -> AsyncIterator[Tracking]:
     """A tracking in this process, ready; it is stopped as by SIGTERM."""
     service = await create_app(settings_of(environment), system_clock, keys=keys)
     running = asyncio.create_task(service.run())
@@ -209,7 +250,15 @@ async def a_tracking(environment: dict[str, str], keys: AuthorityKeys | None = N
 async def command(environment: dict[str, str], name: str) -> str:
     """Runs one of the commands and answers what it prints."""
     run = [sys.executable, "-m", "services.tracking", name]
-    ran = await asyncio.to_thread(subprocess.run, run, cwd=ROOT, env=os.environ | environment | OWN, capture_output=True, text=True, check=True)
+    ran = await asyncio.to_thread(
+        subprocess.run,
+        run,
+        cwd=ROOT,
+        env=os.environ | environment | OWN,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return ran.stdout
 
 
@@ -220,7 +269,12 @@ class Replica:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
-        self._environment = os.environ | environment | OWN | {"AUTHORITY_URL": authority, "PORT": str(self.port), "LOG_LEVEL": "WARNING"}
+        self._environment = (
+            os.environ
+            | environment
+            | OWN
+            | {"AUTHORITY_URL": authority, "PORT": str(self.port), "LOG_LEVEL": "WARNING"}
+        )
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
@@ -236,7 +290,13 @@ class Replica:
     async def command(self, name: str) -> str:
         """Runs one of its commands and answers what it prints."""
         ran = await asyncio.to_thread(
-            subprocess.run, [sys.executable, "-m", "services.tracking", name], cwd=ROOT, env=self._environment, capture_output=True, text=True, check=True
+            subprocess.run,
+            [sys.executable, "-m", "services.tracking", name],
+            cwd=ROOT,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         return ran.stdout
 

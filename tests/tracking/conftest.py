@@ -47,7 +47,16 @@ class Ingest:
         return httpx2.Response(self.status, json=self.body)
 
 
-def received(topic: Topic, key: tuple[str, ...], value: Any, *, version: int = 1, epoch: int = 1, count: int = 1, offset: int = 0) -> Received[Any]:
+def received(
+    topic: Topic,
+    key: tuple[str, ...],
+    value: Any,
+    *,
+    version: int = 1,
+    epoch: int = 1,
+    count: int = 1,
+    offset: int = 0,
+) -> Received[Any]:
     """A message as the layer hands it over."""
     return Received(topic, Position(topic.name, 0, offset), key, value, version, epoch, count, None, None)
 
@@ -67,17 +76,40 @@ class World:
     async def suggest(self, activity: Activity, *records: RecordKey, epoch: int = 1, count: int = 1) -> None:
         key = activity.tenant, activity.mailbox, activity.item
         value = matched(activity, *records) if records else None
-        await self.store.suggestions.put([suggestion_document(received(MATCHES, key, value, epoch=epoch, count=count), self.time())])
+        await self.store.suggestions.put(
+            [suggestion_document(received(MATCHES, key, value, epoch=epoch, count=count), self.time())]
+        )
 
-    async def record(self, key: RecordKey, name: str | None = None, readers: tuple[str, ...] | None = None, *, gone: bool = False) -> None:
+    async def record(
+        self,
+        key: RecordKey,
+        name: str | None = None,
+        readers: tuple[str, ...] | None = None,
+        *,
+        gone: bool = False,
+    ) -> None:
         self._offset += 1
-        value = None if gone else Custom.model_validate({"tenant": key[0], "type": key[1], "id": key[2], "name": name, "readers": readers})
-        await self.store.records.put([record_document(received(RECORDS, key, value, offset=self._offset), taken=1)])
+        value = (
+            None
+            if gone
+            else Custom.model_validate(
+                {"tenant": key[0], "type": key[1], "id": key[2], "name": name, "readers": readers}
+            )
+        )
+        await self.store.records.put(
+            [record_document(received(RECORDS, key, value, offset=self._offset), taken=1)]
+        )
 
-    async def mailbox(self, user: User, status: MailboxStatus = MailboxStatus.ENROLLED, reason: str | None = None) -> None:
+    async def mailbox(
+        self, user: User, status: MailboxStatus = MailboxStatus.ENROLLED, reason: str | None = None
+    ) -> None:
         self._offset += 1
-        value: Event = MailboxChanged(status=status, reason=reason, since=NOW, enrolled_at=NOW, complete_as_of=NOW, missed_by_hints=0)
-        await self.store.mailboxes.put([mailbox_document(received(MAILBOXES, (user.tenant, user.oid), value, version=self._offset))])
+        value: Event = MailboxChanged(
+            status=status, reason=reason, since=NOW, enrolled_at=NOW, complete_as_of=NOW, missed_by_hints=0
+        )
+        await self.store.mailboxes.put(
+            [mailbox_document(received(MAILBOXES, (user.tenant, user.oid), value, version=self._offset))]
+        )
 
     async def ask(self, user: User | None, method: str, path: str, **more: Any) -> httpx2.Response:
         headers = self.authority.bearer(user, exp=int(self.time().timestamp()) + 3600) if user else {}
@@ -111,7 +143,9 @@ def build(settings: TrackingSettings) -> Callable[[], Awaitable[World]]:
             settings,
             time,
             keys=AuthorityKeys(URL, time, transport=authority.transport),
-            previews=Previews(settings.ingest_url, settings.service_token, httpx2.MockTransport(ingest.answer)),
+            previews=Previews(
+                settings.ingest_url, settings.service_token, httpx2.MockTransport(ingest.answer)
+            ),
         )
         app = service.http[0][2]
         service.health.answer(app)

@@ -21,7 +21,11 @@ class Heard:
 
     @property
     def events(self) -> list[str]:
-        return [line.removeprefix("event: ") for line in self.body.decode().splitlines() if line.startswith("event: ")]
+        return [
+            line.removeprefix("event: ")
+            for line in self.body.decode().splitlines()
+            if line.startswith("event: ")
+        ]
 
     async def until_met(self, met: Callable[["Heard"], object], seconds: float = 5) -> None:
         """Until this is true of it."""

@@ -48,7 +48,13 @@ def test_a_second_owner_s_copy_joins_and_the_first_is_the_one_shown() -> None:
 
 def test_copies_that_differ_in_line_ends_names_or_order_are_the_same() -> None:
     ann, ben = email(ANN), email(BEN)
-    shuffled = ben.model_copy(update={"participants": tuple(person.model_copy(update={"name": "?"}) for person in reversed(ben.participants))})
+    shuffled = ben.model_copy(
+        update={
+            "participants": tuple(
+                person.model_copy(update={"name": "?"}) for person in reversed(ben.participants)
+            )
+        }
+    )
     assert activity_id(content(ann, "a\nb\n")) == activity_id(content(shuffled, "a \r\nb"))
 
 
@@ -65,7 +71,9 @@ def test_another_text_another_participant_or_another_identity_is_an_activity_of_
 
 
 def test_untrack_takes_one_s_own_entry_on_that_record_and_no_other() -> None:
-    both = track(tracked(email(), (ANN, RENEWAL), (ANN, ACCOUNT)), asks((BEN, RENEWAL)), content(email()), NOW)
+    both = track(
+        tracked(email(), (ANN, RENEWAL), (ANN, ACCOUNT)), asks((BEN, RENEWAL)), content(email()), NOW
+    )
     left = untrack(both, RENEWAL, ANN.oid, NOW)
     assert left
     assert [(entry.record, entry.by) for entry in left.regarding] == [(ACCOUNT, ANN.oid), (RENEWAL, BEN.oid)]
@@ -79,7 +87,9 @@ def test_with_the_last_entry_the_content_goes() -> None:
     assert gone
     assert gone.content is None
     assert not gone.is_live
-    assert event(gone, RECORDS.get, READERS.resolved, subjects=True) == ActivityUntracked(tenant=gone.tenant, activity=gone.id, revision=gone.revision)
+    assert event(gone, RECORDS.get, READERS.resolved, subjects=True) == ActivityUntracked(
+        tenant=gone.tenant, activity=gone.id, revision=gone.revision
+    )
 
 
 def test_tracked_again_it_is_a_greater_revision_with_the_new_copy() -> None:
@@ -92,7 +102,9 @@ def test_tracked_again_it_is_a_greater_revision_with_the_new_copy() -> None:
 
 
 def test_the_event_has_each_entry_with_its_record_s_name_and_readers_now() -> None:
-    said = event(tracked(email(), (ANN, RENEWAL), (ANN, ACCOUNT)), RECORDS.get, READERS.resolved, subjects=True)
+    said = event(
+        tracked(email(), (ANN, RENEWAL), (ANN, ACCOUNT)), RECORDS.get, READERS.resolved, subjects=True
+    )
     assert isinstance(said, ActivityTracked)
     assert [(entry.id, entry.name, entry.deleted, entry.readers) for entry in said.regarding] == [
         ("renewal", "Fleet renewal", False, ("user:oid-ann",)),
@@ -101,7 +113,9 @@ def test_the_event_has_each_entry_with_its_record_s_name_and_readers_now() -> No
 
 
 def test_the_event_has_no_body_and_no_address() -> None:
-    said = event(tracked(email(), (ANN, RENEWAL)), RECORDS.get, READERS.resolved, subjects=True).model_dump_json()
+    said = event(
+        tracked(email(), (ANN, RENEWAL)), RECORDS.get, READERS.resolved, subjects=True
+    ).model_dump_json()
     assert "Dear all" not in said
     # Message ids look like addresses and are none.
     assert "@" not in said.replace("<offer@fabrikam.com>", "")

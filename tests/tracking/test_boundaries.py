@@ -72,7 +72,9 @@ async def filled(world: World) -> World:
     for user in (ANN, BEN, EVE):
         await world.mailbox(user)
     await world.suggest(email(subject="Between us"), RENEWAL, SECRET)
-    shared = tracked(email(item="mail-2", identity="shared", subject="For all"), (ANN, RENEWAL), (ANN, SECRET))
+    shared = tracked(
+        email(item="mail-2", identity="shared", subject="For all"), (ANN, RENEWAL), (ANN, SECRET)
+    )
     await world.store.tracked.put(shared, None)
     return world
 
@@ -80,8 +82,14 @@ async def filled(world: World) -> World:
 ACTIVITY = tracked(email(item="mail-2", identity="shared"), (ANN, RENEWAL)).id
 
 
-async def asked(world: World, user: User, route: Route, record: RecordKey, item: str = "mail-1", activity: str = ACTIVITY) -> tuple[int, bytes]:
-    path = route.path.removeprefix("/api/v1").replace("{item:path}", "{item}").format(type=record[1], id=record[2], item=item, activity=activity)
+async def asked(
+    world: World, user: User, route: Route, record: RecordKey, item: str = "mail-1", activity: str = ACTIVITY
+) -> tuple[int, bytes]:
+    path = (
+        route.path.removeprefix("/api/v1")
+        .replace("{item:path}", "{item}")
+        .format(type=record[1], id=record[2], item=item, activity=activity)
+    )
     if route.colleague == SILENT:
         return await beginning(world, user, path)
     answer = await world.ask(user, route.method, path)
@@ -100,9 +108,13 @@ async def test_what_is_not_hers_is_the_same_404(filled: World, route: Route) -> 
     before = await filled.timeline(ANN, RENEWAL), await filled.timeline(ANN, SECRET)
 
     assert await asked(filled, EVE, route, RENEWAL) == not_there, "another tenant's user"
-    assert await asked(filled, replace(EVE, oid=ANN.oid), route, RENEWAL) == not_there, "another tenant's user of the same id"
+    assert await asked(filled, replace(EVE, oid=ANN.oid), route, RENEWAL) == not_there, (
+        "another tenant's user of the same id"
+    )
     assert await asked(filled, BEN, route, SECRET) == not_there, "who may not read the record"
-    assert await asked(filled, ADA, route, SECRET) == not_there, "an administrator who may not read the record"
+    assert await asked(filled, ADA, route, SECRET) == not_there, (
+        "an administrator who may not read the record"
+    )
     if route.colleague == HIDDEN:
         assert await asked(filled, BEN, route, RENEWAL) == not_there, "a colleague who owns nothing there"
     else:
@@ -112,7 +124,9 @@ async def test_what_is_not_hers_is_the_same_404(filled: World, route: Route) -> 
         for private in (b"Between us", b"mail-1", b"secret", b"Hostile takeover"):
             assert private not in body
 
-    assert (await filled.timeline(ANN, RENEWAL), await filled.timeline(ANN, SECRET)) == before, "and nothing was changed"
+    assert (await filled.timeline(ANN, RENEWAL), await filled.timeline(ANN, SECRET)) == before, (
+        "and nothing was changed"
+    )
 
 
 @pytest.mark.parametrize("route", ON_RECORDS, ids=lambda route: f"{route.method} {route.path}")
@@ -120,10 +134,15 @@ async def test_what_is_not_there_is_that_404_too(filled: World, route: Route) ->
     not_there = await the_404(filled)
     assert await asked(filled, ANN, route, (CONTOSO, "opportunity", "no-such-record")) == not_there
     if not route.path.endswith(("timeline", "stream")):
-        assert await asked(filled, ANN, route, RENEWAL, item="no-such-item", activity="no-such-activity") == not_there
+        assert (
+            await asked(filled, ANN, route, RENEWAL, item="no-such-item", activity="no-such-activity")
+            == not_there
+        )
 
 
-@pytest.mark.parametrize("route", [route for route in TABLE if route.colleague == OWN], ids=lambda route: route.path)
+@pytest.mark.parametrize(
+    "route", [route for route in TABLE if route.colleague == OWN], ids=lambda route: route.path
+)
 async def test_routes_without_a_record_answer_with_her_own_alone(filled: World, route: Route) -> None:
     for user, sees in ((ANN, True), (BEN, False), (EVE, False)):
         answer = await filled.ask(user, route.method, route.path.removeprefix("/api/v1"))
@@ -131,22 +150,36 @@ async def test_routes_without_a_record_answer_with_her_own_alone(filled: World, 
         assert (b"Hostile takeover" in answer.content) is (sees and route.path.endswith("records"))
         assert b"oid-ann" not in answer.content or user is ANN
     assert (await filled.ask(EVE, "GET", "/records")).json()["records"] == []
-    counts = {record["name"]: record["suggestions"] for record in (await filled.ask(ANN, "GET", "/records")).json()["records"]}
+    counts = {
+        record["name"]: record["suggestions"]
+        for record in (await filled.ask(ANN, "GET", "/records")).json()["records"]
+    }
     assert counts == {"Fleet renewal": 1, "Hostile takeover": 1}
-    assert [record["suggestions"] for record in (await filled.ask(BEN, "GET", "/records")).json()["records"]] == [0]
+    assert [
+        record["suggestions"] for record in (await filled.ask(BEN, "GET", "/records")).json()["records"]
+    ] == [0]
 
 
 async def test_a_tile_hides_the_records_that_she_may_not_read(filled: World) -> None:
-    [hers], [his] = (await filled.timeline(ANN, RENEWAL))["tracked"], (await filled.timeline(BEN, RENEWAL))["tracked"]
+    [hers], [his] = (
+        (await filled.timeline(ANN, RENEWAL))["tracked"],
+        (await filled.timeline(BEN, RENEWAL))["tracked"],
+    )
     assert [entry["name"] for entry in hers["regarding"]] == ["Fleet renewal", "Hostile takeover"]
     assert [entry["name"] for entry in his["regarding"]] == ["Fleet renewal"]
 
 
 async def test_the_same_item_id_in_another_mailbox_is_another_item(filled: World) -> None:
     await filled.suggest(email(BEN, subject="Ben's own", identity="another"), RENEWAL)
-    assert [tile["activity"]["subject"] for tile in (await filled.timeline(BEN, RENEWAL))["suggestions"]] == ["Ben's own"]
-    assert [tile["activity"]["subject"] for tile in (await filled.timeline(ANN, RENEWAL))["suggestions"]] == ["Between us"]
-    assert (await filled.ask(BEN, "GET", "/records/opportunity/renewal/suggestions/mail-1/text")).status_code == 200
+    assert [tile["activity"]["subject"] for tile in (await filled.timeline(BEN, RENEWAL))["suggestions"]] == [
+        "Ben's own"
+    ]
+    assert [tile["activity"]["subject"] for tile in (await filled.timeline(ANN, RENEWAL))["suggestions"]] == [
+        "Between us"
+    ]
+    assert (
+        await filled.ask(BEN, "GET", "/records/opportunity/renewal/suggestions/mail-1/text")
+    ).status_code == 200
     assert b'"oid-ben"' in filled.ingest.asked[0].content
 
 

@@ -137,4 +137,6 @@ async def test_two_replicas_announce_every_tracked_activity_and_the_last_word_is
         assert isinstance(event, ActivityTracked)
         assert event.revision == stored[activity]
         assert event.regarding[0].name == f"Fleet renewal {changes}"
-    assert len(await bus.said(TRACKED_ACTIVITIES)) <= count * (changes + 3), "replicas leave each other's work alone"
+    assert len(await bus.said(TRACKED_ACTIVITIES)) <= count * (changes + 3), (
+        "replicas leave each other's work alone"
+    )

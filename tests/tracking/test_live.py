@@ -46,11 +46,15 @@ async def withdrawn(world: World) -> None:
 
 
 async def dismissed(world: World) -> None:
-    assert (await world.ask(ANN, "PUT", "/records/opportunity/renewal/suggestions/mail-1/dismissal")).status_code == 204
+    assert (
+        await world.ask(ANN, "PUT", "/records/opportunity/renewal/suggestions/mail-1/dismissal")
+    ).status_code == 204
 
 
 async def asked_to_track(world: World) -> None:
-    assert (await world.ask(ANN, "POST", "/records/opportunity/renewal/suggestions/mail-1/track")).status_code == 202
+    assert (
+        await world.ask(ANN, "POST", "/records/opportunity/renewal/suggestions/mail-1/track")
+    ).status_code == 202
 
 
 async def failed(world: World) -> None:
@@ -87,10 +91,19 @@ async def untracked(world: World) -> None:
         (lambda world: world.mailbox(ANN), 1, 0),
         (lambda world: world.record(RENEWAL, "Renamed"), 1, 1),
         (lambda world: world.record(ACCOUNT, "Renamed"), 0, 0),
-        (lambda world: world.suggest(email(replace(ANN, tenant="tenant-fabrikam"), item="theirs"), ("tenant-fabrikam", *RENEWAL[1:])), 0, 0),
+        (
+            lambda world: world.suggest(
+                email(replace(ANN, tenant="tenant-fabrikam"), item="theirs"),
+                ("tenant-fabrikam", *RENEWAL[1:]),
+            ),
+            0,
+            0,
+        ),
     ],
 )
-async def test_a_change_wakes_whom_it_concerns_and_nobody_else(office: World, act: Act, hers: int, his: int) -> None:
+async def test_a_change_wakes_whom_it_concerns_and_nobody_else(
+    office: World, act: Act, hers: int, his: int
+) -> None:
     await office.suggest(email(), RENEWAL)
     async with contextlib.AsyncExitStack() as streams:
         ann = await streams.enter_async_context(listening(office, ANN, STREAM))
@@ -106,7 +119,9 @@ async def test_a_change_wakes_whom_it_concerns_and_nobody_else(office: World, ac
         assert b"Our offer" not in ann.body
 
 
-async def test_her_own_stream_tells_of_her_own_things_on_whatever_record_and_of_nobody_else_s(office: World) -> None:
+async def test_her_own_stream_tells_of_her_own_things_on_whatever_record_and_of_nobody_else_s(
+    office: World,
+) -> None:
     async with contextlib.AsyncExitStack() as streams:
         ann = await streams.enter_async_context(listening(office, ANN, "/stream"))
         await ann.until("ready", "changed")
@@ -124,7 +139,9 @@ async def test_her_own_stream_tells_of_her_own_things_on_whatever_record_and_of_
         assert not ann.ended
 
 
-async def test_a_replica_hears_what_another_one_did(office: World, build: Callable[[], Awaitable[World]]) -> None:
+async def test_a_replica_hears_what_another_one_did(
+    office: World, build: Callable[[], Awaitable[World]]
+) -> None:
     other = await build()
     async with listening(office, ANN, STREAM) as ann:
         await ann.until("ready", "changed")
@@ -141,7 +158,9 @@ async def test_a_hundred_changes_at_once_are_told_as_few(office: World) -> None:
         assert 3 <= len(ann.events) < 30
 
 
-async def test_a_reader_who_is_no_longer_one_is_told_that_there_is_nothing_and_the_stream_ends(office: World) -> None:
+async def test_a_reader_who_is_no_longer_one_is_told_that_there_is_nothing_and_the_stream_ends(
+    office: World,
+) -> None:
     async with listening(office, BEN, STREAM) as ben:
         await ben.until("ready", "changed")
         await office.record(RENEWAL, "Fleet renewal", (f"user:{ANN.oid}",))
@@ -180,7 +199,9 @@ async def test_the_page_is_served_with_a_policy_that_allows_no_inline_script(wor
     assert (await world.client.get("/page/..%2Fapp.py")).status_code == 404
 
 
-async def test_the_page_knows_where_to_sign_in_and_names_no_tenant_where_there_are_several(world: World) -> None:
+async def test_the_page_knows_where_to_sign_in_and_names_no_tenant_where_there_are_several(
+    world: World,
+) -> None:
     assert (await world.client.get("/config.json")).json() == {
         "authority": "https://authority.example",
         "tenant": "organizations",

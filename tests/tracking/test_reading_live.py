@@ -34,7 +34,9 @@ async def tracking(bus: Bus) -> AsyncIterator[Tracking]:
         yield tracking
 
 
-async def test_matches_become_suggestions_and_withdrawals_leave_ids_alone(bus: Bus, tracking: Tracking) -> None:
+async def test_matches_become_suggestions_and_withdrawals_leave_ids_alone(
+    bus: Bus, tracking: Tracking
+) -> None:
     await bus.match((mail(1), [RENEWAL, ACCOUNT]), (mail(2), [RENEWAL]), (mail(3), []))
     await bus.match((mail(2), []))
     await tracking.until_quiet()
@@ -63,21 +65,38 @@ async def test_all_of_it_again_from_the_start_changes_nothing(bus: Bus) -> None:
     await bus.record(RENEWAL, name="Renamed")
     await bus.mailbox(ANN.oid, MailboxStatus.PAUSED)
     for count in range(1, 4):
-        await bus.match(*((mail(number), [RENEWAL, ACCOUNT][: 1 + (number + count) % 2] if number % 5 else []) for number in range(60)), epoch=count)
+        await bus.match(
+            *(
+                (mail(number), [RENEWAL, ACCOUNT][: 1 + (number + count) % 2] if number % 5 else [])
+                for number in range(60)
+            ),
+            epoch=count,
+        )
     held = []
     for again in range(2):
         async with a_tracking(bus.environment) as replica:
             await replica.until_quiet()
-        everything = [document for name in ("suggestions", "records", "mailboxes") for document in await bus.stored(name)]
+        everything = [
+            document
+            for name in ("suggestions", "records", "mailboxes")
+            for document in await bus.stored(name)
+        ]
         # Since when offsets count is told anew, and a withdrawal is kept two weeks from when it was read.
-        held.append([{name: value for name, value in document.items() if name not in {"order", "delete_at"}} for document in everything])
+        held.append(
+            [
+                {name: value for name, value in document.items() if name not in {"order", "delete_at"}}
+                for document in everything
+            ]
+        )
         if not again:
             await bus.store.collection("positions").delete_many({})
     assert held[0] == held[1]
     assert len(held[0]) == 62
 
 
-async def test_the_greater_epoch_and_count_of_a_key_wins_in_whatever_order_they_come(bus: Bus, tracking: Tracking) -> None:
+async def test_the_greater_epoch_and_count_of_a_key_wins_in_whatever_order_they_come(
+    bus: Bus, tracking: Tracking
+) -> None:
     await bus.match((mail(1), [RENEWAL]), epoch=5, count=7)
     await bus.match((mail(1), [ACCOUNT]), epoch=5, count=6)
     await tracking.until_quiet()
@@ -87,7 +106,9 @@ async def test_the_greater_epoch_and_count_of_a_key_wins_in_whatever_order_they_
     assert await bus.suggestions() == {"m-1": BOTH[1:]}
 
 
-async def test_an_epoch_smaller_than_the_greatest_of_its_partition_is_ignored(bus: Bus, tracking: Tracking) -> None:
+async def test_an_epoch_smaller_than_the_greatest_of_its_partition_is_ignored(
+    bus: Bus, tracking: Tracking
+) -> None:
     # Forty keys lie in all four partitions: each partition hears of epoch 2 before the sleeper's word.
     await bus.match(*((mail(number), [RENEWAL]) for number in range(40)), epoch=2)
     await bus.match(*((mail(number), [ACCOUNT]) for number in range(40, 80)), epoch=1)
@@ -106,7 +127,9 @@ async def test_the_greatest_epoch_is_remembered_over_a_restart(bus: Bus) -> None
     assert len(await bus.suggestions()) == 40
 
 
-async def test_of_a_record_the_last_message_is_the_truth_and_a_refused_one_is_not_there(bus: Bus, tracking: Tracking) -> None:
+async def test_of_a_record_the_last_message_is_the_truth_and_a_refused_one_is_not_there(
+    bus: Bus, tracking: Tracking
+) -> None:
     await bus.record(RENEWAL, name="Fleet renewal", version=9, readers=["user:oid-ann"])
     await bus.record(RENEWAL, name="Renamed", version=3, readers=["user:oid-ann"])
     await tracking.until_quiet()
@@ -131,7 +154,9 @@ async def test_a_bad_message_is_a_dead_letter_and_its_neighbours_arrive(bus: Bus
     await bus.raw(MATCHES, (CONTOSO, ANN.oid, "m-2"), b"not even JSON")
     await bus.kafka.producer.send_raw([(bus.kafka.name(MATCHES), b"tenant-contoso/oid-ann", None, [])])
     # Whose item it is, the key says; a body that says another is nobody's.
-    await bus.kafka.producer.send(Outgoing(MATCHES, (CONTOSO, "oid-ben", "m-4"), matched(mail(4), RENEWAL), 99, 1, 99))
+    await bus.kafka.producer.send(
+        Outgoing(MATCHES, (CONTOSO, "oid-ben", "m-4"), matched(mail(4), RENEWAL), 99, 1, 99)
+    )
     await bus.match((mail(3), [RENEWAL]))
     await tracking.until_quiet()
     assert set(await bus.suggestions()) == {"m-1", "m-3"}
@@ -151,18 +176,30 @@ async def _letters(bus: Bus, topic: str) -> list[tuple[str, bytes | None, bytes 
         found = []
         while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
             for records in (await consumer.getmany(timeout_ms=100)).values():
-                found += [(record.topic, record.key, record.value, dict(record.headers)["dead_letter_field"].decode()) for record in records]
+                found += [
+                    (
+                        record.topic,
+                        record.key,
+                        record.value,
+                        dict(record.headers)["dead_letter_field"].decode(),
+                    )
+                    for record in records
+                ]
         return found
 
 
-async def test_a_mailbox_s_state_is_that_of_its_greatest_version_and_a_tombstone_removes_it(bus: Bus, tracking: Tracking) -> None:
+async def test_a_mailbox_s_state_is_that_of_its_greatest_version_and_a_tombstone_removes_it(
+    bus: Bus, tracking: Tracking
+) -> None:
     await bus.mailbox("oid-ann", MailboxStatus.BLOCKED, version=10)
     await bus.mailbox("oid-ann", MailboxStatus.ENROLLED, version=9)
     await tracking.until_quiet()
     mailbox = await bus.store.mailboxes.one(CONTOSO, "oid-ann")
     assert mailbox
     assert mailbox.status is MailboxStatus.BLOCKED
-    await bus.kafka.producer.send_raw([(bus.kafka.name(MAILBOXES), b"tenant-contoso/oid-ann", None, [("ce_version", b"11")])])
+    await bus.kafka.producer.send_raw(
+        [(bus.kafka.name(MAILBOXES), b"tenant-contoso/oid-ann", None, [("ce_version", b"11")])]
+    )
     await tracking.until_quiet()
     mailbox = await bus.store.mailboxes.one(CONTOSO, "oid-ann")
     assert mailbox

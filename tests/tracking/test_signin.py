@@ -51,7 +51,9 @@ async def test_a_user_is_tid_and_oid_with_her_groups_and_roles(authority: Author
 
 
 @pytest.mark.parametrize("overage", [{"_claim_names": {"groups": "src1"}}, {"hasgroups": True}])
-async def test_a_token_with_too_many_groups_has_none_and_says_so(authority: Authority, signin: SignIn, overage: dict[str, Any]) -> None:
+async def test_a_token_with_too_many_groups_has_none_and_says_so(
+    authority: Authority, signin: SignIn, overage: dict[str, Any]
+) -> None:
     user = await signin.user(f"Bearer {authority.token(ANN, groups=['sales'], **overage)}")
     assert (user.groups, user.groups_missing) == (frozenset(), True)
 
@@ -79,7 +81,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("changes,why", REFUSED.values(), ids=REFUSED)
-async def test_a_token_that_is_not_taken(authority: Authority, signin: SignIn, changes: dict[str, Any], why: str) -> None:
+async def test_a_token_that_is_not_taken(
+    authority: Authority, signin: SignIn, changes: dict[str, Any], why: str
+) -> None:
     with pytest.raises(Unauthorized, match=why):
         await signin.user(f"Bearer {authority.token(ANN, **changes)}")
 
@@ -111,12 +115,16 @@ async def test_a_token_is_taken_a_minute_around_its_time(authority: Authority, s
     await signin.user(f"Bearer {authority.token(ANN, exp=NOW_SECONDS - 59, nbf=0)}")
 
 
-async def test_keys_are_asked_for_once_however_many_come_at_once(authority: Authority, signin: SignIn) -> None:
+async def test_keys_are_asked_for_once_however_many_come_at_once(
+    authority: Authority, signin: SignIn
+) -> None:
     await asyncio.gather(*(signin.user(f"Bearer {authority.token(ANN)}") for _ in range(20)))
     assert authority.asked == {"openid-configuration": 1, "keys": 1}
 
 
-async def test_unknown_keys_do_not_flood_the_authority(authority: Authority, signin: SignIn, time: Time) -> None:
+async def test_unknown_keys_do_not_flood_the_authority(
+    authority: Authority, signin: SignIn, time: Time
+) -> None:
     for number in range(20):
         with pytest.raises(Unauthorized, match="does not publish"):
             await signin.user(f"Bearer {authority.token(ANN, kid=f'made-up-{number}', key=STRANGER)}")
@@ -127,7 +135,9 @@ async def test_unknown_keys_do_not_flood_the_authority(authority: Authority, sig
     assert authority.asked["keys"] == 2
 
 
-async def test_tenants_that_are_not_onboarded_make_us_ask_nobody(authority: Authority, signin: SignIn) -> None:
+async def test_tenants_that_are_not_onboarded_make_us_ask_nobody(
+    authority: Authority, signin: SignIn
+) -> None:
     with pytest.raises(Unauthorized):
         await signin.user(f"Bearer {authority.token(ANN, tid='elsewhere')}")
     assert not authority.asked
@@ -140,7 +150,9 @@ async def test_a_new_key_of_the_authority_is_found(authority: Authority, signin:
     assert (await signin.user(f"Bearer {authority.token(ANN, kid='key-2')}")).oid == ANN.oid
 
 
-async def test_a_key_that_was_taken_back_is_forgotten_within_a_day(authority: Authority, signin: SignIn, time: Time) -> None:
+async def test_a_key_that_was_taken_back_is_forgotten_within_a_day(
+    authority: Authority, signin: SignIn, time: Time
+) -> None:
     await signin.user(f"Bearer {authority.token(ANN)}")
     old, authority.keys = authority.keys["key-1"], {"key-2": new_key()}
     time.now += KEYS_LAST
@@ -148,7 +160,9 @@ async def test_a_key_that_was_taken_back_is_forgotten_within_a_day(authority: Au
         await signin.user(f"Bearer {authority.token(ANN, kid='key-1', key=old, exp=NOW_SECONDS + 48 * HOUR)}")
 
 
-async def test_known_keys_do_while_the_authority_is_away(authority: Authority, signin: SignIn, time: Time) -> None:
+async def test_known_keys_do_while_the_authority_is_away(
+    authority: Authority, signin: SignIn, time: Time
+) -> None:
     await signin.user(f"Bearer {authority.token(ANN)}")
     authority.away = True
     time.now += KEYS_LAST
@@ -168,8 +182,14 @@ async def test_over_http_a_refusal_is_a_401_that_never_repeats_the_token(world: 
 
 
 async def test_the_token_is_looked_at_before_anything_else(world: World) -> None:
-    for method, path in (("POST", "/records/a/b/suggestions/c/track"), ("GET", "/no-such-route"), ("GET", "/records/a/b/timeline?limit=x")):
-        answer: httpx2.Response = await world.ask(None, method, path, content=b"{" if method == "POST" else None)
+    for method, path in (
+        ("POST", "/records/a/b/suggestions/c/track"),
+        ("GET", "/no-such-route"),
+        ("GET", "/records/a/b/timeline?limit=x"),
+    ):
+        answer: httpx2.Response = await world.ask(
+            None, method, path, content=b"{" if method == "POST" else None
+        )
         assert answer.status_code == 401
 
 

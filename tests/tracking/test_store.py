@@ -7,7 +7,13 @@ import pytest
 from aiokafka import TopicPartition
 from pydantic import SecretStr
 from pymongo import MongoClient
-from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent, register
+from pymongo.monitoring import (
+    CommandFailedEvent,
+    CommandListener,
+    CommandStartedEvent,
+    CommandSucceededEvent,
+    register,
+)
 
 from services.tracking.positions import Positions
 from services.tracking.store import record_document
@@ -25,9 +31,15 @@ from .worlds import CONTOSO, RENEWAL, email
 KEY = (CONTOSO, "project", "apollo")
 
 
-def said(name: str | None, *, topic: str = "records", partition: int = 0, offset: int = 0, refused: bool = False) -> Any:
+def said(
+    name: str | None, *, topic: str = "records", partition: int = 0, offset: int = 0, refused: bool = False
+) -> Any:
     """A message on records: a name, a deletion (None), or one that is refused."""
-    value = Custom.model_validate({"tenant": CONTOSO, "type": "project", "id": "apollo", "name": name}) if name else None
+    value = (
+        Custom.model_validate({"tenant": CONTOSO, "type": "project", "id": "apollo", "name": name})
+        if name
+        else None
+    )
     why = Rejected("broken") if refused else None
     return Received(RECORDS, Position(topic, partition, offset), KEY, value, 1, 0, 0, why, None)
 
@@ -53,7 +65,9 @@ OTHER = said("other", topic="records-contoso")
         ([A, said(None, offset=9, refused=True), HIGH], None),
     ],
 )
-async def test_the_last_word_of_the_lowest_partition_that_has_the_record_counts(world: World, messages: list[Any], held: str | None) -> None:
+async def test_the_last_word_of_the_lowest_partition_that_has_the_record_counts(
+    world: World, messages: list[Any], held: str | None
+) -> None:
     for message in messages:
         await world.store.records.put([record_document(message, taken=1)])
     record = await world.store.records.one(KEY)
@@ -64,7 +78,9 @@ async def test_the_last_word_of_the_lowest_partition_that_has_the_record_counts(
 SUBJECT = "Between us"
 
 
-async def test_what_mongodb_refuses_is_told_by_its_code_and_never_with_what_stood_there(world: World, mongodb_uri: str, mongodb_database: str) -> None:
+async def test_what_mongodb_refuses_is_told_by_its_code_and_never_with_what_stood_there(
+    world: World, mongodb_uri: str, mongodb_database: str
+) -> None:
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
         client[mongodb_database].command("collMod", "suggestions", validator={"never": True})
     with pytest.raises(WriteRefused, match=r"\[121\]") as refused:
@@ -87,7 +103,9 @@ class Commits(CommandListener):
     def failed(self, event: CommandFailedEvent) -> None: ...
 
 
-async def test_a_transaction_asks_for_the_majority_whatever_the_uri_says(mongodb_uri: str, mongodb_database: str) -> None:
+async def test_a_transaction_asks_for_the_majority_whatever_the_uri_says(
+    mongodb_uri: str, mongodb_database: str
+) -> None:
     commits = Commits()
     register(commits)  # with clients that are made from now on
     connection = Connection(MongoSettings(mongodb_uri=SecretStr(f"{mongodb_uri}&w=1")), mongodb_database)
@@ -135,9 +153,13 @@ async def test_reading_starts_after_the_last_batch_that_is_stored(world: World) 
     assert (await started(world, end=10))[1] == 5
 
 
-async def test_a_refused_message_is_not_passed_before_the_next_batch_since_its_dead_letter_comes_after(world: World) -> None:
+async def test_a_refused_message_is_not_passed_before_the_next_batch_since_its_dead_letter_comes_after(
+    world: World,
+) -> None:
     positions, _ = await started(world, end=10)
-    batch = Batch([said("A", offset=0), said("B", offset=1), said(None, offset=2, refused=True), said("D", offset=3)])
+    batch = Batch(
+        [said("A", offset=0), said("B", offset=1), said(None, offset=2, refused=True), said("D", offset=3)]
+    )
     await positions.done(batch)
     assert (await started(world, end=10))[1] == 2
     batch.reject(batch.messages[1], Rejected("a handler's own"))
@@ -147,7 +169,9 @@ async def test_a_refused_message_is_not_passed_before_the_next_batch_since_its_d
     assert (await started(world, end=10))[1] == 5
 
 
-async def test_a_topic_that_ends_before_the_position_was_made_anew_and_is_read_from_its_start(world: World) -> None:
+async def test_a_topic_that_ends_before_the_position_was_made_anew_and_is_read_from_its_start(
+    world: World,
+) -> None:
     positions, _ = await started(world, end=10)
     await positions.done(Batch([said("A", offset=9)]))
     again, start = await started(world, end=3)

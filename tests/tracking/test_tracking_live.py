@@ -63,7 +63,9 @@ async def desk(bus: Bus) -> AsyncIterator[tuple[Tracking, Desk]]:
     keys = AuthorityKeys(URL, system_clock, transport=authority.transport)
     async with a_tracking(bus.environment, keys) as tracking:
         await tracking.until_quiet()
-        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(tracking.service.http[0][2]), base_url="http://tracking") as client:
+        async with httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(tracking.service.http[0][2]), base_url="http://tracking"
+        ) as client:
             yield tracking, Desk(client, authority)
 
 
@@ -76,7 +78,9 @@ async def events(bus: Bus) -> list[Any]:
     return [message.value for message in await bus.said(TRACKED_ACTIVITIES)]
 
 
-async def test_track_is_asked_of_mail_ingest_stored_and_announced_once(bus: Bus, desk: tuple[Tracking, Desk]) -> None:
+async def test_track_is_asked_of_mail_ingest_stored_and_announced_once(
+    bus: Bus, desk: tuple[Tracking, Desk]
+) -> None:
     tracking, office = desk
     await bus.match((mail(), [RENEWAL]))
     await tracking.until_quiet()
@@ -91,7 +95,9 @@ async def test_track_is_asked_of_mail_ingest_stored_and_announced_once(bus: Bus,
     assert await office.tiles(BEN) == ([], [["oid-ann"]])
     [event] = await events(bus)
     assert isinstance(event, ActivityTracked)
-    assert [(entry.id, entry.name, entry.by, entry.readers) for entry in event.regarding] == [("renewal", "Fleet renewal", "oid-ann", ("*",))]
+    assert [(entry.id, entry.name, entry.by, entry.readers) for entry in event.regarding] == [
+        ("renewal", "Fleet renewal", "oid-ann", ("*",))
+    ]
 
 
 async def test_two_owners_at_once_are_one_tracked_activity(bus: Bus, desk: tuple[Tracking, Desk]) -> None:
@@ -99,7 +105,9 @@ async def test_two_owners_at_once_are_one_tracked_activity(bus: Bus, desk: tuple
     await bus.match((mail(ANN, "of-ann"), [RENEWAL]), (mail(BEN, "of-ben"), [RENEWAL]))
     await tracking.until_quiet()
     bus.be_mail_ingest({"oid-ann/of-ann": mail(ANN, "of-ann"), "oid-ben/of-ben": mail(BEN, "of-ben")})
-    answers = await asyncio.gather(*(office.track(user, item) for user, item in ((ANN, "of-ann"), (BEN, "of-ben"), (ANN, "of-ann"))))
+    answers = await asyncio.gather(
+        *(office.track(user, item) for user, item in ((ANN, "of-ann"), (BEN, "of-ben"), (ANN, "of-ann")))
+    )
     assert [answer.json()["state"] for answer in answers] == ["pending"] * 3
     await tracking.until_quiet()
 
@@ -112,7 +120,9 @@ async def test_two_owners_at_once_are_one_tracked_activity(bus: Bus, desk: tuple
     assert sorted(entry.by for entry in said[-1].regarding) == ["oid-ann", "oid-ben"]
 
 
-async def test_copies_of_other_text_are_activities_of_their_own(bus: Bus, desk: tuple[Tracking, Desk]) -> None:
+async def test_copies_of_other_text_are_activities_of_their_own(
+    bus: Bus, desk: tuple[Tracking, Desk]
+) -> None:
     tracking, office = desk
     edited = mail(BEN, "of-ben", participants=mail().participants[:2])
     await bus.match((mail(ANN, "of-ann"), [RENEWAL]), (edited, [RENEWAL]))
@@ -124,7 +134,9 @@ async def test_copies_of_other_text_are_activities_of_their_own(bus: Bus, desk: 
     assert sorted((await office.tiles(ANN))[1]) == [["oid-ann"], ["oid-ben"]]
 
 
-async def test_a_failed_claim_fails_for_all_who_joined_and_can_be_tried_again(bus: Bus, desk: tuple[Tracking, Desk]) -> None:
+async def test_a_failed_claim_fails_for_all_who_joined_and_can_be_tried_again(
+    bus: Bus, desk: tuple[Tracking, Desk]
+) -> None:
     tracking, office = desk
     await bus.match((mail(), [RENEWAL, ACCOUNT]))
     await tracking.until_quiet()
@@ -142,12 +154,17 @@ async def test_a_failed_claim_fails_for_all_who_joined_and_can_be_tried_again(bu
     assert len(await bus.said(CONTENT_REQUESTS)) == 2
 
 
-async def test_content_for_a_claim_that_is_no_longer_open_is_dropped(bus: Bus, desk: tuple[Tracking, Desk]) -> None:
+async def test_content_for_a_claim_that_is_no_longer_open_is_dropped(
+    bus: Bus, desk: tuple[Tracking, Desk]
+) -> None:
     tracking, _ = desk
     late = claim("late", mail(), Ask(RENEWAL, ANN.oid, NOW - timedelta(hours=1)), timedelta(minutes=10))
     await bus.store.claims.put(late, mail())
     for claim_id in ("late", "never-heard-of"):
-        await bus.answer((ANN.tenant, ANN.oid), ContentAnswered(claim=claim_id, item="m-1", content=content(mail()), unavailable=None))
+        await bus.answer(
+            (ANN.tenant, ANN.oid),
+            ContentAnswered(claim=claim_id, item="m-1", content=content(mail()), unavailable=None),
+        )
     await tracking.until_quiet()
     assert await bus.stored("tracked") == []
     [document] = await bus.stored("claims")
@@ -161,13 +178,17 @@ async def test_content_of_another_s_item_is_refused(bus: Bus, desk: tuple[Tracki
     bens = ContentAnswered(claim="hers", item="m-1", content=content(mail(BEN, "m-1")), unavailable=None)
     await bus.answer((ANN.tenant, BEN.oid), bens)
     await bus.answer((ANN.tenant, ANN.oid), bens)
-    await bus.answer((ANN.tenant, ANN.oid), ContentAnswered(claim="hers", item="m-1", content=None, unavailable="gone"))
+    await bus.answer(
+        (ANN.tenant, ANN.oid), ContentAnswered(claim="hers", item="m-1", content=None, unavailable="gone")
+    )
     await tracking.until_quiet()
     assert await bus.stored("tracked") == []
     assert (await bus.stored("claims"))[0]["reason"] == "gone"
 
 
-async def test_the_same_answer_twice_changes_nothing_even_after_an_untrack(bus: Bus, desk: tuple[Tracking, Desk]) -> None:
+async def test_the_same_answer_twice_changes_nothing_even_after_an_untrack(
+    bus: Bus, desk: tuple[Tracking, Desk]
+) -> None:
     tracking, office = desk
     await bus.match((mail(), [RENEWAL]))
     await tracking.until_quiet()
@@ -175,7 +196,9 @@ async def test_the_same_answer_twice_changes_nothing_even_after_an_untrack(bus: 
     bus.be_mail_ingest({"oid-ann/m-1": mail()})
     await tracking.until_quiet()
     [document] = await bus.stored("tracked")
-    assert (await office.ask(ANN, "DELETE", f"{ON}/tracked/{document['_id'].split('/')[1]}")).status_code == 204
+    assert (
+        await office.ask(ANN, "DELETE", f"{ON}/tracked/{document['_id'].split('/')[1]}")
+    ).status_code == 204
     await tracking.until_quiet()
 
     [request] = await bus.said(CONTENT_REQUESTS)
@@ -186,7 +209,9 @@ async def test_the_same_answer_twice_changes_nothing_even_after_an_untrack(bus: 
     assert await office.tiles(ANN) == ([("untracked", None)], [])
 
 
-async def test_the_last_untrack_is_said_with_ids_only_and_then_a_tombstone(bus: Bus, desk: tuple[Tracking, Desk]) -> None:
+async def test_the_last_untrack_is_said_with_ids_only_and_then_a_tombstone(
+    bus: Bus, desk: tuple[Tracking, Desk]
+) -> None:
     tracking, office = desk
     await bus.match((mail(), [RENEWAL]))
     await tracking.until_quiet()
@@ -214,7 +239,9 @@ async def test_the_last_untrack_is_said_with_ids_only_and_then_a_tombstone(bus: 
     assert "delete_at" not in (await bus.stored("tracked"))[0]
 
 
-async def test_when_a_record_s_name_or_readers_change_or_it_goes_its_activities_are_announced_again(bus: Bus, desk: tuple[Tracking, Desk]) -> None:
+async def test_when_a_record_s_name_or_readers_change_or_it_goes_its_activities_are_announced_again(
+    bus: Bus, desk: tuple[Tracking, Desk]
+) -> None:
     tracking, office = desk
     await bus.match((mail(), [RENEWAL]))
     await tracking.until_quiet()
@@ -235,7 +262,13 @@ async def test_when_a_record_s_name_or_readers_change_or_it_goes_its_activities_
     await bus.record(RENEWAL, name="Renamed", readers=["user:oid-ann"])
     assert await last() == ("Renamed", ("user:oid-ann",), False)
     said = len(await events(bus))
-    await bus.record(RENEWAL, name="Renamed", readers=["user:oid-ann"], modified_on="2026-11-20T09:12:00Z", emails=["a@b.c"])
+    await bus.record(
+        RENEWAL,
+        name="Renamed",
+        readers=["user:oid-ann"],
+        modified_on="2026-11-20T09:12:00Z",
+        emails=["a@b.c"],
+    )
     assert await last() == ("Renamed", ("user:oid-ann",), False)
     assert len(await events(bus)) == said, "what nobody can see on a tile is not announced"
     await bus.raw_record(RENEWAL, b"broken")

@@ -25,7 +25,9 @@ IN_SALES = replace(BEN, groups=frozenset({"sales"}))
         (("user:oid-eve", "group:sales"), EVE, False),
     ],
 )
-def test_readers_are_everybody_a_user_or_a_group_of_the_record_s_own_tenant(readers: tuple[str, ...], user: User, may: bool) -> None:
+def test_readers_are_everybody_a_user_or_a_group_of_the_record_s_own_tenant(
+    readers: tuple[str, ...], user: User, may: bool
+) -> None:
     assert OPEN.may_read(user, Record(RENEWAL, readers=readers)) is may
 
 

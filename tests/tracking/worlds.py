@@ -18,7 +18,10 @@ ADA = User(CONTOSO, "oid-ada", "Ada Min", admin=True)
 
 RENEWAL = (CONTOSO, "opportunity", "renewal")
 ACCOUNT = (CONTOSO, "account", "fabrikam")
-RULES = {"opportunity.stakeholder": "is a stakeholder of this opportunity", "account.email": "is an address of this account"}
+RULES = {
+    "opportunity.stakeholder": "is a stakeholder of this opportunity",
+    "account.email": "is an address of this account",
+}
 
 
 def email(owner: User = ANN, item: str = "mail-1", **changes: Any) -> Activity:
@@ -75,7 +78,10 @@ def matched(activity: Activity, *records: tuple[str, str, str]) -> ActivityMatch
     """The activity related to these records, by its last participant."""
     last = len(activity.participants) - 1
     rule = {"opportunity": "opportunity.stakeholder"}
-    matches = tuple(Match(type=kind, id=id_, reasons=((rule.get(kind, "account.email"), last),), more=0) for _, kind, id_ in records)
+    matches = tuple(
+        Match(type=kind, id=id_, reasons=((rule.get(kind, "account.email"), last),), more=0)
+        for _, kind, id_ in records
+    )
     return ActivityMatched(activity=activity, matches=matches, rules=RULES, truncated=False)
 
 

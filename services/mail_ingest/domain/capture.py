@@ -74,7 +74,9 @@ class Owner:
     addresses: frozenset[str] = frozenset()
 
 
-def of_item(kind: Kind, payload: Payload, owner: Owner, folders: Folders, now: datetime) -> Activity | Refused:
+def of_item(
+    kind: Kind, payload: Payload, owner: Owner, folders: Folders, now: datetime
+) -> Activity | Refused:
     """What an item of a mailbox is now: in a live folder, in its time, and no draft."""
     if kind is Kind.MEETING:
         taken = of_event(payload, owner)
@@ -127,7 +129,9 @@ def _message(payload: Payload, owner: Owner, *, sent: bool) -> Activity | Refuse
         *_recipients(Role.TO, payload.get("toRecipients")),
         *_recipients(Role.CC, payload.get("ccRecipients")),
     )
-    senders = [normalise(participant.address) for participant in participants if participant.role is Role.FROM]
+    senders = [
+        normalise(participant.address) for participant in participants if participant.role is Role.FROM
+    ]
     outgoing = sent or any(sender in owner.addresses for sender in senders)
     at = (sent_at or received) if outgoing else (received or sent_at)
     if at is None:
@@ -179,7 +183,10 @@ def _event(payload: Payload, owner: Owner) -> Activity | Refused:
         identity=_identity(uid, original) if uid else _identity(owner.mailbox, item),
         subject=payload.get("subject") or "",
         direction=None,
-        participants=(*_recipients(Role.ORGANIZER, [payload.get("organizer")]), *_attendees(payload.get("attendees"))),
+        participants=(
+            *_recipients(Role.ORGANIZER, [payload.get("organizer")]),
+            *_attendees(payload.get("attendees")),
+        ),
         at=start,
         visible_from=start - DAYS,
         visible_until=max(start, end) + DAYS,
@@ -196,7 +203,9 @@ def _event(payload: Payload, owner: Owner) -> Activity | Refused:
 
 def _bounded(taken: Activity | Refused) -> Activity | Refused:
     if isinstance(taken, Activity):
-        people = sum(len(participant.address) + len(participant.name or "") for participant in taken.participants)
+        people = sum(
+            len(participant.address) + len(participant.name or "") for participant in taken.participants
+        )
         if len(taken.subject) + people > MOST_TEXT:
             return Refused(Reason.TOO_LARGE)
     return taken
@@ -252,7 +261,12 @@ def _sensitivity(name: Any) -> Sensitivity:
 
 def _sensitivity_property(payload: Payload) -> Sensitivity:
     for extended in payload.get("singleValueExtendedProperties") or ():
-        if str(extended.get("id")).lower() == SENSITIVITY_PROPERTY.lower() and str(extended.get("value")) in {"0", "1", "2", "3"}:
+        if str(extended.get("id")).lower() == SENSITIVITY_PROPERTY.lower() and str(extended.get("value")) in {
+            "0",
+            "1",
+            "2",
+            "3",
+        }:
             return SENSITIVITIES[int(extended["value"])]
     return Sensitivity.NORMAL
 

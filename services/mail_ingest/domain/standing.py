@@ -30,7 +30,9 @@ class Standing:
     reason: str | None
 
 
-def after_passing(failures: int, now: datetime, retry_after: timedelta | None, *, throttled: bool) -> Standing:
+def after_passing(
+    failures: int, now: datetime, retry_after: timedelta | None, *, throttled: bool
+) -> Standing:
     """After something that passes by itself: throttling, an outage.
 
     Args:

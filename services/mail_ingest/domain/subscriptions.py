@@ -65,7 +65,9 @@ class Plan:
 def plan(existing: Iterable[Subscription], now: datetime) -> Plan:
     """What a mailbox with these subscriptions needs now."""
     existing = list(existing)
-    forget = tuple(s for s in existing if s.pending or s.removed or (s.expires is not None and s.expires <= now))
+    forget = tuple(
+        s for s in existing if s.pending or s.removed or (s.expires is not None and s.expires <= now)
+    )
     kept = [s for s in existing if s not in forget]
     return Plan(
         create=tuple(kind for kind in RESOURCES if kind not in {s.kind for s in kept}),

@@ -65,7 +65,11 @@ class Found:
     @property
     def digest(self) -> str:
         """The same for the same activity; empty for anything else."""
-        return sha256(self.what.model_dump_json().encode()).hexdigest()[:32] if isinstance(self.what, Activity) else ""
+        return (
+            sha256(self.what.model_dump_json().encode()).hexdigest()[:32]
+            if isinstance(self.what, Activity)
+            else ""
+        )
 
 
 class Do(StrEnum):
@@ -98,7 +102,11 @@ def names_a_window(known: Known | None, found: Found) -> bool:
     """Is this something that only a reading of the window can resolve: a series, there or gone?"""
     if isinstance(found.what, Refused):
         return found.what.reason is Reason.SERIES_MASTER
-    return found.what is Absent.NOT_FOUND and found.kind is Kind.MEETING and (known is None or known.refused == Reason.SERIES_MASTER)
+    return (
+        found.what is Absent.NOT_FOUND
+        and found.kind is Kind.MEETING
+        and (known is None or known.refused == Reason.SERIES_MASTER)
+    )
 
 
 def was_missed(known: Known | None, found: Found, do: Do, last_reading: datetime | None) -> bool:

@@ -173,7 +173,11 @@ class Crm:
         if not hop.backwards:
             return self._named_by.get(hop.relation, {}).get(ref[1], [])
         sources = [(hop.relation.target, id_) for id_ in self._targets(ref, hop.relation)]
-        return sources if hop.cap is None else [source for source in sources if self._is_among_first(hop, source, ref)]
+        return (
+            sources
+            if hop.cap is None
+            else [source for source in sources if self._is_among_first(hop, source, ref)]
+        )
 
     def _is_among_first(self, hop: Hop, source: Ref, ref: Ref) -> bool:
         all_of_them = self._named_by[hop.relation][source[1]]
@@ -215,13 +219,19 @@ class Crm:
             if new:
                 self._entries[ref] = new
             return Touched(self._tenant)
-        owners = {joining: self._owners(joining, old, new) for joining in self._rules.joinings(ref[0]) if joining.depends_on(changed)}
+        owners = {
+            joining: self._owners(joining, old, new)
+            for joining in self._rules.joinings(ref[0])
+            if joining.depends_on(changed)
+        }
         before = set(self._hanging(ref, changed, owners))
         if old:
             self._take_away(ref, old)
         if new:
             self._put_there(ref, new)
-        touched = {address for _, _, address in before.symmetric_difference(self._hanging(ref, changed, owners))}
+        touched = {
+            address for _, _, address in before.symmetric_difference(self._hanging(ref, changed, owners))
+        }
         for address in touched:
             self._ready.pop(address, None)
         return Touched(self._tenant, touched, ORDER in changed and THERE not in changed)
@@ -244,7 +254,9 @@ class Crm:
                 changed.add(relation)
         return changed
 
-    def _hanging(self, ref: Ref, changed: set[Part], owners: dict[Joining, set[Ref]]) -> Iterator[tuple[Tail | Joining, Ref, str]]:
+    def _hanging(
+        self, ref: Ref, changed: set[Part], owners: dict[Joining, set[Ref]]
+    ) -> Iterator[tuple[Tail | Joining, Ref, str]]:
         """(rest of a rule, the record that it hangs on, address), as far as the changed parts can matter."""
         for tail in self._rules.tails(ref[0]):
             if tail.looks_at in changed and ref in self._entries:
@@ -254,7 +266,13 @@ class Crm:
             hop, rest = joining.hop, joining.rest
             for owner in those:
                 # Under a cap, who joins or leaves moves others out or in.
-                members = self.follow(hop, owner) if hop.cap else [ref] if owner[1] in self._targets(ref, hop.relation) else []
+                members = (
+                    self.follow(hop, owner)
+                    if hop.cap
+                    else [ref]
+                    if owner[1] in self._targets(ref, hop.relation)
+                    else []
+                )
                 for member in members:
                     for address in self._walk(member, rest.path, rest.ending):
                         yield joining, owner, address
@@ -280,7 +298,9 @@ class Crm:
             self._holders[address] = (*self._holders.get(address, ()), ref)
         for slot, relation in enumerate(self._rules.relations(ref[0])):
             for id_ in new.targets(slot):
-                insort(self._named_by.setdefault(relation, {}).setdefault(id_, []), ref, key=self.newest_first)
+                insort(
+                    self._named_by.setdefault(relation, {}).setdefault(id_, []), ref, key=self.newest_first
+                )
 
 
 def _distinct(entry: Entry) -> Iterable[str]:
@@ -327,7 +347,9 @@ class Directory:
         places = self._unusual.get(key)
         return places is not None and places[min(places)] is None
 
-    def apply(self, key: RecordKey, record: AnyRecord | None, place: Place, *, refused: bool = False) -> Touched:
+    def apply(
+        self, key: RecordKey, record: AnyRecord | None, place: Place, *, refused: bool = False
+    ) -> Touched:
         """Takes in the last message of a key in a place: a record, a deletion (None), or one that is refused.
 
         What counts does not depend on the order in which partitions are read: the message in the lowest

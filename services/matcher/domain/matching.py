@@ -47,7 +47,9 @@ class Matcher:
         while kept:
             if len(kept) > most:
                 kept = sorted(sorted(kept, key=crm.newest_first)[:most])
-            matched = _encode(activity, {ref: reasons[ref] for ref in kept}, truncated=len(kept) < len(reasons))
+            matched = _encode(
+                activity, {ref: reasons[ref] for ref in kept}, truncated=len(kept) < len(reasons)
+            )
             if len(matched.json) < MOST_BYTES:
                 return matched
             excess = (len(matched.json) - MOST_BYTES) / len(matched.json)
@@ -97,4 +99,6 @@ def explain(directory: Directory, tenant: str, address: str, ref: Ref | None = N
         for rule in directory.rules.of(each[0]):
             relates = rule in addresses.get(wanted, ())
             if relates or ref:
-                yield Explanation(each, rule, tuple(sorted(found for found, by in addresses.items() if rule in by)), relates)
+                yield Explanation(
+                    each, rule, tuple(sorted(found for found, by in addresses.items() if rule in by)), relates
+                )

@@ -69,13 +69,21 @@ class Hop:
 
 _parent_account = Relation("parent account", CONTACT, ACCOUNT, lambda contact: [contact.parent_account_id])
 
-primary_contact = Hop(Relation("primary contact", ACCOUNT, CONTACT, lambda account: [account.primary_contact_id]))
+primary_contact = Hop(
+    Relation("primary contact", ACCOUNT, CONTACT, lambda account: [account.primary_contact_id])
+)
 parent_account = Hop(_parent_account)
 contacts = Hop(_parent_account, backwards=True)
 lead_contact = Hop(Relation("contact", LEAD, CONTACT, lambda lead: [lead.contact_id]))
-opportunity_contact = Hop(Relation("contact", OPPORTUNITY, CONTACT, lambda opportunity: [opportunity.contact_id]))
-stakeholders = Hop(Relation("stakeholder", OPPORTUNITY, CONTACT, lambda opportunity: opportunity.stakeholder_ids or ()))
-opportunity_account = Hop(Relation("account", OPPORTUNITY, ACCOUNT, lambda opportunity: [opportunity.account_id]))
+opportunity_contact = Hop(
+    Relation("contact", OPPORTUNITY, CONTACT, lambda opportunity: [opportunity.contact_id])
+)
+stakeholders = Hop(
+    Relation("stakeholder", OPPORTUNITY, CONTACT, lambda opportunity: opportunity.stakeholder_ids or ())
+)
+opportunity_account = Hop(
+    Relation("account", OPPORTUNITY, ACCOUNT, lambda opportunity: [opportunity.account_id])
+)
 opportunity_lead = Hop(Relation("lead", OPPORTUNITY, LEAD, lambda opportunity: [opportunity.lead_id]))
 
 
@@ -84,7 +92,11 @@ def lookup(target: str, field: str | None = None, source: str = CUSTOM) -> Hop:
 
     def ids(custom: Any) -> list[str]:
         lookups = custom.lookups or {}
-        return [found.id for name, found in lookups.items() if found and found.type == target and field in {None, name}]
+        return [
+            found.id
+            for name, found in lookups.items()
+            if found and found.type == target and field in {None, name}
+        ]
 
     return Hop(Relation(field or "lookup", source, target, ids))
 
@@ -93,7 +105,11 @@ account_lookups = lookup(ACCOUNT)
 contact_lookups = lookup(CONTACT)
 
 ONWARD = {
-    ACCOUNT: {"primary_contact": primary_contact, "contacts": contacts, "first_50_contacts": contacts.first(50)},
+    ACCOUNT: {
+        "primary_contact": primary_contact,
+        "contacts": contacts,
+        "first_50_contacts": contacts.first(50),
+    },
     CONTACT: {"parent_account": parent_account},
 }
 """How a path of the settings file may go on from where a lookup leads."""

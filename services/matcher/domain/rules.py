@@ -68,22 +68,72 @@ class Rule:
 
 
 TABLE = (
-    Rule("account.primary_contact", ACCOUNT, (primary_contact,), EMAIL, "is the primary contact of this account"),
+    Rule(
+        "account.primary_contact",
+        ACCOUNT,
+        (primary_contact,),
+        EMAIL,
+        "is the primary contact of this account",
+    ),
     Rule("account.contact", ACCOUNT, (contacts.first(50),), EMAIL, "is a contact of this account"),
     Rule("account.address", ACCOUNT, (), ADDRESSES, "is an address of this account"),
-    Rule("opportunity.contact", OPPORTUNITY, (opportunity_contact,), EMAIL, "is the contact of this opportunity"),
-    Rule("opportunity.stakeholder", OPPORTUNITY, (stakeholders,), EMAIL, "is a stakeholder of this opportunity"),
+    Rule(
+        "opportunity.contact",
+        OPPORTUNITY,
+        (opportunity_contact,),
+        EMAIL,
+        "is the contact of this opportunity",
+    ),
+    Rule(
+        "opportunity.stakeholder", OPPORTUNITY, (stakeholders,), EMAIL, "is a stakeholder of this opportunity"
+    ),
     Rule("opportunity.address", OPPORTUNITY, (), ADDRESSES, "is an address of this opportunity"),
-    Rule("opportunity.account_contact", OPPORTUNITY, (opportunity_account, contacts), EMAIL, "is a contact of this opportunity's account"),
-    Rule("opportunity.lead", OPPORTUNITY, (opportunity_lead,), CONTACT_SECTION, "is the contact written into this opportunity's lead"),
-    Rule("opportunity.lead_contact", OPPORTUNITY, (opportunity_lead, lead_contact), EMAIL, "is the contact of this opportunity's lead"),
+    Rule(
+        "opportunity.account_contact",
+        OPPORTUNITY,
+        (opportunity_account, contacts),
+        EMAIL,
+        "is a contact of this opportunity's account",
+    ),
+    Rule(
+        "opportunity.lead",
+        OPPORTUNITY,
+        (opportunity_lead,),
+        CONTACT_SECTION,
+        "is the contact written into this opportunity's lead",
+    ),
+    Rule(
+        "opportunity.lead_contact",
+        OPPORTUNITY,
+        (opportunity_lead, lead_contact),
+        EMAIL,
+        "is the contact of this opportunity's lead",
+    ),
     Rule("lead.contact_section", LEAD, (), CONTACT_SECTION, "is the contact written into this lead"),
     Rule("lead.contact", LEAD, (lead_contact,), EMAIL, "is the contact of this lead"),
     Rule("lead.address", LEAD, (), ADDRESSES, "is an address of this lead"),
     Rule("contact.address", CONTACT, (), ADDRESSES, "is an address of this contact"),
-    Rule("custom.account_primary_contact", CUSTOM, (account_lookups, primary_contact), EMAIL, "is the primary contact of an account of this record"),
-    Rule("custom.account_address", CUSTOM, (account_lookups,), ADDRESSES, "is an address of an account of this record"),
-    Rule("custom.contact_address", CUSTOM, (contact_lookups,), ADDRESSES, "is an address of a contact of this record"),
+    Rule(
+        "custom.account_primary_contact",
+        CUSTOM,
+        (account_lookups, primary_contact),
+        EMAIL,
+        "is the primary contact of an account of this record",
+    ),
+    Rule(
+        "custom.account_address",
+        CUSTOM,
+        (account_lookups,),
+        ADDRESSES,
+        "is an address of an account of this record",
+    ),
+    Rule(
+        "custom.contact_address",
+        CUSTOM,
+        (contact_lookups,),
+        ADDRESSES,
+        "is an address of a contact of this record",
+    ),
 )
 
 
@@ -123,7 +173,11 @@ class Joining:
 
     def depends_on(self, changed: Collection[Part]) -> bool:
         """Can a change of these parts of the record change what it brings?"""
-        return self.hop.relation in changed or self.rest.looks_at in changed or (self.hop.cap is not None and ORDER in changed)
+        return (
+            self.hop.relation in changed
+            or self.rest.looks_at in changed
+            or (self.hop.cap is not None and ORDER in changed)
+        )
 
 
 class Rules:
@@ -137,13 +191,17 @@ class Rules:
         ValueError: two rows have one name, a name to switch off is unknown, or a path does not fit together.
     """
 
-    def __init__(self, table: Iterable[Rule] = TABLE, added: Iterable[Rule] = (), without: Collection[str] = ()) -> None:
+    def __init__(
+        self, table: Iterable[Rule] = TABLE, added: Iterable[Rule] = (), without: Collection[str] = ()
+    ) -> None:
         rows = (*table, *added)
         names = [rule.name for rule in rows]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two rules are called {', '.join(twice)}")
         if unknown := sorted(set(without) - set(names)):
-            raise ValueError(f"there is no rule called {', '.join(unknown)}; the rules are {', '.join(names)}")
+            raise ValueError(
+                f"there is no rule called {', '.join(unknown)}; the rules are {', '.join(names)}"
+            )
         self.rows = tuple(rule for rule in rows if rule.name not in without)
         self.place = {rule: place for place, rule in enumerate(self.rows)}
         for rule in self.rows:
@@ -164,13 +222,17 @@ class Rules:
         """The rules whose paths end in this field of records of a type."""
         at = type_, ending
         if at not in self._ending_at:
-            self._ending_at[at] = tuple(rule for rule in self.rows if rule.ending is ending and _covers(rule.end, type_))
+            self._ending_at[at] = tuple(
+                rule for rule in self.rows if rule.ending is ending and _covers(rule.end, type_)
+            )
         return self._ending_at[at]
 
     def relations(self, type_: str) -> tuple[Relation, ...]:
         """The relations, stored in records of a type, that some rule follows."""
         if type_ not in self._relations:
-            self._relations[type_] = tuple(relation for relation in self.slots if _covers(relation.source, type_))
+            self._relations[type_] = tuple(
+                relation for relation in self.slots if _covers(relation.source, type_)
+            )
         return self._relations[type_]
 
     def tails(self, type_: str) -> tuple[Tail, ...]:
@@ -214,7 +276,11 @@ class Rules:
     @cached_property
     def _rests(self) -> list[tuple[str, int, tuple[Hop, ...], Ending]]:
         """(type, place in the path, rest of the path from there, ending) of every rule."""
-        return [(at, place, rule.path[place:], rule.ending) for rule in self.rows for place, at in enumerate(_stations(rule))]
+        return [
+            (at, place, rule.path[place:], rule.ending)
+            for rule in self.rows
+            for place, at in enumerate(_stations(rule))
+        ]
 
 
 def _tail(path: tuple[Hop, ...], ending: Ending) -> Tail:

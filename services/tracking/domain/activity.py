@@ -141,7 +141,9 @@ def track(before: Tracked | None, asks: tuple[Ask, ...], content: Content, now: 
     if not new:
         return before
     shown = before.content if before.is_live else content
-    return replace(before, content=shown, regarding=before.regarding + new, revision=stamp(now, before.revision))
+    return replace(
+        before, content=shown, regarding=before.regarding + new, revision=stamp(now, before.revision)
+    )
 
 
 def untrack(before: Tracked, record: RecordKey, by: str, now: datetime) -> Tracked | None:
@@ -149,14 +151,18 @@ def untrack(before: Tracked, record: RecordKey, by: str, now: datetime) -> Track
     left = tuple(entry for entry in before.regarding if (entry.record, entry.by) != (record, by))
     if left == before.regarding:
         return None
-    return replace(before, regarding=left, content=before.content if left else None, revision=stamp(now, before.revision))
+    return replace(
+        before, regarding=left, content=before.content if left else None, revision=stamp(now, before.revision)
+    )
 
 
 RecordOf = Callable[[RecordKey], Record | None]
 ReadersOf = Callable[[Record], tuple[str, ...]]
 
 
-def event(tracked: Tracked, record_of: RecordOf, readers_of: ReadersOf, *, subjects: bool) -> ActivityTracked | ActivityUntracked:
+def event(
+    tracked: Tracked, record_of: RecordOf, readers_of: ReadersOf, *, subjects: bool
+) -> ActivityTracked | ActivityUntracked:
     """What the topic says of it: no body, no addresses, each entry with its record's name and readers now."""
     if tracked.content is None:
         return ActivityUntracked(tenant=tracked.tenant, activity=tracked.id, revision=tracked.revision)
@@ -175,14 +181,34 @@ def event(tracked: Tracked, record_of: RecordOf, readers_of: ReadersOf, *, subje
         cancelled=activity.cancelled,
         internet_message_id=activity.internet_message_id,
         ical_uid=activity.ical_uid,
-        regarding=tuple(_regarding(entry, record_of(entry.record), readers_of) for entry in tracked.regarding),
+        regarding=tuple(
+            _regarding(entry, record_of(entry.record), readers_of) for entry in tracked.regarding
+        ),
         revision=tracked.revision,
     )
 
 
 def _regarding(entry: Ask, record: Record | None, readers_of: ReadersOf) -> Regarding:
     _, kind, record_id = entry.record
-    if record is None:  # only a lost store knows an entry and not its record: nobody but her, until it is there
-        return Regarding(type=kind, id=record_id, name=None, deleted=True, by=entry.by, at=entry.at, readers=(f"user:{entry.by}",))
+    if (
+        record is None
+    ):  # only a lost store knows an entry and not its record: nobody but her, until it is there
+        return Regarding(
+            type=kind,
+            id=record_id,
+            name=None,
+            deleted=True,
+            by=entry.by,
+            at=entry.at,
+            readers=(f"user:{entry.by}",),
+        )
     name = None if record.gone else record.name
-    return Regarding(type=kind, id=record_id, name=name, deleted=record.gone is not None, by=entry.by, at=entry.at, readers=readers_of(record))
+    return Regarding(
+        type=kind,
+        id=record_id,
+        name=name,
+        deleted=record.gone is not None,
+        by=entry.by,
+        at=entry.at,
+        readers=readers_of(record),
+    )

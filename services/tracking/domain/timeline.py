@@ -65,7 +65,10 @@ class Suggestion:
     def why(self) -> tuple[str, ...]:
         """`Cc: ann@fabrikam.com is a stakeholder of this opportunity`, a sentence a reason."""
         people = self.activity.participants
-        return tuple(f"{SAYS[people[reason.participant].role]}: {people[reason.participant].address} {reason.phrase}" for reason in self.reasons)
+        return tuple(
+            f"{SAYS[people[reason.participant].role]}: {people[reason.participant].address} {reason.phrase}"
+            for reason in self.reasons
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,12 @@ class Suggestions:
         """Adds what she has asked for and what is matched no longer: a withdrawal changes nothing while it is pending."""
         shown = {tile.suggestion.activity.item for tile in self.tiles}
         for item, claim in self.claims.items():
-            if claim.activity and claim.is_open(self.now) and item not in shown and claim.activity.identity not in tracked:
+            if (
+                claim.activity
+                and claim.is_open(self.now)
+                and item not in shown
+                and claim.activity.identity not in tracked
+            ):
                 self.tiles.append(tile_of(Suggestion(claim.activity), claim, self.now))
         self.tiles.sort(key=lambda tile: tile.suggestion.activity.at, reverse=True)
 

@@ -19,7 +19,16 @@ from .records import StoredMailboxes, StoredRecords, mailbox_document, record_do
 from .suggestions import StoredSuggestions, suggestion_document
 from .tracked import StoredTracked
 
-__all__ = ["Change", "Document", "Session", "Store", "joined", "mailbox_document", "record_document", "suggestion_document"]
+__all__ = [
+    "Change",
+    "Document",
+    "Session",
+    "Store",
+    "joined",
+    "mailbox_document",
+    "record_document",
+    "suggestion_document",
+]
 
 
 class Store(Connection):
@@ -39,5 +48,10 @@ class Store(Connection):
     @asks_mongodb
     async def prepare(self) -> None:
         """Creates the indexes that are missing."""
-        indexes = {name: getattr(self, name).INDEXES for name in ("suggestions", "dismissals", "records", "claims", "tracked")}
-        await asyncio.gather(*(self.collection(name).create_indexes(list(wanted)) for name, wanted in indexes.items()))
+        indexes = {
+            name: getattr(self, name).INDEXES
+            for name in ("suggestions", "dismissals", "records", "claims", "tracked")
+        }
+        await asyncio.gather(
+            *(self.collection(name).create_indexes(list(wanted)) for name, wanted in indexes.items())
+        )

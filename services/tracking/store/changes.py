@@ -21,14 +21,25 @@ BY_OWNER = {"suggestions", "dismissals", "mailboxes"}
 AWAIT = timedelta(seconds=1)
 """MongoDB answers after this also where nothing has changed."""
 STEPS: list[Document] = [
-    {"$match": {"ns.coll": {"$in": list(WATCHED)}, "operationType": {"$in": ["insert", "update", "replace", "delete"]}}},
+    {
+        "$match": {
+            "ns.coll": {"$in": list(WATCHED)},
+            "operationType": {"$in": ["insert", "update", "replace", "delete"]},
+        }
+    },
     {
         "$project": {
             "ns.coll": 1,
             "documentKey": 1,
             "fullDocument.owner": 1,
             "fullDocument.touched": 1,
-            "updated": {"$cond": [{"$in": ["$ns.coll", ["claims", "tracked"]]}, "$updateDescription.updatedFields", "$$REMOVE"]},
+            "updated": {
+                "$cond": [
+                    {"$in": ["$ns.coll", ["claims", "tracked"]]},
+                    "$updateDescription.updatedFields",
+                    "$$REMOVE",
+                ]
+            },
         }
     },
 ]
@@ -65,7 +76,9 @@ class Changes:
             Transient: MongoDB is away; watching again goes on without a gap.
         """
         try:
-            async with self._database.watch(STEPS, resume_after=self._token, max_await_time_ms=milliseconds(AWAIT)) as opened:
+            async with self._database.watch(
+                STEPS, resume_after=self._token, max_await_time_ms=milliseconds(AWAIT)
+            ) as opened:
                 stream: Any = opened  # motor's types take its properties for methods
                 if self._token is None:
                     yield EVERYTHING
@@ -89,7 +102,12 @@ class Changes:
             return Change(records=frozenset({key}))
         document = event.get("fullDocument") or {}
         if not document and _matters(event.get("updated") or {}):
-            document = await self._database.get_collection(collection).find_one({"_id": key}, {"owner": 1, "touched": 1}) or {}
+            document = (
+                await self._database.get_collection(collection).find_one(
+                    {"_id": key}, {"owner": 1, "touched": 1}
+                )
+                or {}
+            )
         if not document:
             return None
         return Change(document.get("owner"), frozenset(document.get("touched", ())))

@@ -55,7 +55,9 @@ class StoredClaims:
     """The claims of every owner."""
 
     INDEXES = (
-        IndexModel([("item", ASCENDING)], name="one open claim an item", unique=True, partialFilterExpression=OPEN),
+        IndexModel(
+            [("item", ASCENDING)], name="one open claim an item", unique=True, partialFilterExpression=OPEN
+        ),
         IndexModel([("deadline", ASCENDING)], partialFilterExpression=OPEN),
         IndexModel([("owner", ASCENDING), ("asks.record", ASCENDING)]),
         UNSENT,
@@ -68,7 +70,10 @@ class StoredClaims:
     @asks_mongodb
     async def on(self, owner: str, record: RecordKey) -> list[Claim]:
         """An owner's claims for a record, settled ones included."""
-        return [_to_claim(document) async for document in self._collection.find({"owner": owner, "asks.record": joined(record)})]
+        return [
+            _to_claim(document)
+            async for document in self._collection.find({"owner": owner, "asks.record": joined(record)})
+        ]
 
     @asks_mongodb
     async def one(self, claim_id: str, session: Session) -> Claim | None:
@@ -108,18 +113,27 @@ class StoredClaims:
         """Adds an ask, once; False where the claim is no longer open."""
         there = {"$elemMatch": {"record": joined(ask.record), "by": ask.by}}
         still_open = OPEN | {"_id": claim.id}
-        added = await self._collection.update_one(still_open | {"asks": {"$not": there}}, {"$push": {"asks": ask_document(ask)}})
-        return added.matched_count > 0 or await self._collection.find_one(still_open | {"asks": there}, {"_id": 1}) is not None
+        added = await self._collection.update_one(
+            still_open | {"asks": {"$not": there}}, {"$push": {"asks": ask_document(ask)}}
+        )
+        return (
+            added.matched_count > 0
+            or await self._collection.find_one(still_open | {"asks": there}, {"_id": 1}) is not None
+        )
 
     @asks_mongodb
-    async def settle(self, claim_id: str, state: ClaimState, reason: str | None = None, session: Session | None = None) -> None:
+    async def settle(
+        self, claim_id: str, state: ClaimState, reason: str | None = None, session: Session | None = None
+    ) -> None:
         """Ends a claim, if it is open."""
         await self._collection.update_one(OPEN | {"_id": claim_id}, _settled(state, reason), session=session)
 
     @asks_mongodb
     async def fail_late(self, now: datetime) -> int:
         """Fails those whose deadline has passed; answers how many."""
-        late = await self._collection.update_many(OPEN | {"deadline": {"$lte": now}}, _settled(ClaimState.FAILED, NO_ANSWER))
+        late = await self._collection.update_many(
+            OPEN | {"deadline": {"$lte": now}}, _settled(ClaimState.FAILED, NO_ANSWER)
+        )
         return late.modified_count
 
     @asks_mongodb
@@ -130,7 +144,9 @@ class StoredClaims:
     @asks_mongodb
     async def confirm(self, claims: Sequence[Claim]) -> None:
         """mail-ingest can read them."""
-        await self._collection.update_many({"_id": {"$in": [claim.id for claim in claims]}}, {"$unset": {"unsent": "", "saying": ""}})
+        await self._collection.update_many(
+            {"_id": {"$in": [claim.id for claim in claims]}}, {"$unset": {"unsent": "", "saying": ""}}
+        )
 
     @asks_mongodb
     async def open(self) -> int:
@@ -144,4 +160,7 @@ class StoredClaims:
 
 
 def _settled(state: ClaimState, reason: str | None) -> Document:
-    return {"$set": {"state": state.value, "reason": reason}, "$unset": {"activity": "", "unsent": "", "saying": ""}}
+    return {
+        "$set": {"state": state.value, "reason": reason},
+        "$unset": {"activity": "", "unsent": "", "saying": ""},
+    }

@@ -74,7 +74,9 @@ class Connection:
             socketTimeoutMS=milliseconds(HUNG_AFTER),
             appname="tracking",
         )
-        self._database = self._client.get_database(database, write_concern=self._safe, read_concern=ReadConcern("majority"))
+        self._database = self._client.get_database(
+            database, write_concern=self._safe, read_concern=ReadConcern("majority")
+        )
 
     def collection(self, name: str) -> Collection:
         """One of the database's collections."""

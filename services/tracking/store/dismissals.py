@@ -18,7 +18,11 @@ from .connection import ONCE_GONE, Collection, Document, asks_mongodb, joined
 class StoredDismissals:
     """Documents of their own, so that they outlive their suggestions and every replay of them."""
 
-    INDEXES = (IndexModel([("owner", ASCENDING), ("record", ASCENDING)]), IndexModel([("thing", ASCENDING)]), ONCE_GONE)
+    INDEXES = (
+        IndexModel([("owner", ASCENDING), ("record", ASCENDING)]),
+        IndexModel([("thing", ASCENDING)]),
+        ONCE_GONE,
+    )
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
@@ -43,7 +47,9 @@ class StoredDismissals:
     async def undo(self, item: ItemKey, record: RecordKey, identity: str | None) -> bool:
         """She wants to see it again, also where only the item's id is left of it; was it dismissed?"""
         same = [{"item": item[2]}] + ([{"identity": identity}] if identity else [])
-        gone = await self._collection.delete_many({"owner": joined(item[:2]), "record": joined(record), "$or": same})
+        gone = await self._collection.delete_many(
+            {"owner": joined(item[:2]), "record": joined(record), "$or": same}
+        )
         return gone.deleted_count > 0
 
     @asks_mongodb
@@ -51,7 +57,10 @@ class StoredDismissals:
         """(record, identity) of what an owner has dismissed on these records."""
         keys = {joined(record): record for record in records}
         wanted = {"owner": owner, "record": {"$in": list(keys)}}
-        return {(keys[document["record"]], document["identity"]) async for document in self._collection.find(wanted)}
+        return {
+            (keys[document["record"]], document["identity"])
+            async for document in self._collection.find(wanted)
+        }
 
     @asks_mongodb
     async def seen(self, suggestions: Sequence[Document]) -> None:
@@ -61,9 +70,22 @@ class StoredDismissals:
             if document.get("live"):
                 thing = _thing(document["owner"], document["identity"])
                 until[thing] = document["visible_until"] + DISMISSED_AFTER_LAST_SEEN
-        dismissed = [document["thing"] async for document in self._collection.find({"thing": {"$in": list(until)}}, {"thing": 1})] if until else []
+        dismissed = (
+            [
+                document["thing"]
+                async for document in self._collection.find({"thing": {"$in": list(until)}}, {"thing": 1})
+            ]
+            if until
+            else []
+        )
         if dismissed:
-            await self._collection.bulk_write([UpdateMany({"thing": thing}, {"$max": {"delete_at": until[thing]}}) for thing in set(dismissed)], ordered=False)
+            await self._collection.bulk_write(
+                [
+                    UpdateMany({"thing": thing}, {"$max": {"delete_at": until[thing]}})
+                    for thing in set(dismissed)
+                ],
+                ordered=False,
+            )
 
 
 def _thing(owner: str, identity: str) -> str:

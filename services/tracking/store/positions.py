@@ -16,7 +16,10 @@ class StoredPositions:
     @asks_mongodb
     async def of(self, names: Iterable[str]) -> dict[str, Document]:
         """Those of these partitions that are known, by name."""
-        return {document["_id"]: document async for document in self._collection.find({"_id": {"$in": list(names)}})}
+        return {
+            document["_id"]: document
+            async for document in self._collection.find({"_id": {"$in": list(names)}})
+        }
 
     @asks_mongodb
     async def put(self, positions: Sequence[Document]) -> None:
@@ -26,4 +29,7 @@ class StoredPositions:
         costs work and nothing else.
         """
         if positions:
-            await self._collection.bulk_write([ReplaceOne({"_id": document["_id"]}, document, upsert=True) for document in positions], ordered=False)
+            await self._collection.bulk_write(
+                [ReplaceOne({"_id": document["_id"]}, document, upsert=True) for document in positions],
+                ordered=False,
+            )

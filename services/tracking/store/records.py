@@ -78,20 +78,27 @@ class StoredRecords:
         """
         if not documents:
             return 0
-        writes = [UpdateOne({"_id": document["_id"]}, _if_later(document), upsert=True) for document in documents]
+        writes = [
+            UpdateOne({"_id": document["_id"]}, _if_later(document), upsert=True) for document in documents
+        ]
         result = await self._collection.bulk_write(writes, ordered=False)
         return result.upserted_count + result.modified_count
 
     @asks_mongodb
     async def changed(self, keys: Sequence[str]) -> dict[str, Any]:
         """Those of these records that have changed and were not announced since, each with its change."""
-        found = self._collection.find({"_id": {"$in": list(keys)}, "changed": {"$exists": True}}, {"changed": 1})
+        found = self._collection.find(
+            {"_id": {"$in": list(keys)}, "changed": {"$exists": True}}, {"changed": 1}
+        )
         return {document["_id"]: document["changed"] async for document in found}
 
     @asks_mongodb
     async def announced(self, changes: Mapping[str, Any]) -> None:
         """These changes will be told; later ones of the same records are still to be announced."""
-        writes = [UpdateOne({"_id": key, "changed": change}, {"$unset": {"changed": ""}}) for key, change in changes.items()]
+        writes = [
+            UpdateOne({"_id": key, "changed": change}, {"$unset": {"changed": ""}})
+            for key, change in changes.items()
+        ]
         await self._collection.bulk_write(writes, ordered=False)
 
     @asks_mongodb
@@ -107,9 +114,13 @@ class StoredRecords:
         return {to_key(document["_id"]): _to_record(document) async for document in found}
 
     @asks_mongodb
-    async def read_by(self, tenant: str, keys: Sequence[RecordKey], readers: Sequence[str | None], limit: int) -> list[Record]:
+    async def read_by(
+        self, tenant: str, keys: Sequence[RecordKey], readers: Sequence[str | None], limit: int
+    ) -> list[Record]:
         """The first of these records, in their order, that have one of the readers."""
-        found = self._collection.find(_readable(tenant, readers) | {"_id": {"$in": [joined(key) for key in keys]}})
+        found = self._collection.find(
+            _readable(tenant, readers) | {"_id": {"$in": [joined(key) for key in keys]}}
+        )
         records = {record.key: record async for record in (_to_record(document) async for document in found)}
         return [records[key] for key in keys if key in records][:limit]
 
@@ -127,8 +138,16 @@ class StoredRecords:
         found: dict[str, Record] = {}
         for pattern in (f"^{literal}", literal):
             if len(found) < limit:
-                holding = self._collection.find(readable | {"search": {"$regex": pattern}}).sort([("search", ASCENDING)]).limit(limit)
-                found |= {document["_id"]: _to_record(document) async for document in holding if document["_id"] not in found}
+                holding = (
+                    self._collection.find(readable | {"search": {"$regex": pattern}})
+                    .sort([("search", ASCENDING)])
+                    .limit(limit)
+                )
+                found |= {
+                    document["_id"]: _to_record(document)
+                    async for document in holding
+                    if document["_id"] not in found
+                }
         return list(found.values())[:limit]
 
 
@@ -143,7 +162,12 @@ def _if_later(document: Document) -> list[Document]:
     lowest that has the record counts, and a deletion is only of what its own partition says.
     """
     source, order = {"$literal": document["source"]}, {"$literal": document["order"]}
-    later: Document = {"$or": [{"$lte": ["$source", None]}, {"$and": [{"$eq": ["$source", source]}, {"$lt": ["$order", order]}]}]}
+    later: Document = {
+        "$or": [
+            {"$lte": ["$source", None]},
+            {"$and": [{"$eq": ["$source", source]}, {"$lt": ["$order", order]}]},
+        ]
+    }
     if document["gone"] != Gone.DELETED:
         deleted_elsewhere = {"$and": [{"$lt": ["$source", source]}, {"$eq": ["$gone", Gone.DELETED.value]}]}
         later["$or"] += [{"$gt": ["$source", source]}, deleted_elsewhere]
@@ -152,7 +176,12 @@ def _if_later(document: Document) -> list[Document]:
     if document["gone"]:
         new["readers"] = known["readers"]
     # Nothing can be tracked on a record that was never there.
-    differs = {"$and": [{"$gt": ["$source", None]}, {"$or": [{"$ne": [known[field], new[field]]} for field in known]}]}
+    differs = {
+        "$and": [
+            {"$gt": ["$source", None]},
+            {"$or": [{"$ne": [known[field], new[field]]} for field in known]},
+        ]
+    }
     changed = {"$cond": [differs, order, {"$ifNull": ["$changed", "$$REMOVE"]}]}
     # What is gone keeps its last readers, and nothing else that could be read.
     whole = {"$mergeObjects": [{"readers": known["readers"]}, {"$literal": document}, {"changed": changed}]}
@@ -165,7 +194,12 @@ def mailbox_document(message: Received[MailboxChanged]) -> Document:
     document: Document = {"_id": joined(message.key), "version": message.version}
     if value is None:
         return document | {"status": MailboxStatus.REMOVED.value}
-    return document | {"status": value.status.value, "reason": value.reason, "since": value.since, "complete_as_of": value.complete_as_of}
+    return document | {
+        "status": value.status.value,
+        "reason": value.reason,
+        "since": value.since,
+        "complete_as_of": value.complete_as_of,
+    }
 
 
 class StoredMailboxes:
@@ -178,7 +212,12 @@ class StoredMailboxes:
     async def put(self, documents: Sequence[Document]) -> None:
         """The mailboxes' states, each only where its version is not lower than the one there."""
         if documents:
-            writes = [UpdateOne({"_id": doc["_id"]}, replaced(doc, {"$lte": ["$version", doc["version"]]}), upsert=True) for doc in documents]
+            writes = [
+                UpdateOne(
+                    {"_id": doc["_id"]}, replaced(doc, {"$lte": ["$version", doc["version"]]}), upsert=True
+                )
+                for doc in documents
+            ]
             await self._collection.bulk_write(writes, ordered=False)
 
     @asks_mongodb
@@ -187,4 +226,9 @@ class StoredMailboxes:
         document = await self._collection.find_one({"_id": joined((tenant, oid))})
         if document is None:
             return None
-        return Mailbox(MailboxStatus(document["status"]), document.get("reason"), document.get("since"), document.get("complete_as_of"))
+        return Mailbox(
+            MailboxStatus(document["status"]),
+            document.get("reason"),
+            document.get("since"),
+            document.get("complete_as_of"),
+        )

@@ -48,7 +48,11 @@ def suggestion_document(message: Received[ActivityMatched], now: datetime) -> Do
     if value is None or not value.matches:
         return document | {"delete_at": now + TOMBSTONES_KEPT}
     activity = value.activity
-    for name, of_key, of_body in (("tenant", tenant, activity.tenant), ("mailbox", mailbox, activity.mailbox), ("item", item, activity.item)):
+    for name, of_key, of_body in (
+        ("tenant", tenant, activity.tenant),
+        ("mailbox", mailbox, activity.mailbox),
+        ("item", item, activity.item),
+    ):
         if of_key != of_body:
             raise Rejected("key and body do not agree", f"activity.{name}")
     reasons, matches = _reasons(value)
@@ -81,7 +85,10 @@ def _reasons(value: ActivityMatched) -> tuple[list[Document], list[int]]:
                 raise Rejected("a reason without its rule or its participant", f"matches.{at}.reasons")
             numbers[key] = len(numbers)
         matches.append(numbers[key])
-    return [{"of": [part for rule, participant in reasons for part in (rules[rule], participant)], "more": more} for reasons, more in numbers], matches
+    return [
+        {"of": [part for rule, participant in reasons for part in (rules[rule], participant)], "more": more}
+        for reasons, more in numbers
+    ], matches
 
 
 def activity_document(activity: Activity) -> Document:
@@ -108,7 +115,9 @@ def _only(record: RecordKey) -> Document:
 def _to_suggestion(document: Mapping[str, Any]) -> Suggestion:
     phrases, reason = document["rules"], document["reason"]
     flat = reason["of"]
-    reasons = tuple(Reason(participant, phrases[rule]) for rule, participant in zip(flat[::2], flat[1::2], strict=True))
+    reasons = tuple(
+        Reason(participant, phrases[rule]) for rule, participant in zip(flat[::2], flat[1::2], strict=True)
+    )
     return Suggestion(to_activity(document["activity"]), reasons, reason["more"])
 
 
@@ -129,14 +138,26 @@ class StoredSuggestions:
         """Suggestions and withdrawals, each only where its (epoch, count) is the greater; answers how many were."""
         if not documents:
             return 0
-        writes = [UpdateOne({"_id": document["_id"]}, _if_greater(document), upsert=True) for document in documents]
+        writes = [
+            UpdateOne({"_id": document["_id"]}, _if_greater(document), upsert=True) for document in documents
+        ]
         result = await self._collection.bulk_write(writes, ordered=False)
         return result.upserted_count + result.modified_count
 
-    async def pages(self, owner: str, record: RecordKey, now: datetime, filters: Document) -> AsyncIterator[list[Suggestion]]:
+    async def pages(
+        self, owner: str, record: RecordKey, now: datetime, filters: Document
+    ) -> AsyncIterator[list[Suggestion]]:
         """One owner's suggestions on a record inside their window, newest first."""
-        wanted = _visible(owner, now) | {"records": _of_tenant(record)} | {f"activity.{name}": value for name, value in filters.items()}
-        steps: list[Document] = [{"$match": wanted}, {"$sort": {"at": -1, "_id": -1}}, {"$project": _only(record)}]
+        wanted = (
+            _visible(owner, now)
+            | {"records": _of_tenant(record)}
+            | {f"activity.{name}": value for name, value in filters.items()}
+        )
+        steps: list[Document] = [
+            {"$match": wanted},
+            {"$sort": {"at": -1, "_id": -1}},
+            {"$project": _only(record)},
+        ]
         with translated():
             cursor = self._collection.aggregate(steps)
             while page := await cursor.to_list(PAGE):
@@ -146,13 +167,18 @@ class StoredSuggestions:
     async def one(self, item: ItemKey, record: RecordKey) -> tuple[bool, Suggestion | None]:
         """Is the item known in its mailbox, and what it is on the record, if it is related."""
         of_item = {"_id": joined(item)}
-        steps: list[Document] = [{"$match": of_item | {"records": _of_tenant(record)}}, {"$project": _only(record)}]
+        steps: list[Document] = [
+            {"$match": of_item | {"records": _of_tenant(record)}},
+            {"$project": _only(record)},
+        ]
         if found := await self._collection.aggregate(steps).to_list(1):
             return True, _to_suggestion(found[0])
         return await self._collection.find_one(of_item, {"_id": 1}) is not None, None
 
     @asks_mongodb
-    async def on(self, owner: str, records: Sequence[RecordKey], now: datetime) -> list[tuple[RecordKey, str]]:
+    async def on(
+        self, owner: str, records: Sequence[RecordKey], now: datetime
+    ) -> list[tuple[RecordKey, str]]:
         """(record, identity) of what one owner has inside its window on any of these records."""
         keys = {_of_tenant(record): record for record in records}
         wanted = _visible(owner, now) | {"records": {"$in": list(keys)}}
@@ -164,7 +190,11 @@ class StoredSuggestions:
     async def newest_on(self, owner: str, now: datetime, most: int) -> list[RecordKey]:
         """Up to so many records that an owner's newest suggestions are on, those of the newest first."""
         tenant, _ = owner.split("/")
-        newest = self._collection.find(_visible(owner, now), {"records": 1}).sort([("at", DESCENDING), ("_id", DESCENDING)]).limit(most)
+        newest = (
+            self._collection.find(_visible(owner, now), {"records": 1})
+            .sort([("at", DESCENDING), ("_id", DESCENDING)])
+            .limit(most)
+        )
         records = dict.fromkeys([record async for suggestion in newest for record in suggestion["records"]])
         return [to_key(joined((tenant, record))) for record in list(records)[:most]]
 

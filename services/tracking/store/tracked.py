@@ -51,7 +51,9 @@ def _to_tracked(document: Mapping[str, Any]) -> Tracked:
     """A tracked activity; with an empty text where the document was read without."""
     content = None
     if "activity" in document:
-        content = Content(activity=to_activity(document["activity"]), **{"text": "", **document.get("content", {})})
+        content = Content(
+            activity=to_activity(document["activity"]), **{"text": "", **document.get("content", {})}
+        )
     return Tracked(
         document["tenant"],
         document["_id"].split("/", 1)[1],
@@ -85,43 +87,68 @@ class StoredTracked:
     async def by_owner(self, item: ItemKey, identity: str, record: RecordKey) -> Tracked | None:
         """The activity that the owner of an item has tracked on a record as this thing."""
         entry = {"$elemMatch": {"record": joined(record), "by": item[1]}}
-        document = await self._collection.find_one({"tenant": item[0], "identity": identity, "regarding": entry}, WITHOUT_TEXT)
+        document = await self._collection.find_one(
+            {"tenant": item[0], "identity": identity, "regarding": entry}, WITHOUT_TEXT
+        )
         return _to_tracked(document) if document else None
 
     @asks_mongodb
-    async def on(self, record: RecordKey, before: tuple[datetime, str] | None, filters: Document, limit: int) -> list[Tracked]:
+    async def on(
+        self, record: RecordKey, before: tuple[datetime, str] | None, filters: Document, limit: int
+    ) -> list[Tracked]:
         """What is tracked on a record, newest first, without the texts."""
         wanted: Document = {"regarding.record": joined(record)} | filters
         if before:
             at, activity = before
             wanted["$or"] = [{"at": {"$lt": at}}, {"at": at, "_id": {"$lt": joined((record[0], activity))}}]
-        found = self._collection.find(wanted, WITHOUT_TEXT).sort([("at", DESCENDING), ("_id", DESCENDING)]).limit(limit)
+        found = (
+            self._collection.find(wanted, WITHOUT_TEXT)
+            .sort([("at", DESCENDING), ("_id", DESCENDING)])
+            .limit(limit)
+        )
         return [_to_tracked(document) async for document in found]
 
     @asks_mongodb
-    async def among(self, tenant: str, identities: Iterable[str], records: Sequence[RecordKey]) -> set[tuple[RecordKey, str]]:
+    async def among(
+        self, tenant: str, identities: Iterable[str], records: Sequence[RecordKey]
+    ) -> set[tuple[RecordKey, str]]:
         """(record, identity) of those of these things that somebody has tracked on these records."""
         keys = {joined(record): record for record in records}
-        wanted = {"tenant": tenant, "identity": {"$in": list(identities)}, "regarding.record": {"$in": list(keys)}}
+        wanted = {
+            "tenant": tenant,
+            "identity": {"$in": list(identities)},
+            "regarding.record": {"$in": list(keys)},
+        }
         found = self._collection.find(wanted, {"identity": 1, "regarding.record": 1})
-        return {(keys[entry["record"]], document["identity"]) async for document in found for entry in document["regarding"] if entry["record"] in keys}
+        return {
+            (keys[entry["record"]], document["identity"])
+            async for document in found
+            for entry in document["regarding"]
+            if entry["record"] in keys
+        }
 
     @asks_mongodb
     async def put(self, tracked: Tracked, after: Tracked | None, session: Session | None = None) -> bool:
         """The new state, noted as unsent, if the old one is still `after`; False otherwise."""
         document = _document(tracked)
-        document["touched"] = sorted({joined(entry.record) for state in (tracked, after) if state for entry in state.regarding})
+        document["touched"] = sorted(
+            {joined(entry.record) for state in (tracked, after) if state for entry in state.regarding}
+        )
         if after is None:
             await self._collection.insert_one(document, session=session)
             return True
-        replaced = await self._collection.replace_one({"_id": document["_id"], "revision": after.revision}, document, session=session)
+        replaced = await self._collection.replace_one(
+            {"_id": document["_id"], "revision": after.revision}, document, session=session
+        )
         return replaced.matched_count > 0
 
     @asks_mongodb
     async def announce_again(self, records: Iterable[str], revision: int) -> int:
         """Notes what is tracked on these records as unsent, at a higher revision; answers how many activities."""
         higher = {"$max": [revision, {"$add": ["$revision", 1]}]}
-        noted = await self._collection.update_many({"regarding.record": {"$in": list(records)}}, [{"$set": {"unsent": True, "revision": higher}}])
+        noted = await self._collection.update_many(
+            {"regarding.record": {"$in": list(records)}}, [{"$set": {"unsent": True, "revision": higher}}]
+        )
         return noted.modified_count
 
     @asks_mongodb
@@ -136,8 +163,18 @@ class StoredTracked:
         for tracked in said:
             _id = joined((tracked.tenant, tracked.id))
             gone = {} if tracked.is_live else {"$set": {"delete_at": now + TOMBSTONES_KEPT}}
-            writes.append(UpdateOne({"_id": _id, "revision": tracked.revision}, {"$unset": {"unsent": "", "saying": ""}} | gone))
-            writes.append(UpdateOne({"_id": _id, "revision": {"$ne": tracked.revision}}, {"$set": {"unsent": True}, "$unset": {"saying": ""}}))
+            writes.append(
+                UpdateOne(
+                    {"_id": _id, "revision": tracked.revision},
+                    {"$unset": {"unsent": "", "saying": ""}} | gone,
+                )
+            )
+            writes.append(
+                UpdateOne(
+                    {"_id": _id, "revision": {"$ne": tracked.revision}},
+                    {"$set": {"unsent": True}, "$unset": {"saying": ""}},
+                )
+            )
         await self._collection.bulk_write(writes)
 
     @asks_mongodb

@@ -2,7 +2,16 @@
 
 from services.mail_ingest.domain.folders import tree
 
-TREE = [("inbox", None), ("projects", "inbox"), ("junk", None), ("deleted", None), ("below", "deleted"), ("deeper", "below"), ("sent", None), ("old", "sent")]
+TREE = [
+    ("inbox", None),
+    ("projects", "inbox"),
+    ("junk", None),
+    ("deleted", None),
+    ("below", "deleted"),
+    ("deeper", "below"),
+    ("sent", None),
+    ("old", "sent"),
+]
 NAMES = {"junkemail": "junk", "deleteditems": "deleted", "sentitems": "sent"}
 
 

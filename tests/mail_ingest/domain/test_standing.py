@@ -26,9 +26,13 @@ def test_what_passes_is_waited_for_and_long_throttling_is_a_state(
 ) -> None:
     asked = None if retry_after is None else timedelta(seconds=retry_after)
 
-    assert after_passing(failures, NOW, asked, throttled=throttled) == Standing(NOW + timedelta(seconds=wait), reason)
+    assert after_passing(failures, NOW, asked, throttled=throttled) == Standing(
+        NOW + timedelta(seconds=wait), reason
+    )
 
 
 @pytest.mark.parametrize("failures, minutes", [(1, 1), (3, 4), (6, 30), (1000, 30)])
 def test_a_block_is_looked_at_again_ever_less_often(failures: int, minutes: int) -> None:
-    assert after_block(failures, NOW, "access_policy", timedelta(minutes=1)) == Standing(NOW + timedelta(minutes=minutes), "access_policy")
+    assert after_block(failures, NOW, "access_policy", timedelta(minutes=1)) == Standing(
+        NOW + timedelta(minutes=minutes), "access_policy"
+    )

@@ -8,9 +8,16 @@ from shared.events import Kind
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
 
-def one(kind: Kind = Kind.EMAIL, graph_id: str | None = "g", renew_in: timedelta | None = timedelta(hours=1), removed: bool = False) -> Subscription:
+def one(
+    kind: Kind = Kind.EMAIL,
+    graph_id: str | None = "g",
+    renew_in: timedelta | None = timedelta(hours=1),
+    removed: bool = False,
+) -> Subscription:
     renew_at = None if renew_in is None else NOW + renew_in
-    return Subscription(f"{kind}-{graph_id}", "t/m", kind, "secret", graph_id, renew_at, NOW + timedelta(days=6), removed)
+    return Subscription(
+        f"{kind}-{graph_id}", "t/m", kind, "secret", graph_id, renew_at, NOW + timedelta(days=6), removed
+    )
 
 
 def test_a_mailbox_has_one_for_each_kind() -> None:
@@ -20,7 +27,9 @@ def test_a_mailbox_has_one_for_each_kind() -> None:
 
 def test_what_graph_never_named_removed_or_let_expire_is_made_again() -> None:
     pending, removed = one(graph_id=None), one(Kind.MEETING, removed=True)
-    assert plan([pending, removed], NOW) == Plan(create=(Kind.EMAIL, Kind.MEETING), renew=(), forget=(pending, removed))
+    assert plan([pending, removed], NOW) == Plan(
+        create=(Kind.EMAIL, Kind.MEETING), renew=(), forget=(pending, removed)
+    )
     late = NOW + timedelta(days=7)
     assert plan([one(), one(Kind.MEETING)], late).create == (Kind.EMAIL, Kind.MEETING)
 

@@ -5,7 +5,17 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.mail_ingest.domain.capture import Reason, Refused
-from services.mail_ingest.domain.window import Absent, Do, Found, Known, compare, decide, left, names_a_window, was_missed
+from services.mail_ingest.domain.window import (
+    Absent,
+    Do,
+    Found,
+    Known,
+    compare,
+    decide,
+    left,
+    names_a_window,
+    was_missed,
+)
 from shared.events import Activity, Kind
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -23,7 +33,12 @@ def found(what: Activity | Refused | Absent, change_key: str = "k1") -> Found:
 
 
 def known(**changes: object) -> Known:
-    made: dict[str, object] = {"change_key": "k1", "digest": found(activity()).digest, "version": 1, "gone": False}
+    made: dict[str, object] = {
+        "change_key": "k1",
+        "digest": found(activity()).digest,
+        "version": 1,
+        "gone": False,
+    }
     return Known("i", Kind.EMAIL, **{**made, **changes})  # type: ignore[arg-type]
 
 
@@ -60,7 +75,11 @@ def live(item: str, kind: Kind, missing: int = 0, leaves_in: timedelta = timedel
 def test_what_the_window_no_longer_shows() -> None:
     shown = live("shown", Kind.EMAIL)
     unseen = live("unseen", Kind.EMAIL)
-    once, twice, back = live("once", Kind.MEETING), live("twice", Kind.MEETING, missing=1), live("back", Kind.MEETING, missing=1)
+    once, twice, back = (
+        live("once", Kind.MEETING),
+        live("twice", Kind.MEETING, missing=1),
+        live("back", Kind.MEETING, missing=1),
+    )
     over = live("over", Kind.MEETING, missing=1, leaves_in=timedelta())
 
     compared = compare([shown, unseen, once, twice, back, over], frozenset({"shown", "back"}), NOW)
@@ -88,7 +107,9 @@ def test_a_series_there_or_gone_needs_the_window() -> None:
 
 
 def meeting(visible_from: datetime, original_start: datetime | None = None) -> Found:
-    what = activity().model_copy(update={"kind": Kind.MEETING, "visible_from": visible_from, "original_start": original_start})
+    what = activity().model_copy(
+        update={"kind": Kind.MEETING, "visible_from": visible_from, "original_start": original_start}
+    )
     return Found("i", Kind.MEETING, "k", what)
 
 
