@@ -1,4 +1,4 @@
-"""The contract: what services exchange (events, topics, records) and what they run under.
+"""The contract: what the services exchange (events, topics, records) and what they run under.
 
-Knows no service and holds no business rule.
+`shared` imports no service and holds no business rule.
 """

@@ -1,4 +1,4 @@
-"""What makes two e-mail addresses the same."""
+"""The form in which two e-mail addresses are compared."""
 
 from functools import lru_cache
 
@@ -7,11 +7,11 @@ import idna
 
 @lru_cache(maxsize=65_536)
 def normalise(address: str) -> str:
-    """The form in which addresses are compared.
+    """Returns the comparable form of an address.
 
-    Trimmed, lower-cased, and the domain in its IDNA (UTS-46) ASCII form. A domain that IDNA refuses
-    stays lower-cased as it is, and so does what is no address at all. No plus-folding and no
-    dot-folding: those are rules of some providers, not of mail.
+    The address is trimmed and lower-cased, and its domain becomes IDNA (UTS-46) ASCII. A domain that
+    IDNA refuses stays lower-cased, and so does text that is no address. Plus signs and dots in the
+    local part stay: folding them is a rule of some providers, not of mail.
     """
     address = address.strip().lower()
     local, at, domain = address.rpartition("@")

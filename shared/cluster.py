@@ -1,31 +1,42 @@
-"""A service's standing with one Kafka cluster: names, decoders, what groups have done, and failing."""
+"""One service's access to one Kafka cluster: names, decoders, partitions, offsets, fatal errors.
+
+aiokafka is used only in `shared`. Its errors leave this package as `RetryableError`, or unchanged when
+they are fatal.
+"""
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from .bus import Received, decode, decode_record
 from .clock import Clock
-from .errors import Transient
+from .errors import RetryableError
+from .heartbeat import Heartbeat
+from .messages import MessageDecoder, message_decoder, record_decoder
 from .producer import Producer
 from .settings import KafkaSettings
 from .topics import RECORDS, Topic
 
-Decoder = Callable[["ConsumerRecord[bytes, bytes]"], Received[Any]]
+PING_TIMEOUT = timedelta(seconds=1)
+QUERY_TIMEOUT = timedelta(seconds=2)
+"""Timeout of a query for offsets or lag; the query raises RetryableError when Kafka does not answer."""
 
 
-class Cluster:
-    """What every reader and writer of one service shares.
+class KafkaCluster:
+    """The part that all readers and writers of a service share.
 
     Args:
-        settings: where Kafka is and how it is secured.
-        source: the service's name: CloudEvents `source`, and its groups' names with it.
+        settings: address and security of Kafka.
+        source: the service's name: the CloudEvents `source`, and a part of its groups' names.
         clock: for `ce_time`.
+
+    Attributes:
+        failed: completes with the first fatal error; the process then stops.
+        last_unreachable: age of the last failed ping, by a heartbeat of its own.
     """
 
     def __init__(self, settings: KafkaSettings, source: str, clock: Clock) -> None:
@@ -34,56 +45,87 @@ class Cluster:
         self.clock = clock
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.producer = Producer(settings, source, clock, self.fail)
-        self.away_at = 0.0
+        self.last_unreachable: Heartbeat | None = None
         self._admin: AIOKafkaAdminClient | None = None
 
-    def name(self, topic: Topic | str) -> str:
-        """What a topic or a group is called on this cluster."""
+    # -- names ------------------------------------------------------------------------------------
+
+    def full_name(self, topic: Topic[Any, Any] | str) -> str:
+        """The name of a topic or a group on this cluster, with TOPIC_PREFIX."""
         return self.settings.topic_prefix + (topic.name if isinstance(topic, Topic) else topic)
 
-    def record_topics(self) -> dict[str, Decoder]:
-        """The topics of record events, by their names here, each with its decoder."""
-        return {
-            self.name(topic): _record_decoder(tenants)
-            for topic, tenants in self.settings.records_topics.items()
-        }
+    def short_name(self, full_name: str) -> str:
+        """The name without TOPIC_PREFIX."""
+        return full_name.removeprefix(self.settings.topic_prefix)
 
-    def decoders(self, topic: Topic) -> dict[str, Decoder]:
-        """The names of a topic here, and how its messages are read."""
+    def topic_names(self, topic: Topic[Any, Any]) -> list[str]:
+        """The names of a topic on this cluster; `records` may have several (RECORDS_TOPICS)."""
+        return list(self.decoders(topic))
+
+    def decoders(
+        self, topic: Topic[Any, Any], decoder: MessageDecoder[Any, Any] | None = None
+    ) -> dict[str, MessageDecoder[Any, Any]]:
+        """Name on this cluster -> decoder of its messages.
+
+        Args:
+            topic: the topic; `RECORDS` stands for all topics of record events.
+            decoder: replaces the topic's own decoder, for a reader that needs a narrower value type.
+        """
         if topic is RECORDS:
-            return self.record_topics()
-        return {self.name(topic): lambda record: decode(topic, record)}
+            topics = self.settings.records_topics.items()
+            return {self.full_name(name): decoder or record_decoder(tenants) for name, tenants in topics}
+        return {self.full_name(topic): decoder or message_decoder(topic)}
+
+    # -- partitions and offsets -------------------------------------------------------------------
+
+    async def partitions(self, topic: Topic[Any, Any]) -> list[TopicPartition]:
+        """The partitions of a topic in order, under all its names."""
+        return [
+            TopicPartition(name, number)
+            for name in self.topic_names(topic)
+            for number in sorted(await self.producer.partitions_for(name))
+        ]
+
+    def partition(self, topic: Topic[Any, Any], number: int) -> TopicPartition:
+        """One partition of a topic."""
+        return TopicPartition(self.full_name(topic), number)
+
+    async def committed_offsets(
+        self, group: str, partitions: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, int]:
+        """The offset that a group has committed in each partition; 0 where it has committed none.
+
+        Raises:
+            RetryableError: Kafka does not answer.
+        """
+        try:
+            found = await self._connected_admin().list_consumer_group_offsets(
+                group, partitions=list(partitions)
+            )
+        except KafkaError as error:
+            raise RetryableError(
+                f"Kafka does not return committed offsets: {type(error).__name__}"
+            ) from error
+        return {tp: max(0, found[tp].offset) if tp in found else 0 for tp in partitions}
+
+    # -- state ------------------------------------------------------------------------------------
 
     async def ping(self) -> bool:
-        """Does Kafka answer within a second?"""
+        """True when Kafka answers within a second."""
         try:
-            async with asyncio.timeout(1):
-                await self._connected().describe_cluster()
-        except (TimeoutError, KafkaError, Transient):
-            self.away_at = time.time()
+            async with asyncio.timeout(PING_TIMEOUT.total_seconds()):
+                await self._connected_admin().describe_cluster()
+        except (TimeoutError, KafkaError, RetryableError):
+            self.last_unreachable = Heartbeat()
             return False
         return True
 
     def fail(self, error: BaseException) -> None:
-        """The third fate: the process must stop."""
+        """Reports a fatal error: the process must stop."""
         if not self.failed.done():
             self.failed.set_exception(error)
 
-    async def partitions(self, topic: Topic | str) -> list[TopicPartition]:
-        """A topic's partitions, in order."""
-        name = self.name(topic) if isinstance(topic, Topic) else topic
-        return [TopicPartition(name, number) for number in sorted(await self.producer.partitions_for(name))]
-
-    async def committed(self, group: str, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Up to where a group has done its work; 0 where it has never said so."""
-        found = await self._connected().list_consumer_group_offsets(group, partitions=list(partitions))
-        return {tp: max(0, found[tp].offset) if tp in found else 0 for tp in partitions}
-
-    def _connected(self) -> AIOKafkaAdminClient:
+    def _connected_admin(self) -> AIOKafkaAdminClient:
         if self._admin is None:
-            raise Transient("not connected to Kafka")
+            raise RetryableError("not connected to Kafka")
         return self._admin
-
-
-def _record_decoder(tenants: Sequence[str]) -> Decoder:
-    return lambda record: decode_record(RECORDS, tenants, record)

@@ -1,4 +1,4 @@
-"""How our clients reach Kafka, and which of its errors mean that it is only away for now."""
+"""Connections to Kafka, and which of its errors a retry resolves."""
 
 import contextlib
 import functools
@@ -17,38 +17,39 @@ from aiokafka.errors import (
 )
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
-from .errors import Transient
+from .errors import RetryableError
 from .settings import KafkaSettings
 
 SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 
 
-def fit_for_uvloop() -> None:
-    """Makes aiokafka take what uvloop says of a closed connection for a broken connection.
+def patch_aiokafka_for_uvloop() -> None:
+    """Makes aiokafka treat uvloop's error for a closed connection as a broken connection.
 
-    uvloop's transports raise RuntimeError where asyncio's are silent. aiokafka 0.14 expects OSError alone: the
-    task that refreshes its metadata ends then, and its consumer waits for the next refresh for ever.
+    uvloop's transports raise RuntimeError where asyncio's raise nothing, and aiokafka 0.14 expects only
+    OSError. Without the patch the task that refreshes its metadata ends, and the consumer waits for the
+    next refresh for ever.
     """
     for name in ("send", "_send_sasl_token"):
         send = getattr(AIOKafkaConnection, name)
         if not hasattr(send, "__wrapped__"):
-            setattr(AIOKafkaConnection, name, _or_broken(send))
+            setattr(AIOKafkaConnection, name, _with_connection_error(send))
 
 
-def _or_broken(send: Callable[..., Any]) -> Callable[..., Any]:
+def _with_connection_error(send: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(send)
-    def sending(connection: AIOKafkaConnection, *arguments: Any, **more: Any) -> Any:
+    def send_or_close(connection: AIOKafkaConnection, *arguments: Any, **more: Any) -> Any:
         try:
             return send(connection, *arguments, **more)
         except RuntimeError as closed:
             connection.close(reason=CloseReason.CONNECTION_BROKEN)
             raise KafkaConnectionError("the connection was closed") from closed
 
-    return sending
+    return send_or_close
 
 
 def client_options(settings: KafkaSettings) -> dict[str, Any]:
-    """Where Kafka is and how it is secured, for any aiokafka client."""
+    """Address and security options of every aiokafka client."""
     options: dict[str, Any] = {
         "bootstrap_servers": bootstrap_servers(settings),
         "security_protocol": settings.kafka_security_protocol,
@@ -65,7 +66,7 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
 
 
 def broker_security(settings: KafkaSettings) -> BaseSecurity:
-    """The same for FastStream's broker."""
+    """The security options of FastStream's broker."""
     context = _ssl(settings)
     if credentials := _credentials(settings):
         return SASL[settings.kafka_sasl_mechanism](
@@ -75,15 +76,15 @@ def broker_security(settings: KafkaSettings) -> BaseSecurity:
 
 
 def bootstrap_servers(settings: KafkaSettings) -> list[str]:
-    """The addresses, one by one."""
+    """The addresses of KAFKA_BOOTSTRAP_SERVERS as a list."""
     return [server.strip() for server in settings.kafka_bootstrap_servers.split(",")]
 
 
 @contextlib.asynccontextmanager
 async def admin_client(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A connected admin client; raises Transient where Kafka does not answer, then or later."""
+    """A connected admin client; raises RetryableError when Kafka does not answer, now or later."""
     admin = AIOKafkaAdminClient(**client_options(settings))
-    with kafka_away(settings):
+    with kafka_errors(settings):
         try:
             await admin.start()
             yield admin
@@ -92,20 +93,19 @@ async def admin_client(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminCl
 
 
 @contextlib.contextmanager
-def kafka_away(settings: KafkaSettings) -> Iterator[None]:
-    """Turns what a client says of a Kafka that is away for now into Transient."""
+def kafka_errors(settings: KafkaSettings) -> Iterator[None]:
+    """Raises RetryableError for the Kafka errors that a retry resolves; others pass unchanged."""
     try:
         yield
     except KafkaError as error:
-        if passes(error):
-            raise Transient(
-                f"Kafka does not answer at {settings.kafka_bootstrap_servers} (KAFKA_BOOTSTRAP_SERVERS): {type(error).__name__}"
-            ) from error
+        if is_retryable(error):
+            where = f"{settings.kafka_bootstrap_servers} (KAFKA_BOOTSTRAP_SERVERS)"
+            raise RetryableError(f"Kafka does not answer at {where}: {type(error).__name__}") from error
         raise
 
 
-def passes(error: KafkaError) -> bool:
-    """Will the same do later, without anybody changing anything?"""
+def is_retryable(error: KafkaError) -> bool:
+    """True when the same call succeeds later without a change."""
     return error.retriable or isinstance(
         error, KafkaConnectionError | KafkaTimeoutError | NoBrokersAvailable | ProducerClosed
     )

@@ -1,4 +1,14 @@
-"""Reads a topic in a group: drained and gated at rebalances, dead letters, and the three fates."""
+"""Consumes one topic in a consumer group: batches, commits after the work, retries, rebalances.
+
+| error of the batch handler | what follows |
+|---|---|
+| `RetryableError` | the partitions pause; the same batch comes again after a back-off |
+| `Batch.dead_letter(message, error)` | the message goes to the dead-letter topic; the batch commits |
+| any other exception | fatal: nothing is committed and the process stops |
+
+At a rebalance the consumer *drains* (it waits for the batch in flight, which commits) and *gates* (it
+drops what it fetched before the revocation, uncommitted, so that the next owner fetches it again).
+"""
 
 import asyncio
 import contextlib
@@ -8,9 +18,9 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import (
     CommitFailedError,
     IllegalGenerationError,
@@ -21,357 +31,362 @@ from aiokafka.errors import (
 )
 from faststream.kafka.message import KafkaAckableMessage
 
-from .bus import ENVELOPE, Headers, Received
-from .cluster import Cluster
-from .errors import Rejected, Transient
-from .producer import size
-from .telemetry import DEAD_LETTERS, LAG_MESSAGES, LAG_SECONDS
-from .topics import MAX_DEAD_LETTER_BYTES, Topic
+from .cluster import QUERY_TIMEOUT, KafkaCluster
+from .dead_letters import Refusal, write_dead_letters
+from .errors import InvalidMessageError, RetryableError
+from .keys import K
+from .messages import InvalidMessage, KafkaRecord, MessageDecoder, ReceivedMessage, ValidMessage
+from .retry import OutageLog, retry_until_available
+from .topics import Topic
 
 log = logging.getLogger(__name__)
 V = TypeVar("V")
 
-BACK_OFF = (0.2, 15.0)
-"""Seconds before the first retry of a batch, and at most."""
-ANSWER = timedelta(seconds=2)
-"""Who asks how much waits gets an answer within this, or that Kafka does not say."""
-COMMIT = timedelta(seconds=5)
-"""aiokafka would wait for a Kafka that is away for ever, and with it whoever waits for the batch."""
-LATE = (
+FIRST_BACKOFF = timedelta(seconds=0.2)
+MAX_BACKOFF = timedelta(seconds=15)
+COMMIT_TIMEOUT = timedelta(seconds=5)
+"""aiokafka waits for ever for a Kafka that is away, and the next batch waits with it."""
+START_OFFSETS_RETRY = timedelta(seconds=1)
+LATE_COMMIT_ERRORS = (
     CommitFailedError,
     IllegalGenerationError,
     IllegalStateError,
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
-"""What a commit says that came after the partition had moved on: the next owner does the batch again."""
+"""Errors of a commit after the partition moved to another member, which processes the batch again."""
 
 
 @dataclass(slots=True)
-class Batch(Generic[V]):
-    """Messages in the order of their partitions; those with `refused` set become dead letters."""
+class Batch(Generic[K, V]):
+    """Messages in the order of their partitions. Invalid ones become dead letters by themselves."""
 
-    messages: list[Received[V]]
-    rejections: list[tuple[Received[V], Rejected]] = field(default_factory=list)
+    messages: list[ReceivedMessage[K, V]]
+    refusals: list[Refusal] = field(default_factory=list)
 
     @property
-    def good(self) -> list[Received[V]]:
-        """The messages that could be read."""
-        return [message for message in self.messages if message.refused is None]
+    def valid(self) -> list[ValidMessage[K, V]]:
+        """The values and tombstones."""
+        return [message for message in self.messages if not isinstance(message, InvalidMessage)]
 
-    def reject(self, message: Received[V], reason: Rejected) -> None:
-        """Sends one message to its dead-letter topic; the others of the batch go on."""
-        self.rejections.append((message, reason))
+    @property
+    def invalid(self) -> list[InvalidMessage[K]]:
+        """The messages that cannot be read."""
+        return [message for message in self.messages if isinstance(message, InvalidMessage)]
+
+    def dead_letter(self, message: ReceivedMessage[K, V], error: InvalidMessageError) -> None:
+        """Marks a message for the dead-letter topic; the others of the batch go on."""
+        self.refusals.append((message, error))
 
 
-Records = tuple["ConsumerRecord[bytes, bytes]", ...]
-OnBatch = Callable[[Batch[Any]], Awaitable[None]]
-StartAt = Callable[[Sequence[TopicPartition]], Awaitable[dict[TopicPartition, int]]]
-"""Asked at every assignment: the offsets to start from; a partition left out starts at its commit."""
+RecordBatch: TypeAlias = tuple[KafkaRecord, ...]
+OnBatch: TypeAlias = Callable[[Batch[K, V]], Awaitable[None]]
+StartOffsets: TypeAlias = Callable[[Sequence[TopicPartition]], Awaitable[dict[TopicPartition, int]]]
+"""Called at every assignment. Returns the offsets to read from; a partition that is left out starts at
+the group's commit. The partitions stay paused until it returns."""
 
 
-class Subscription(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[misc]  # aiokafka has no types
     """One topic as one service reads it.
 
     Attributes:
         assigned: this replica's partitions now.
-        paused: no messages come, because a batch will be tried again or the start is being asked for.
+        paused: no messages arrive, because a batch is retried or the start offsets are not known yet.
     """
 
     def __init__(
-        self, kafka: Cluster, topic: Topic, group: str, on_batch: OnBatch, start_at: StartAt | None
+        self, cluster: KafkaCluster, topic: Topic[K, V], group: str, decoder: MessageDecoder[K, V] | None
     ) -> None:
         self.topic = topic
         self.group = group
+        self.cluster = cluster
         self.assigned: frozenset[TopicPartition] = frozenset()
         self.paused = False
-        self.kafka = kafka
-        self._on_batch = on_batch
-        self._start_at = start_at
-        self._decoders = kafka.decoders(topic)
-        self._in_flight = asyncio.Lock()
-        self._open = False
+        self._decoders = cluster.decoders(topic, decoder)
+        self._on_batch: OnBatch[K, V] | None = None
+        self._start_offsets: StartOffsets | None = None
+        self._subscriber: Any = None
+        self._batch_lock = asyncio.Lock()
+        self._gate_open = False
         self._stopped = False
         self._failures = 0
-        self._waking: asyncio.Task[None] | None = None
-        self._subscriber: Any = None
-        self._next: dict[TopicPartition, int] = {}
-        self._last: dict[TopicPartition, int] = {}
-        self._measured: set[TopicPartition] = set()
+        self._resume_task: asyncio.Task[None] | None = None
+        self._next_offsets: dict[TopicPartition, int] = {}
+        self._last_timestamps_ms: dict[TopicPartition, int] = {}
         self._uncommitted_since: float | None = None
 
+    def handle(self, on_batch: OnBatch[K, V], start_offsets: StartOffsets | None = None) -> None:
+        """Sets the handler of batches; called once, before the client starts.
+
+        Args:
+            on_batch: does the work; its offsets are committed after it returns.
+            start_offsets: where reading starts; absent: at the group's commit.
+        """
+        self._on_batch = on_batch
+        self._start_offsets = start_offsets
+
+    # -- FastStream -------------------------------------------------------------------------------
+
     def attach(self, subscriber: Any) -> None:
-        """Makes FastStream's subscriber call us."""
+        """Makes FastStream's subscriber call this consumer."""
         self._subscriber = subscriber
         subscriber(self._handle)
 
     def watch(self) -> None:
-        """FastStream would begin its loop again after any error, and again after the same one."""
+        """Makes an error of FastStream's poll loop fatal: by itself the loop restarts after any error."""
+        if self._on_batch is None:
+            raise TypeError(f"the consumer of {self.topic.name} has no handler")
         for task in self._subscriber.tasks:
-            task.add_done_callback(self._ended)
+            task.add_done_callback(self._on_poll_loop_end)
 
-    def _ended(self, polling: "asyncio.Task[None]") -> None:
-        if not polling.cancelled() and (error := polling.exception()):
+    def _on_poll_loop_end(self, poll_loop: "asyncio.Task[None]") -> None:
+        if not poll_loop.cancelled() and (error := poll_loop.exception()):
             self._fail(error)
 
-    @property
-    def consumer(self) -> AIOKafkaConsumer:
-        """The consumer under way; Transient where there is none."""
-        if self._subscriber.consumer is None:
-            raise Transient("not connected to Kafka")
-        return self._subscriber.consumer
-
-    async def parse(self, records: Records) -> Any:
-        """FastStream's parser is bypassed: it drops what it cannot read."""
+    async def parse(self, records: RecordBatch) -> Any:
+        """Replaces FastStream's parser, which drops what it cannot read."""
         return KafkaAckableMessage(
-            raw_message=records, body=b"", headers={}, batch_headers=[], message_id="", consumer=self.consumer
+            raw_message=records,
+            body=b"",
+            headers={},
+            batch_headers=[],
+            message_id="",
+            consumer=self._connected(),
         )
 
-    async def undecoded(self, message: Any) -> Any:
-        """FastStream decodes nothing: one bad message would cost its whole batch."""
+    async def pass_undecoded(self, message: Any) -> Any:
+        """Replaces FastStream's decoder, with which one bad message costs its whole batch."""
         return message.raw_message
+
+    def _connected(self) -> AIOKafkaConsumer:
+        if self._subscriber is None or self._subscriber.consumer is None:
+            raise RetryableError("not connected to Kafka")
+        return self._subscriber.consumer
 
     # -- rebalances -------------------------------------------------------------------------------
 
     async def on_partitions_revoked(self, _revoked: set[TopicPartition]) -> None:
-        """Drains: waits for the batch in flight, which commits inside the lock."""
-        self._open = False
-        if self._waking:
-            self._waking.cancel()
-            await asyncio.gather(self._waking, return_exceptions=True)
-        async with self._in_flight:
+        """Drains: waits for the batch in flight, which commits while it holds the lock."""
+        self._gate_open = False
+        if self._resume_task:
+            self._resume_task.cancel()
+            await asyncio.gather(self._resume_task, return_exceptions=True)
+        async with self._batch_lock:
             self.assigned = frozenset()
             self._uncommitted_since = None
-            self._next.clear()
-            self._last.clear()
+            self._next_offsets.clear()
+            self._last_timestamps_ms.clear()
 
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
-        """Opens the gate; where the start is ours to say, not before it is known."""
-        # No await in here: what the gate dropped meanwhile would be skipped, not fetched again.
+        """Opens the gate, after the start offsets are known when there is a callback for them."""
+        # No await in this method: what the gate drops meanwhile would be skipped, not fetched again.
         self.assigned = frozenset(assigned)
-        if self._stopped or (self._start_at and assigned):
+        if self._stopped or (self._start_offsets and assigned):
             self._pause()
         else:
-            self._open, self.paused = True, False
-        if self._start_at and assigned and not self._stopped:
-            self._waking = asyncio.create_task(self._seek(self._start_at))
+            self._gate_open, self.paused = True, False
+        if self._start_offsets and assigned and not self._stopped:
+            self._resume_task = asyncio.create_task(self._seek(self._start_offsets))
 
-    async def _seek(self, start_at: StartAt) -> None:
+    async def _seek(self, start_offsets: StartOffsets) -> None:
+        outage = OutageLog(log, "start offsets unavailable, retrying", topic=self.topic.name)
+
+        async def query() -> dict[TopicPartition, int]:
+            return await start_offsets(sorted(self.assigned))
+
         try:
-            for tp, offset in (await self._ask(start_at)).items():
-                self.consumer.seek(tp, offset)
-            self._open = True
+            offsets = await retry_until_available(query, outage, START_OFFSETS_RETRY)
+            for tp, offset in offsets.items():
+                self._connected().seek(tp, offset)
+            self._gate_open = True
             self._resume()
         except Exception as error:  # noqa: BLE001  # it stops the process
             self._fail(error)
 
-    async def _ask(self, start_at: StartAt) -> dict[TopicPartition, int]:
-        while True:
-            try:
-                return await start_at(sorted(self.assigned))
-            except Transient as away:
-                log.warning(
-                    "cannot say yet where to start", extra={"topic": self.topic.name, "why": str(away)}
-                )
-                await asyncio.sleep(1)
-
     def _pause(self) -> None:
         self.paused = True
-        self.consumer.pause(*self.assigned)
+        self._connected().pause(*self.assigned)
 
     def _resume(self) -> None:
-        self.consumer.resume(*self.assigned)
+        self._connected().resume(*self.assigned)
         self.paused = False
 
     # -- a batch ----------------------------------------------------------------------------------
 
-    async def _handle(self, records: Records) -> None:
-        async with self._in_flight:
-            if not self._open:
-                return  # fetched before the revocation: left uncommitted, the next owner fetches it again
-            first: dict[TopicPartition, int] = {}
-            after: dict[TopicPartition, int] = {}
-            for record in records:
-                tp = TopicPartition(record.topic, record.partition)
-                first.setdefault(tp, record.offset)
-                after[tp] = record.offset + 1
-            self._next |= first
+    async def _handle(self, records: RecordBatch) -> None:
+        async with self._batch_lock:
+            if not self._gate_open:
+                return  # fetched before the revocation: the next owner fetches it again
+            first, after = _offset_range(records)
+            self._next_offsets |= first
             try:
-                await self._work(records)
-            except Transient as away:
-                self._try_again(first, away)
+                await self._process(records)
+            except RetryableError as error:
+                self._retry(first, error)
             except Exception as error:  # noqa: BLE001  # it stops the process
                 self._fail(error)
             else:
                 self._failures = 0
                 await self._commit(after)
-                self._next |= after
-                self._last |= {
-                    TopicPartition(record.topic, record.partition): record.timestamp for record in records
-                }
+                self._next_offsets |= after
+                self._last_timestamps_ms |= {_partition_of(record): record.timestamp for record in records}
 
-    async def _work(self, records: Records) -> None:
-        batch: Batch[Any] = Batch([self._decoders[record.topic](record) for record in records])
+    async def _process(self, records: RecordBatch) -> None:
+        if self._on_batch is None:
+            raise TypeError(f"the consumer of {self.topic.name} has no handler")
+        batch: Batch[K, V] = Batch([self._decoders[record.topic](record) for record in records])
         await self._on_batch(batch)
-        refused = [
-            (message, message.refused) for message in batch.messages if message.refused
-        ] + batch.rejections
-        letters = [
-            (self.kafka.name(self.topic.dead_letters), *dead_letter(message, reason))
-            for message, reason in refused
-        ]
-        await self.kafka.producer.send_raw(letters, limit=MAX_DEAD_LETTER_BYTES)
-        for message, reason in refused:
-            DEAD_LETTERS.labels(self.topic.name).inc()
-            at = {"topic": message.at.topic, "partition": message.at.partition, "offset": message.at.offset}
-            log.warning("a message was refused", extra=at | {"field": reason.field, "why": reason.reason})
+        invalid: list[Refusal] = [(message, message.error) for message in batch.invalid]
+        await write_dead_letters(self.cluster, self.topic, invalid + batch.refusals)
 
-    async def _commit(self, after: dict[TopicPartition, int]) -> None:
-        try:
-            async with asyncio.timeout(COMMIT.total_seconds()):
-                await self.consumer.commit(after)
-            self._uncommitted_since = None
-        except LATE as late:
-            self._uncommitted_since = None
-            log.info("a commit came late", extra={"topic": self.topic.name, "error": type(late).__name__})
-        except (KafkaError, TimeoutError) as error:
-            # Harmless: `commit_late` or the next commit says the same and more, or the messages come again.
-            self._uncommitted_since = self._uncommitted_since or time.time()
-            log.warning("a commit failed", extra={"topic": self.topic.name, "error": type(error).__name__})
-
-    async def commit_late(self) -> None:
-        """Commits what could not be committed when it was done."""
-        if self._uncommitted_since and self._open and not self._in_flight.locked():
-            async with self._in_flight:
-                await self._commit(dict(self._next))
-
-    def _try_again(self, first: dict[TopicPartition, int], away: Transient) -> None:
-        """Back to the batch's start; polling goes on with the partitions paused."""
-        if not self._open:
-            return  # the batch's next owner starts there anyway
-        pause = min(BACK_OFF[0] * 2**self._failures, BACK_OFF[1]) * random.uniform(0.5, 1)
+    def _retry(self, first: dict[TopicPartition, int], error: RetryableError) -> None:
+        """Seeks to the batch's start; polling goes on with the partitions paused."""
+        if not self._gate_open:
+            return  # the next owner starts there
+        backoff = min(FIRST_BACKOFF * 2**self._failures, MAX_BACKOFF).total_seconds() * random.uniform(0.5, 1)
         self._failures += 1
         log.warning(
-            "will try again", extra={"topic": self.topic.name, "why": str(away), "seconds": round(pause, 2)}
+            "batch failed, retrying",
+            extra={"topic": self.topic.name, "error": str(error), "retry_in": round(backoff, 2)},
         )
         self._pause()
         for tp, offset in first.items():
-            self.consumer.seek(tp, offset)
-        self._waking = asyncio.create_task(self._resume_after(pause))
+            self._connected().seek(tp, offset)
+        self._resume_task = asyncio.create_task(self._resume_after(backoff))
 
     async def _resume_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         self._resume()
 
     def _fail(self, error: BaseException) -> None:
-        """The third fate: nothing more is read here, and the process stops."""
+        """Handles a fatal error: this consumer reads nothing more, and the process stops."""
         self._stop()
-        self.kafka.fail(error)
+        self.cluster.fail(error)
 
     def _stop(self) -> None:
-        self._stopped, self._open = True, False
-        if self._waking:
-            self._waking.cancel()
-        with contextlib.suppress(Transient, IllegalStateError):
+        self._stopped, self._gate_open = True, False
+        if self._resume_task:
+            self._resume_task.cancel()
+        with contextlib.suppress(RetryableError, IllegalStateError):
             self._pause()
 
     async def drain(self) -> None:
         """Takes no more batches, and waits for the one in flight."""
         self._stop()
-        async with self._in_flight:
+        async with self._batch_lock:
             pass
 
-    # -- what is known of it ----------------------------------------------------------------------
+    # -- commits ----------------------------------------------------------------------------------
 
-    async def lag(self) -> dict[TopicPartition, int]:
-        """Messages that wait in each partition of this replica, the batch in hand included.
+    async def _commit(self, after: dict[TopicPartition, int]) -> None:
+        try:
+            async with asyncio.timeout(COMMIT_TIMEOUT.total_seconds()):
+                await self._connected().commit(after)
+            self._uncommitted_since = None
+        except LATE_COMMIT_ERRORS as late:
+            self._uncommitted_since = None
+            log.info(
+                "commit after the partition moved, ignored",
+                extra={"topic": self.topic.name, "error": type(late).__name__},
+            )
+        except (KafkaError, TimeoutError) as error:
+            # Harmless: `commit_overdue` or the next commit covers it, or the messages come again.
+            self._uncommitted_since = self._uncommitted_since or time.time()
+            log.warning(
+                "commit failed, retrying with the next one",
+                extra={"topic": self.topic.name, "error": type(error).__name__},
+            )
+
+    async def commit_overdue(self) -> None:
+        """Commits the offsets whose commit failed when their batch was done."""
+        if self._uncommitted_since and self._gate_open and not self._batch_lock.locked():
+            async with self._batch_lock:
+                await self._commit(dict(self._next_offsets))
+
+    async def commit_offsets(self, offsets: dict[TopicPartition, int], within: timedelta) -> None:
+        """Commits offsets outside of a batch, to prove that the group still has this member.
 
         Raises:
-            Transient: it cannot be said now, because Kafka is away or partitions are being assigned.
+            RetryableError: the group does not accept the commit in time.
         """
-        return await self._waiting(sorted(self.assigned))
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                await self._connected().commit(offsets)
+        except (TimeoutError, KafkaError) as error:
+            raise RetryableError(f"the group refuses the commit: {type(error).__name__}") from error
 
-    async def backlog(self) -> int:
-        """Messages that wait in the whole topic for this service, in whichever replica; raises as `lag` does."""
-        return sum(
-            (
-                await self._waiting(
-                    [tp for name in self._decoders for tp in await self.kafka.partitions(name)]
-                )
-            ).values()
-        )
+    # -- positions --------------------------------------------------------------------------------
 
-    async def ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """Where partitions end, of whatever topic; raises Transient where this subscription has not begun to read."""
-        if (
-            not self._open
-        ):  # aiokafka's consumer cannot be asked before it has started, and fails with no error of its own
-            raise Transient(f"the partitions of {self.topic.name} are being assigned")
-        return dict(await self.consumer.end_offsets(list(partitions)))
+    async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """The end of each partition, of any topic.
 
-    async def _waiting(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        if not self._open:
-            raise Transient(f"the partitions of {self.topic.name} are being assigned")
+        Raises:
+            RetryableError: Kafka does not answer, or this consumer has not started.
+        """
         if not partitions:
             return {}
         try:
-            async with asyncio.timeout(ANSWER.total_seconds()):
-                ends = await self.consumer.end_offsets(partitions)
+            return dict(await self._connected().end_offsets(list(partitions)))
+        except KafkaError as error:
+            raise RetryableError(f"Kafka does not return end offsets: {type(error).__name__}") from error
+
+    async def waiting(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Messages that wait in each of these partitions, the batch in hand included.
+
+        For partitions of other replicas it counts from the group's commit.
+
+        Raises:
+            RetryableError: Kafka does not answer in time, or partitions are being assigned.
+        """
+        self.check_assigned()
+        if not partitions:
+            return {}
+        try:
+            async with asyncio.timeout(QUERY_TIMEOUT.total_seconds()):
+                ends = await self.end_offsets(partitions)
                 done = {tp: await self._position(tp) for tp in partitions if tp in self.assigned}
                 if elsewhere := [tp for tp in partitions if tp not in done]:
-                    done |= await self.kafka.committed(self.group, elsewhere)
-        except (TimeoutError, KafkaError) as away:
-            raise Transient("Kafka does not say how much waits") from away
+                    done |= await self.cluster.committed_offsets(self.group, elsewhere)
+        except (TimeoutError, KafkaError) as error:
+            raise RetryableError("Kafka does not return the lag") from error
         return {tp: max(0, ends[tp] - done[tp]) for tp in partitions}
 
+    def check_assigned(self) -> None:
+        """Raises RetryableError while partitions are being assigned.
+
+        aiokafka's consumer cannot be queried before that, and fails with errors of other types.
+        """
+        if not self._gate_open:
+            raise RetryableError(f"the partitions of {self.topic.name} are being assigned")
+
     async def _position(self, tp: TopicPartition) -> int:
-        return self._next[tp] if tp in self._next else await self.consumer.position(tp)
+        return self._next_offsets[tp] if tp in self._next_offsets else await self._connected().position(tp)
 
-    async def measure(self) -> None:
-        """Brings the lag's gauges up to date."""
-        now_ms = int(self.kafka.clock().timestamp() * 1000)
-        lag = await self.lag()
-        for tp, waiting in lag.items():
-            LAG_MESSAGES.labels(*self._labels(tp)).set(waiting)
-            LAG_SECONDS.labels(*self._labels(tp)).set(
-                max(0.0, (now_ms - self._last.get(tp, now_ms)) / 1000) if waiting else 0.0
-            )
-        for tp in self._measured - lag.keys():  # another replica's now
-            LAG_MESSAGES.remove(*self._labels(tp))
-            LAG_SECONDS.remove(*self._labels(tp))
-        self._measured = set(lag)
+    def last_processed_ms(self, tp: TopicPartition) -> int | None:
+        """Timestamp of the last message that was processed in a partition, in ms since 1970."""
+        return self._last_timestamps_ms.get(tp)
 
-    def _labels(self, tp: TopicPartition) -> tuple[str, str, str]:
-        return self.kafka.source, tp.topic.removeprefix(self.kafka.settings.topic_prefix), str(tp.partition)
-
-    def silent_for(self, now_ms: int) -> float:
-        """Seconds since Kafka last answered a poll, or since it took no commit any more; 0 where none is due."""
-        uncommitted = max(0.0, now_ms / 1000 - self._uncommitted_since) if self._uncommitted_since else 0.0
+    def idle_seconds(self, now_ms: int) -> float:
+        """Seconds since Kafka last answered a poll or accepted a commit; 0 when neither is due."""
+        uncommitted = 0.0
+        if self._uncommitted_since:
+            uncommitted = max(0.0, now_ms / 1000 - self._uncommitted_since)
         if not self.assigned or self.paused:
             return uncommitted
-        polls = [self.consumer.last_poll_timestamp(tp) or 0 for tp in self.assigned]
+        polls = [self._connected().last_poll_timestamp(tp) or 0 for tp in self.assigned]
         return max(uncommitted, (now_ms - max(polls)) / 1000) if any(polls) else uncommitted
 
 
-def dead_letter(message: Received[Any], reason: Rejected) -> tuple[bytes | None, bytes | None, Headers]:
-    """The original bytes, with headers that hold position, error class and field path, never a value."""
-    raw = message.raw
-    # The envelope is ours and holds ids alone; headers of upstream systems may hold anything.
-    headers: Headers = [
-        (name, value)
-        for name, value in raw.headers
-        if message.topic.messages and name in ENVELOPE and value is not None
-    ]
-    headers += [
-        ("dead_letter_topic", message.at.topic.encode()),
-        ("dead_letter_partition", str(message.at.partition).encode()),
-        ("dead_letter_offset", str(message.at.offset).encode()),
-        ("dead_letter_error", reason.reason[:200].encode()),
-        ("dead_letter_field", reason.field[:200].encode()),
-    ]
-    value = raw.value if message.topic.copied_to_dead_letters else None
-    return (
-        (raw.key, value, headers)
-        if size(raw.key, value, headers) <= MAX_DEAD_LETTER_BYTES
-        else (None, None, headers[-5:])
-    )
+def _partition_of(record: KafkaRecord) -> TopicPartition:
+    return TopicPartition(record.topic, record.partition)
+
+
+def _offset_range(records: RecordBatch) -> tuple[dict[TopicPartition, int], dict[TopicPartition, int]]:
+    """The first offset of each partition in a batch, and the offset after its last one."""
+    first: dict[TopicPartition, int] = {}
+    after: dict[TopicPartition, int] = {}
+    for record in records:
+        tp = _partition_of(record)
+        first.setdefault(tp, record.offset)
+        after[tp] = record.offset + 1
+    return first, after

@@ -1,21 +1,23 @@
-"""The three fates of a message (design: promise 3).
+"""The ways in which the work on a message can fail (design, promise 3).
 
-* `Transient`: do not commit, keep polling paused, back off, try again.
-* `Rejected`: dead-letter with the reason, commit.
-* anything else: stop the process, uncommitted.
+| error | what a consumer does |
+|---|---|
+| `RetryableError` | it does not commit, pauses the partitions, backs off, and tries the batch again |
+| `InvalidMessageError` | it writes the message to the dead-letter topic with the reason, and commits |
+| any other exception | fatal: the process stops without a commit |
 """
 
 
-class Transient(Exception):
-    """Something around us is away for now; the same message will do later."""
+class RetryableError(Exception):
+    """A system that we need is unavailable; the same work succeeds later without a change of ours."""
 
 
-class Rejected(Exception):
-    """This message can never be taken.
+class InvalidMessageError(Exception):
+    """A message that no retry can make valid.
 
     Attributes:
-        reason: what is wrong, in words that hold no value of the message.
-        field: path of the offending field, such as `emails.1`; empty when it is the whole message.
+        reason: what is wrong, without any value of the message.
+        field: path of the offending field, such as `emails.1`; empty when the whole message is wrong.
     """
 
     def __init__(self, reason: str, field: str = "") -> None:

@@ -1,42 +1,51 @@
-"""Every message on the bus.
+"""The JSON values of all messages on Kafka.
 
-Events are past tense, commands imperative. They are CloudEvents 1.0 in Kafka's binary mode: what
-envelopes them stands in headers (`bus.py`), so that tombstones have it too; these models are the
-JSON values. Readers ignore unknown fields, writers never remove one.
+Events are past tense, commands imperative. Messages are CloudEvents 1.0 in Kafka's binary mode:
+versions, epochs and types are headers (`messages.py`), so that tombstones have them too. Readers
+ignore unknown fields, writers never remove one.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .clock import Moment
+from .clock import Timestamp
+from .keys import ItemKey
 
-Stamp: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
+Version: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Event(BaseModel):
-    """A message's value. `ce_type` is the CloudEvents type that names its model."""
+    """The value of a message.
+
+    Attributes:
+        ce_type: the CloudEvents type that names the model.
+        key_fields: part of the message's key -> path of the field that repeats it. The decoder compares
+            both; a path that ends in an absent part of the value is not compared.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
     ce_type: ClassVar[str]
+    key_fields: ClassVar[Mapping[str, str]] = {}
 
 
-class Part(BaseModel):
+class EventPart(BaseModel):
     """A part of a message's value."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
-class Kind(StrEnum):
-    """What an item is."""
+class ActivityKind(StrEnum):
+    """The kind of an item."""
 
     EMAIL = "email"
     MEETING = "meeting"
 
 
-class Role(StrEnum):
-    """How somebody takes part. Bcc, Sender and Reply-To are never captured."""
+class ParticipantRole(StrEnum):
+    """The role of a participant. Bcc, Sender and Reply-To are never captured."""
 
     FROM = "from"
     TO = "to"
@@ -47,14 +56,14 @@ class Role(StrEnum):
 
 
 class Direction(StrEnum):
-    """Of an e-mail, seen from its mailbox."""
+    """Direction of an e-mail, seen from its mailbox."""
 
     INCOMING = "incoming"
     OUTGOING = "outgoing"
 
 
 class Sensitivity(StrEnum):
-    """As Outlook knows it."""
+    """Outlook's sensitivity of an item."""
 
     NORMAL = "normal"
     PERSONAL = "personal"
@@ -62,10 +71,10 @@ class Sensitivity(StrEnum):
     CONFIDENTIAL = "confidential"
 
 
-class Participant(Part):
-    """One role of one address; who has two roles stands there twice."""
+class Participant(EventPart):
+    """One role of one address; an address with two roles is listed twice."""
 
-    role: Role
+    role: ParticipantRole
     address: str = Field(description="Verbatim, as the item has it.")
     name: str | None = None
 
@@ -73,17 +82,17 @@ class Participant(Part):
 # -- graph-notifications --------------------------------------------------------------------------
 
 
-class ItemHinted(Event):
-    """Graph says that an item of a mailbox changed; only a hint."""
+class ItemNotified(Event):
+    """A Graph change notification named this item; its state is read from Graph."""
 
-    ce_type: ClassVar[str] = "autocapture.item.hinted"
-    kind: Kind
+    ce_type: ClassVar[str] = "autocapture.item.notified"
+    kind: ActivityKind
     item: str
-    change: str = Field(description="created, updated or deleted; nothing is decided by it.")
+    change: str = Field(description="created, updated or deleted, for diagnosis alone.")
 
 
 class LifecycleNotified(Event):
-    """Graph says something about a subscription."""
+    """A Graph lifecycle notification about a subscription."""
 
     ce_type: ClassVar[str] = "autocapture.subscription.lifecycle"
     subscription: str
@@ -94,7 +103,7 @@ class LifecycleNotified(Event):
 
 
 class MailboxStatus(StrEnum):
-    """What capture does with a mailbox."""
+    """The state of a mailbox's capture."""
 
     ENROLLED = "enrolled"
     PAUSED = "paused"
@@ -103,7 +112,7 @@ class MailboxStatus(StrEnum):
 
 
 class MailboxChanged(Event):
-    """What is true of a mailbox's capture now."""
+    """The whole state of a mailbox's capture."""
 
     ce_type: ClassVar[str] = "autocapture.mailbox.changed"
     status: MailboxStatus
@@ -111,11 +120,13 @@ class MailboxChanged(Event):
         default=None,
         description="Why it is blocked: access_policy, no_mailbox, throttled, conditional_access, …",
     )
-    since: Moment = Field(description="When this status began.")
-    enrolled_at: Moment | None = None
-    complete_as_of: Moment | None = Field(default=None, description="When the window was last read whole.")
-    missed_by_hints: int | None = Field(
-        default=None, description="What the last reconciliation found that no hint had named."
+    since: Timestamp = Field(description="When this status began.")
+    enrolled_at: Timestamp | None = None
+    complete_as_of: Timestamp | None = Field(
+        default=None, description="When the window was last read completely."
+    )
+    missed_by_notifications: int | None = Field(
+        default=None, description="Items that the last reconciliation found and no notification had named."
     )
 
 
@@ -126,109 +137,126 @@ class Activity(Event):
     """An item as captured: who, when, subject, ids. Never a body."""
 
     ce_type: ClassVar[str] = "autocapture.activity.captured"
+    key_fields: ClassVar[Mapping[str, str]] = {"tenant": "tenant", "mailbox": "mailbox", "item": "item"}
     tenant: str
     mailbox: str = Field(description="The owner's Entra object id.")
     item: str = Field(description="Immutable id of the message or occurrence in that mailbox.")
-    kind: Kind
-    identity: str = Field(description="The same for copies of one thing in several mailboxes.")
+    kind: ActivityKind
+    identity: str = Field(description="Equal for all copies of one message or meeting.")
     subject: str = ""
     participants: tuple[Participant, ...] = ()
     direction: Direction | None = Field(default=None, description="E-mails only.")
-    at: Moment = Field(description="Its place on the timeline: arrival, sending, or the meeting's start.")
-    visible_from: Moment
-    visible_until: Moment
-    sent_at: Moment | None = None
-    received_at: Moment | None = None
-    start: Moment | None = None
-    end: Moment | None = None
+    at: Timestamp = Field(description="Position on the timeline: arrival, sending, or the meeting's start.")
+    visible_from: Timestamp
+    visible_until: Timestamp
+    sent_at: Timestamp | None = None
+    received_at: Timestamp | None = None
+    start: Timestamp | None = None
+    end: Timestamp | None = None
     all_day: bool = False
     cancelled: bool = False
     sensitivity: Sensitivity = Sensitivity.NORMAL
     internet_message_id: str | None = None
     ical_uid: str | None = None
-    original_start: Moment | None = Field(default=None, description="Of an occurrence of a series.")
+    original_start: Timestamp | None = Field(
+        default=None, description="Original start of an occurrence of a series."
+    )
     conversation: str | None = None
     web_link: str | None = None
+
+    @property
+    def key(self) -> ItemKey:
+        """The item that the activity is captured from."""
+        return ItemKey(self.tenant, self.mailbox, self.item)
 
 
 # -- matches --------------------------------------------------------------------------------------
 
 
-class Match(Part):
-    """A record that an activity relates to, and why."""
+class Match(EventPart):
+    """A record that an activity relates to, with the reasons."""
 
     type: str
     id: str
     reasons: tuple[tuple[str, int], ...] = Field(
         description="At most 5 of (rule, index into the activity's participants)."
     )
-    more: int = Field(default=0, description="How many further reasons there are.")
+    more: int = Field(default=0, description="Count of the reasons beyond those listed.")
 
 
 class ActivityMatched(Event):
     """An activity with the complete list of its matches."""
 
     ce_type: ClassVar[str] = "autocapture.activity.matched"
+    key_fields: ClassVar[Mapping[str, str]] = {
+        "tenant": "activity.tenant",
+        "mailbox": "activity.mailbox",
+        "item": "activity.item",
+    }
     activity: Activity
     matches: tuple[Match, ...]
     rules: dict[str, str] = Field(
-        description="The rules named in the reasons, each with its phrase: `is a stakeholder of this opportunity`."
+        description="Phrase of each rule in the reasons: `is a stakeholder of this opportunity`."
     )
-    truncated: bool = Field(default=False, description="More records relate than are listed.")
+    truncated: bool = Field(default=False, description="More records match than are listed.")
 
 
 # -- content-requests and content -----------------------------------------------------------------
 
 
 class FetchContent(Event):
-    """Fetch this item's content for a claim, before the deadline or not at all."""
+    """Fetch this item's content for a track request; after the deadline it is not fetched."""
 
     ce_type: ClassVar[str] = "autocapture.content.fetch"
-    claim: str
+    request: str = Field(description="Id of the track request.")
     item: str
-    kind: Kind
-    deadline: Moment
+    kind: ActivityKind
+    deadline: Timestamp
 
 
-class Followed(Part):
-    """A tracked item whose changes are to be told."""
+class Followed(EventPart):
+    """A tracked item whose changes tracking wants to receive."""
 
     item: str
-    kind: Kind
-    version: Stamp = Field(description="Of the item as tracking knows it; what is newer is told.")
-    until: Moment = Field(description="3 days after a message's arrival or a meeting's end.")
+    kind: ActivityKind
+    version: Version = Field(description="Version of the item in tracking; newer ones are published.")
+    until: Timestamp = Field(description="3 days after a message's arrival or a meeting's end.")
 
 
 class FollowItems(Event):
-    """Tell the changes of these tracked items; what is not said again for a day is followed no more."""
+    """Publish the changes of these tracked items; an item not listed again within a day is dropped."""
 
     ce_type: ClassVar[str] = "autocapture.content.follow"
     items: tuple[Followed, ...]
 
 
-class Content(Part):
-    """What Track shares: the text, and the item as it was when the text was fetched."""
+class Content(EventPart):
+    """The content that Track shares: the text, and the item as it was when the text was fetched."""
 
     activity: Activity
     text: str
     html: bool = False
-    cut: bool = Field(default=False, description="The text was longer than 900 kB and ends early.")
+    cut: bool = Field(default=False, description="The text was longer than 900 kB and is cut.")
 
 
 class ContentAnswered(Event):
-    """The content for a claim, or why it cannot be had."""
+    """The content for a track request, or the reason why there is none."""
 
     ce_type: ClassVar[str] = "autocapture.content.answered"
-    claim: str
+    key_fields: ClassVar[Mapping[str, str]] = {
+        "tenant": "content.activity.tenant",
+        "mailbox": "content.activity.mailbox",
+    }
+    request: str = Field(description="Id of the track request.")
     item: str
     content: Content | None = None
     unavailable: str | None = Field(
-        default=None, description="Why there is none: gone, blocked, throttled, …"
+        default=None, description="Reason without content: gone, blocked, throttled, …"
     )
 
 
 class SourceChange(StrEnum):
-    """What became of a followed item."""
+    """How a followed item changed."""
 
     CHANGED = "changed"
     CANCELLED = "cancelled"
@@ -236,55 +264,63 @@ class SourceChange(StrEnum):
 
 
 class ContentUpdated(Event):
-    """A followed item is no longer as it was tracked; its version stands in the header."""
+    """A followed item changed; its version is in the header."""
 
     ce_type: ClassVar[str] = "autocapture.content.updated"
+    key_fields: ClassVar[Mapping[str, str]] = {
+        "tenant": "content.activity.tenant",
+        "mailbox": "content.activity.mailbox",
+    }
     item: str
     change: SourceChange
-    content: Content | None = Field(default=None, description="As it is now; null where it is gone.")
+    content: Content | None = Field(
+        default=None, description="The current content; null when the item is gone."
+    )
 
 
 # -- tracked-activities ---------------------------------------------------------------------------
 
 
-class Regarding(Part):
-    """One record that a tracked activity was put on."""
+class PublishedRegarding(EventPart):
+    """One record that a tracked activity is regarding."""
 
     type: str
     id: str
     name: str | None = Field(default=None, description="Null when the record is deleted or refused.")
     deleted: bool = False
-    by: str = Field(description="Entra object id of who tracked it.")
-    at: Moment
-    readers: tuple[str, ...] = Field(description="Who may know of this entry; resolved, never absent.")
+    by: str = Field(description="Entra object id of the user who tracked it.")
+    at: Timestamp
+    readers: tuple[str, ...] = Field(description="Who may read this entry; resolved, never absent.")
 
 
 class ActivityTracked(Event):
     """A tracked activity's whole state. No body and no addresses."""
 
     ce_type: ClassVar[str] = "autocapture.activity.tracked"
+    key_fields: ClassVar[Mapping[str, str]] = {"tenant": "tenant", "activity": "activity"}
     tenant: str
     activity: str
-    kind: Kind
+    kind: ActivityKind
     direction: Direction | None = None
-    owner: str = Field(description="Whose copy is shown.")
+    owner: str = Field(description="Entra object id of the user whose copy is shown.")
     subject: str | None = Field(default=None, description="Null where the setting TRACKED_SUBJECTS is off.")
-    at: Moment
-    sent_at: Moment | None = None
-    start: Moment | None = None
-    end: Moment | None = None
+    at: Timestamp
+    sent_at: Timestamp | None = None
+    start: Timestamp | None = None
+    end: Timestamp | None = None
     cancelled: bool = False
     source_gone: bool = False
     internet_message_id: str | None = None
     ical_uid: str | None = None
-    regarding: tuple[Regarding, ...]
-    revision: Stamp = Field(description="A stamp; the greater one is the newer state.")
+    regarding: tuple[PublishedRegarding, ...]
+    revision: Version = Field(description="A monotonic version; the greater one is the newer state.")
 
 
 class ActivityUntracked(Event):
-    """The last entry was taken off; a tombstone follows."""
+    """The last regarding entry was removed; a tombstone follows."""
 
     ce_type: ClassVar[str] = "autocapture.activity.untracked"
+    key_fields: ClassVar[Mapping[str, str]] = {"tenant": "tenant", "activity": "activity"}
     tenant: str
     activity: str
-    revision: Stamp
+    revision: Version

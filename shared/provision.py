@@ -1,6 +1,6 @@
-"""Creates the topics, and checks that they lose nothing and keep nothing for too long.
+"""Creates the topics, and checks that their settings lose no data and keep none for too long.
 
-`python -m shared.provision create` makes what is missing and then checks all; `… check` only checks.
+`python -m shared.provision create` creates the missing topics and then checks all; `… check` only checks.
 """
 
 import argparse
@@ -16,20 +16,20 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from .connection import admin_client
-from .errors import Transient
-from .settings import KafkaSettings, load
+from .errors import RetryableError
+from .settings import KafkaSettings, load_settings
 from .topics import ACTIVITIES, MATCHES, MAX_DEAD_LETTER_BYTES, MAX_MESSAGE_BYTES, RECORDS, TOPICS, Topic
 
-VISIBLE = timedelta(seconds=30)
-"""A topic that was just created has its leaders, and is known, after this at the latest."""
+VISIBILITY_TIMEOUT = timedelta(seconds=30)
+"""Kafka shows a new topic with its leaders within this time."""
 
 
-class Unsafe(Exception):
-    """A topic is missing, or is kept in a way that would lose data."""
+class UnsafeTopicError(Exception):
+    """A topic is missing, or its settings would lose data. An operator must mend it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class TopicSpec:
     """A topic as it must be on this cluster."""
 
     name: str
@@ -38,29 +38,28 @@ class Wanted:
     configs: dict[str, str]
 
 
-def wanted(settings: KafkaSettings, topics: Iterable[Topic] = TOPICS) -> Iterator[Wanted]:
-    """Each of these topics as it must be here, and that of its dead letters."""
+def topic_specs(settings: KafkaSettings, topics: Iterable[Topic[Any, Any]] = TOPICS) -> Iterator[TopicSpec]:
+    """The specification of each topic and of its dead-letter topic."""
     safe = {
         "min.insync.replicas": "1" if settings.kafka_replication == 1 else "2",
         "unclean.leader.election.enable": "false",
     }
     for topic in topics:
-        here = settings.records_topics if topic is RECORDS else (topic.name,)
-        kept = [(name, topic.kept, MAX_MESSAGE_BYTES) for name in here] + [
-            (topic.dead_letters, topic.dead_letters_kept, MAX_DEAD_LETTER_BYTES)
-        ]
-        for name, keep, largest in kept:
-            configs = keep.configs() | safe | {"max.message.bytes": str(largest)}
-            yield Wanted(
+        names = settings.records_topics if topic is RECORDS else (topic.name,)
+        specs = [(name, topic.retention, MAX_MESSAGE_BYTES) for name in names]
+        specs.append((topic.dead_letters, topic.dead_letter_retention, MAX_DEAD_LETTER_BYTES))
+        for name, retention, max_bytes in specs:
+            configs = retention.configs() | safe | {"max.message.bytes": str(max_bytes)}
+            yield TopicSpec(
                 settings.topic_prefix + name, settings.kafka_partitions, settings.kafka_replication, configs
             )
 
 
 async def create(settings: KafkaSettings) -> list[str]:
-    """Creates the topics that are missing, and waits until they are there; answers their names."""
+    """Creates the missing topics, waits until Kafka shows them, and returns their names."""
     async with admin_client(settings) as admin:
         existing = set(await admin.list_topics())
-        missing = [topic for topic in wanted(settings) if topic.name not in existing]
+        missing = [topic for topic in topic_specs(settings) if topic.name not in existing]
         if missing:
             new = [
                 NewTopic(topic.name, topic.partitions, topic.replication, topic_configs=topic.configs)
@@ -68,41 +67,48 @@ async def create(settings: KafkaSettings) -> list[str]:
             ]
             for name, code, *why in (await admin.create_topics(new)).topic_errors:
                 if code and for_code(code) is not TopicAlreadyExistsError:
-                    raise Unsafe(
-                        f"cannot create topic {name}: {' '.join([for_code(code).__name__, *filter(None, why)])}"
-                    )
+                    reason = " ".join([for_code(code).__name__, *filter(None, why)])
+                    raise UnsafeTopicError(f"cannot create topic {name}: {reason}")
         names = [topic.name for topic in missing]
         try:
-            async with asyncio.timeout(VISIBLE.total_seconds()):
-                while len(await _partitions(admin, names)) < len(names):  # noqa: ASYNC110  # Kafka has no event for it
+            async with asyncio.timeout(VISIBILITY_TIMEOUT.total_seconds()):
+                # Kafka has no event for this.
+                while len(await _partitions(admin, names)) < len(names):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise Transient("topics were created, but Kafka does not show them yet") from None
+            raise RetryableError("topics were created, but Kafka does not show them yet") from None
         return names
 
 
-async def check(settings: KafkaSettings, topics: Iterable[Topic] = TOPICS) -> None:
-    """Raises Unsafe with all that is wrong with these topics, Transient where Kafka does not answer."""
-    must = {topic.name: topic for topic in wanted(settings, topics)}
+async def check(settings: KafkaSettings, topics: Iterable[Topic[Any, Any]] = TOPICS) -> None:
+    """Checks these topics.
+
+    Raises:
+        UnsafeTopicError: with all faults of the topics.
+        RetryableError: Kafka does not answer.
+    """
+    expected = {topic.name: topic for topic in topic_specs(settings, topics)}
     async with admin_client(settings) as admin:
-        found = await _partitions(admin, list(must))
-        configs = await _configs(admin, list(must))
-        if missing := must.keys() - (found.keys() & configs.keys()):
-            raise Unsafe(
-                f"topics are missing, create them with `python -m shared.provision create`: {', '.join(sorted(missing))}"
+        found = await _partitions(admin, list(expected))
+        configs = await _configs(admin, list(expected))
+        if missing := expected.keys() - (found.keys() & configs.keys()):
+            command = "`python -m shared.provision create`"
+            raise UnsafeTopicError(
+                f"topics are missing, create them with {command}: {', '.join(sorted(missing))}"
             )
     faults = [
         fault
-        for name, topic in must.items()
-        for fault in (*_layout(topic, found[name]), *_kept(topic, configs[name]))
+        for name, topic in expected.items()
+        for fault in (*_replication_faults(topic, found[name]), *_config_faults(topic, configs[name]))
     ]
-    faults += _pair(*(found.get(settings.topic_prefix + topic.name) for topic in (ACTIVITIES, MATCHES)))
+    joined = (settings.topic_prefix + topic.name for topic in (ACTIVITIES, MATCHES))
+    faults += _pairing_faults(*(found.get(name) for name in joined))
     if faults:
-        raise Unsafe("topics would lose data or keep it for too long: " + "; ".join(faults))
+        raise UnsafeTopicError("topics would lose data or keep it for too long: " + "; ".join(faults))
 
 
 async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """The partitions of those of these topics that are there, leaders and all."""
+    """Topic name -> its partitions, for the topics that exist and have leaders."""
     topics = await admin.describe_topics(names) if names else []
     return {
         topic["topic"]: topic["partitions"]
@@ -111,41 +117,44 @@ async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str,
     }
 
 
-def _layout(topic: Wanted, partitions: list[dict[str, Any]]) -> Iterator[str]:
+def _replication_faults(topic: TopicSpec, partitions: list[dict[str, Any]]) -> Iterator[str]:
     replicas = min(len(partition["replicas"]) for partition in partitions)
     if replicas < topic.replication:
-        yield f"{topic.name} has {replicas} replicas, KAFKA_REPLICATION says {topic.replication}"
+        yield f"{topic.name} has {replicas} replicas, KAFKA_REPLICATION is {topic.replication}"
 
 
-def _pair(activities: list[Any] | None, matches: list[Any] | None) -> Iterator[str]:
+def _pairing_faults(activities: list[Any] | None, matches: list[Any] | None) -> Iterator[str]:
     if activities and matches and len(activities) != len(matches):
-        yield f"{ACTIVITIES.name} has {len(activities)} partitions and {MATCHES.name} {len(matches)}, they must have the same number"
+        counts = f"{ACTIVITIES.name} has {len(activities)} partitions and {MATCHES.name} {len(matches)}"
+        yield f"{counts}, they must have the same number"
 
 
-def _kept(topic: Wanted, configs: dict[str, str]) -> Iterator[str]:
-    for name, must in topic.configs.items():
-        is_ = configs.get(name, "")
+def _config_faults(topic: TopicSpec, configs: dict[str, str]) -> Iterator[str]:
+    for name, expected in topic.configs.items():
+        actual = configs.get(name, "")
         match name:
             case "min.insync.replicas" | "max.message.bytes" | "delete.retention.ms":
-                fine = int(is_) >= int(must)
+                safe = int(actual) >= int(expected)
             case "segment.ms" | "max.compaction.lag.ms":
-                fine = int(is_) <= int(must)
+                safe = int(actual) <= int(expected)
             case _:
-                fine = is_ == must
-        if not fine:
-            yield f"{topic.name} has {name}={is_}, it must be {must}"
+                safe = actual == expected
+        if not safe:
+            yield f"{topic.name} has {name}={actual}, it must be {expected}"
 
 
 async def _configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
-    """The settings of those of these topics that are there: of one that is being deleted Kafka may still show the partitions."""
+    """Topic name -> its settings, for the topics that exist.
+
+    Kafka may still show the partitions of a topic that is being deleted, but not its settings.
+    """
     responses = await admin.describe_configs(
         [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     )
     resources = [resource for response in responses for resource in response.resources]
     if other := {code for code, *_ in resources} - {0, UnknownTopicOrPartitionError.errno}:
-        raise Transient(
-            f"cannot read the settings of topics: {', '.join(sorted(for_code(code).__name__ for code in other))}"
-        )
+        names_of_errors = ", ".join(sorted(for_code(code).__name__ for code in other))
+        raise RetryableError(f"cannot read the settings of topics: {names_of_errors}")
     return {
         name: {entry[0]: entry[1] for entry in entries} for code, *_, name, entries in resources if not code
     }
@@ -160,12 +169,12 @@ async def _create_and_check(settings: KafkaSettings) -> None:
 def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m shared.provision", description=__doc__)
-    parser.add_argument("do", choices=["create", "check"])
-    do = _create_and_check if parser.parse_args().do == "create" else check
+    parser.add_argument("action", choices=["create", "check"])
+    action = _create_and_check if parser.parse_args().action == "create" else check
     try:
-        asyncio.run(do(load(KafkaSettings)))
-    except (Unsafe, Transient) as refused:
-        sys.exit(str(refused))
+        asyncio.run(action(load_settings(KafkaSettings)))
+    except (UnsafeTopicError, RetryableError) as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

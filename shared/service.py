@@ -1,12 +1,13 @@
-"""Runs a service: its HTTP servers, its loops and its subscriptions, until SIGTERM.
+"""Runs a service: its HTTP servers, background loops and consumers, until SIGTERM.
 
-SIGTERM drains: no new requests, the batches in flight finish and commit, loops end at their next
-step, all within 10 s. A loop or a subscription that fails stops the process with status 1, so that
-whoever supervises it starts a fresh one.
+SIGTERM drains: no new requests, the batches in flight finish and commit, loops end at their next step,
+all within 10 s. A loop or a consumer that fails stops the process with status 1; its supervisor starts
+a new one.
 """
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 import socket
@@ -18,29 +19,36 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from fastapi.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from .broker import Kafka
+from .broker import KafkaClient
 from .clock import Clock
-from .connection import fit_for_uvloop
-from .errors import Transient
-from .provision import Unsafe, check
-from .telemetry import PATHS, Health
+from .connection import patch_aiokafka_for_uvloop
+from .lag import ConsumerLag
+from .problems import problem_response, use_problem_details
+from .provision import UnsafeTopicError, check
+from .retry import OutageLog, retry_until_available
+from .telemetry import HEALTH_PATHS, Health
 from .topics import TOPICS, Topic
+from .version import VERSION
 
 log = logging.getLogger(__name__)
 
-DRAIN = timedelta(seconds=6)
-"""Loops, requests and batches that are still at work after this are cancelled; with Kafka's `LEAVE` it is out within 10 s."""
-REQUESTS_DRAIN = timedelta(seconds=3)
-"""Open requests and streams end after this."""
-LOOK = timedelta(seconds=5)
-"""How often we look whether Kafka answers: a consumer that hears nothing meanwhile, or cannot commit, is not alive."""
+DRAIN_TIMEOUT = timedelta(seconds=6)
+"""Loops, requests and batches that still run after this time are cancelled. With Kafka's stop timeout the
+process ends within 10 s."""
+REQUEST_DRAIN_TIMEOUT = timedelta(seconds=3)
+"""Open requests and streams are closed after this time."""
+CANCEL_TIMEOUT = timedelta(seconds=1)
+"""Cancelled tasks that still run after this time are abandoned."""
+KAFKA_CHECK_INTERVAL = timedelta(seconds=5)
+"""Interval of pings. A consumer that receives nothing, or cannot commit, while Kafka answers is not alive."""
+VERSION_HEADER = "Auto-Capture-Version"
 
 
-class Stopping:
-    """Set when the service is to stop; loops look at it, or sleep on it."""
+class StopSignal:
+    """Set when the service must stop. Loops test it, or sleep on it."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -53,58 +61,54 @@ class Stopping:
         self._event.set()
 
     async def wait(self) -> None:
-        """Until it stops."""
+        """Waits until the service stops."""
         await self._event.wait()
 
     async def sleep(self, time: timedelta) -> None:
-        """Until the time is over, or it stops."""
+        """Waits until the time is over or the service stops."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._event.wait(), time.total_seconds())
 
 
-Loop = Callable[[Stopping], Coroutine[Any, Any, None]]
+BackgroundLoop = Callable[[StopSignal], Coroutine[Any, Any, None]]
 
 
 @dataclass(slots=True)
 class Service:
-    """What a service is made of; `create_app` of each service builds one.
+    """The parts of a service; `create_app` of each service builds one.
 
     Attributes:
-        http: (host, port, app) of each HTTP interface; the first one also answers health, metrics, status.
-            Until all else is connected, the rest of them answers 503.
-        loops: name -> a coroutine function that runs until it is told to stop.
-        open: an async context manager around all else: connections to stores and the like.
+        http: (host, port, app) of each HTTP interface. The first one also has health, metrics and status.
+            Until everything is connected the other paths answer 503.
+        loops: name -> a coroutine function that runs until the stop signal.
+        resources: an async context manager around everything else: connections to stores and the like.
     """
 
     name: str
-    kafka: Kafka
+    kafka: KafkaClient
     clock: Clock
     health: Health = field(default_factory=Health)
     http: list[tuple[str, int, FastAPI]] = field(default_factory=list)
-    loops: dict[str, Loop] = field(default_factory=dict)
-    open: Callable[[], contextlib.AbstractAsyncContextManager[Any]] | None = None
-    stopping: Stopping = field(default_factory=Stopping)
+    loops: dict[str, BackgroundLoop] = field(default_factory=dict)
+    resources: Callable[[], contextlib.AbstractAsyncContextManager[Any]] | None = None
+    stop_signal: StopSignal = field(default_factory=StopSignal)
     started: bool = field(default=False, init=False)
 
     async def run(self) -> None:
-        """Runs until `stopping` is set or something fails; raises what failed."""
-        self._observe()
+        """Runs until the stop signal or a failure; raises the error of what failed."""
+        self._register_health()
         async with contextlib.AsyncExitStack() as stack:
             servers = [
                 await stack.enter_async_context(self._serving(host, port, app))
                 for host, port, app in self.http
             ]
             await self._start(stack)
-            loops = [
-                asyncio.create_task(loop(self.stopping), name=name)
-                for name, loop in (self.loops | {"kafka": self._look}).items()
-                if self.started
-            ]
-            stop = asyncio.create_task(self.stopping.wait())
+            loops = self._start_loops() if self.started else []
+            stop = asyncio.create_task(self.stop_signal.wait())
             try:
-                await _until_done(stop, *loops, *(server.task for server in servers), self.kafka.failed)
+                await _wait_until_done(stop, *loops, *(server.task for server in servers), self.kafka.failed)
             finally:
-                self.stopping.set()
+                self.stop_signal.set()
                 await stop
                 await self._drain(servers, loops)
         for task in (self.kafka.failed, *loops):
@@ -112,60 +116,55 @@ class Service:
                 raise error
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
-        """Connects all; a stop comes through at any moment of it."""
-        async with _cut_short(self.stopping):
-            if self.open:
-                await stack.enter_async_context(self.open())
-            await self._connect()
+        """Connects everything; the stop signal interrupts it at any point."""
+        async with _interrupted_by(self.stop_signal):
+            if self.resources:
+                await stack.enter_async_context(self.resources())
+            await retry_until_available(self._connect, OutageLog(log, "waiting for Kafka"))
             self.started = True
-            log.info("started", extra={"service": self.name})
+            log.info("service started", extra={"service": self.name, "version": VERSION})
 
     async def _connect(self) -> None:
-        ours = [topic for topic in TOPICS if topic in self._topics()]
-        told = False
-        while True:
-            try:
-                await check(self.kafka.settings, ours)
-                await self.kafka.start()
-                return
-            except Transient as away:
-                if not told:
-                    log.warning("waiting for Kafka", extra={"why": str(away)})
-                told = True
-                await asyncio.sleep(0.5)
+        used = self._used_topics()
+        await check(self.kafka.settings, [topic for topic in TOPICS if topic in used])
+        await self.kafka.start()
 
-    def _topics(self) -> set[Topic]:
-        """Those that this service writes or reads."""
-        return {topic for topic in TOPICS if self.name == topic.writer or self.name in topic.readers} | {
-            each.topic for each in self.kafka.subscriptions
-        }
+    def _used_topics(self) -> set[Topic[Any, Any]]:
+        """The topics that this service writes or reads."""
+        declared = {topic for topic in TOPICS if self.name == topic.writer or self.name in topic.readers}
+        return declared | {consumer.topic for consumer in self.kafka.consumers}
+
+    def _start_loops(self) -> list["asyncio.Task[None]"]:
+        loops = self.loops | {"kafka": self._check_kafka}
+        return [asyncio.create_task(loop(self.stop_signal), name=name) for name, loop in loops.items()]
 
     async def _drain(self, servers: list["_Server"], loops: list["asyncio.Task[None]"]) -> None:
         for server in servers:
             server.should_exit = True
         busy = {server.task for server in servers} | {asyncio.create_task(self.kafka.drain()), *loops}
-        _, late = await asyncio.wait(busy, timeout=DRAIN.total_seconds())
+        _, late = await asyncio.wait(busy, timeout=DRAIN_TIMEOUT.total_seconds())
         for task in late:
-            log.warning("did not end in time", extra={"task": task.get_name()})
+            log.warning("task exceeded the drain timeout, cancelling it", extra={"task": task.get_name()})
             task.cancel()
-        await asyncio.wait(busy, timeout=1)  # also for what does not hear that it is cancelled
+        await asyncio.wait(busy, timeout=CANCEL_TIMEOUT.total_seconds())
         await self.kafka.stop()
 
-    async def _look(self, stopping: Stopping) -> None:
-        while not stopping:
+    async def _check_kafka(self, stop_signal: StopSignal) -> None:
+        """Pings Kafka, and commits what could not be committed before."""
+        while not stop_signal:
             if await self.kafka.ping():
-                await asyncio.gather(*(each.commit_late() for each in self.kafka.subscriptions))
-            await stopping.sleep(LOOK)
+                await asyncio.gather(*(consumer.commit_overdue() for consumer in self.kafka.consumers))
+            await stop_signal.sleep(KAFKA_CHECK_INTERVAL)
 
-    def _observe(self) -> None:
-        for subscription in self.kafka.subscriptions:
-            name = subscription.topic.name
-            self.health.alive[f"reads {name}"] = lambda each=subscription: self.kafka.silent_for(each)  # type: ignore[misc]
-            self.health.status[f"{name} lag"] = subscription.backlog
-            self.health.measures.append(subscription.measure)
-        self.health.ready["kafka"] = self._kafka_ready
+    def _register_health(self) -> None:
+        for consumer in self.kafka.consumers:
+            name, lag = consumer.topic.name, ConsumerLag(consumer)
+            self.health.liveness[f"consumes {name}"] = functools.partial(self.kafka.idle_seconds, consumer)
+            self.health.status[f"{name} lag"] = lag.total
+            self.health.gauge_updaters.append(lag.update_gauges)
+        self.health.readiness["kafka"] = self._kafka_ready
         _, _, app = self.http[0]
-        self.health.answer(app)
+        self.health.add_routes(app)
 
     async def _kafka_ready(self) -> str | None:
         if not self.started:
@@ -174,12 +173,12 @@ class Service:
 
     @contextlib.asynccontextmanager
     async def _serving(self, host: str, port: int, app: FastAPI) -> AsyncIterator["_Server"]:
+        use_problem_details(app)
         listening = _listen(host, port)
-        server = _Server(_not_before(lambda: self.started, app))
-        server.task = asyncio.create_task(
-            server.serve([listening]), name=f"http {listening.getsockname()[1]}"
-        )
-        log.info("listening", extra={"host": host, "port": listening.getsockname()[1]})
+        server = _Server(_with_start_gate(lambda: self.started, _with_version_header(app)))
+        bound_port = listening.getsockname()[1]
+        server.task = asyncio.create_task(server.serve([listening]), name=f"http {bound_port}")
+        log.info("listening", extra={"host": host, "port": bound_port})
         try:
             yield server
         finally:
@@ -188,12 +187,12 @@ class Service:
 
 
 class _Server(uvicorn.Server):
-    """Signals are the service's, not the HTTP server's."""
+    """An HTTP server that leaves signals to the service."""
 
     task: "asyncio.Task[None]"
 
     def __init__(self, app: ASGIApp) -> None:
-        drain = int(REQUESTS_DRAIN.total_seconds())
+        drain = int(REQUEST_DRAIN_TIMEOUT.total_seconds())
         super().__init__(
             uvicorn.Config(
                 app,
@@ -219,39 +218,58 @@ def _listen(host: str, port: int) -> socket.socket:
         raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from None
 
 
-def _not_before(started: Callable[[], bool], app: ASGIApp) -> ASGIApp:
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and not started() and scope["path"] not in PATHS:
-            await PlainTextResponse("starting", 503, {"retry-after": "1"})(scope, receive, send)
+def _with_start_gate(started: Callable[[], bool], app: ASGIApp) -> ASGIApp:
+    """Answers 503 to all but the health paths until the service has started."""
+
+    async def gate(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not started() and scope["path"] not in HEALTH_PATHS:
+            starting = problem_response(
+                503, "starting", "the service is starting", headers={"Retry-After": "1"}
+            )
+            await starting(scope, receive, send)
         else:
             await app(scope, receive, send)
 
-    return answer
+    return gate
+
+
+def _with_version_header(app: ASGIApp) -> ASGIApp:
+    """Adds the version to each response."""
+
+    async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_version(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)[VERSION_HEADER] = VERSION
+            await send(message)
+
+        await app(scope, receive, send_with_version)
+
+    return handle
 
 
 @contextlib.asynccontextmanager
-async def _cut_short(stopping: Stopping) -> AsyncIterator[None]:
-    """Leaves the block at its next await when the service is to stop."""
+async def _interrupted_by(stop_signal: StopSignal) -> AsyncIterator[None]:
+    """Leaves the block at its next await when the service must stop."""
     limit = asyncio.timeout(None)
 
-    async def cut() -> None:
-        await stopping.wait()
+    async def interrupt() -> None:
+        await stop_signal.wait()
         limit.reschedule(0)
 
     try:
         async with limit:
-            cutting = asyncio.create_task(cut())
+            interrupting = asyncio.create_task(interrupt())
             try:
                 yield
             finally:
-                cutting.cancel()
+                interrupting.cancel()
     except TimeoutError:
         if not limit.expired():
             raise
 
 
-async def _until_done(stop: "asyncio.Future[Any]", *others: "asyncio.Future[Any]") -> None:
-    """Until `stop` is done, or another one failed."""
+async def _wait_until_done(stop: "asyncio.Future[Any]", *others: "asyncio.Future[Any]") -> None:
+    """Waits until `stop` is done or another task failed."""
     watched = {stop, *others}
     while not stop.done():
         done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
@@ -260,24 +278,27 @@ async def _until_done(stop: "asyncio.Future[Any]", *others: "asyncio.Future[Any]
 
 
 def run(build: Callable[[], Awaitable[Service]]) -> None:
-    """The whole life of a service's process, from `build` to its exit status: 0 when stopped, 2 when it refuses to start, else 1."""
+    """Runs a service's process: from `build` to its exit status.
+
+    The status is 0 after a stop signal, 2 when the service refuses to start, else 1.
+    """
     import uvloop
 
-    fit_for_uvloop()
+    patch_aiokafka_for_uvloop()
 
     async def main() -> None:
         service = await build()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, service.stopping.set)
+            loop.add_signal_handler(number, service.stop_signal.set)
         await service.run()
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main())
-    except Unsafe as refused:
-        sys.stderr.write(f"{refused}\n")
+    except UnsafeTopicError as error:
+        sys.stderr.write(f"{error}\n")
         sys.exit(2)
     except Exception:
-        log.exception("stopped by an error")
+        log.exception("service failed, stopping")
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""What a service says of itself: logs, metrics, health and status.
+"""Logs, metrics, health and status of a service.
 
 No subject, address, body or token ever goes into a log line or a label.
 """
@@ -13,14 +13,16 @@ from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, Counter, Gauge, generate_latest
 from pythonjsonlogger.json import JsonFormatter
 
-from .errors import Transient
+from .errors import RetryableError
+from .problems import problem_response
+from .version import VERSION
 
-PATHS = frozenset({"/health/live", "/health/ready", "/metrics", "/status"})
-STALLED = timedelta(seconds=60)
-"""A loop that has not come round for this long is not alive."""
+HEALTH_PATHS = frozenset({"/health/live", "/health/ready", "/metrics", "/status"})
+LIVENESS_LIMIT = timedelta(seconds=60)
+"""A loop without progress for longer is not alive."""
 
 DEAD_LETTERS = Counter(
-    "dead_letters_total", "Messages refused and sent to their dead-letter topic.", ["topic"]
+    "dead_letters_total", "Invalid messages written to their dead-letter topic.", ["topic"]
 )
 LAG_MESSAGES = Gauge(
     "consumer_lag_messages",
@@ -29,61 +31,66 @@ LAG_MESSAGES = Gauge(
 )
 LAG_SECONDS = Gauge(
     "consumer_lag_seconds",
-    "Age of the last message done where others wait, else 0.",
+    "Age of the last processed message where others wait, else 0.",
     ["service", "topic", "partition"],
 )
+BUILD_INFO = Gauge("auto_capture_build_info", "Always 1; the label is the version.", ["version"])
+BUILD_INFO.labels(VERSION).set(1)
 
-
-SELDOM = timedelta(seconds=10)
-"""aiokafka says a hundred lines a second while a broker is away; the same one is let through once in this time."""
+KAFKA_LOG_INTERVAL = timedelta(seconds=10)
+"""aiokafka logs a hundred lines a second while a broker is away; a distinct line passes once in this time."""
 
 
 def log_as_json(level: str) -> None:
-    """One JSON object a line on stderr."""
+    """Logs to stderr, one JSON object a line."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    handler.addFilter(Seldom("aiokafka", SELDOM))
+    handler.addFilter(RateLimitFilter("aiokafka", KAFKA_LOG_INTERVAL))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    for noisy in ("httpx2", "httpcore", "uvicorn", "msal", "pymongo"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    for library in ("httpx2", "httpcore2", "uvicorn", "msal", "pymongo"):
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
-class Seldom(logging.Filter):
-    """Lets the same line of one library through once in a while, whatever it is filled in with."""
+class RateLimitFilter(logging.Filter):
+    """Passes each distinct line of one library once in an interval, whatever its arguments are."""
 
-    def __init__(self, library: str, every: timedelta) -> None:
+    def __init__(self, library: str, interval: timedelta) -> None:
         super().__init__(library)
-        self._every = every.total_seconds()
-        self._said: dict[str, float] = {}
+        self._interval = interval.total_seconds()
+        self._last_passed: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """True for other libraries, and for what was not said lately."""
+        """True for other libraries, and for a line that has not passed within the interval."""
         if not super().filter(record):
             return True
-        lately = record.created - self._said.get(str(record.msg), 0.0) < self._every
-        if not lately:
-            self._said[str(record.msg)] = record.created
-        return not lately
+        limited = record.created - self._last_passed.get(str(record.msg), 0.0) < self._interval
+        if not limited:
+            self._last_passed[str(record.msg)] = record.created
+        return not limited
+
+
+Check = Callable[[], Awaitable[str | None]]
+"""Returns why a service cannot do its job, or None."""
 
 
 class Health:
-    """What stands behind `/health/live`, `/health/ready`, `/metrics` and `/status`.
+    """The sources of `/health/live`, `/health/ready`, `/metrics` and `/status`.
 
     Attributes:
-        alive: name -> seconds since that loop last came round.
-        ready: name -> why the service cannot do its job, or None.
-        status: name -> what is still to be done, as a count or counts.
-        measures: bring the gauges up to date before they are read.
+        liveness: name -> seconds since that loop last made progress.
+        readiness: name -> why the service cannot do its job, or None.
+        status: name -> the work that is still to be done, as a count or counts.
+        gauge_updaters: called before the metrics are read.
     """
 
     def __init__(self) -> None:
-        self.alive: dict[str, Callable[[], float]] = {}
-        self.ready: dict[str, Callable[[], Awaitable[str | None]]] = {}
+        self.liveness: dict[str, Callable[[], float]] = {}
+        self.readiness: dict[str, Check] = {}
         self.status: dict[str, Callable[[], Awaitable[Any]]] = {}
-        self.measures: list[Callable[[], Awaitable[None]]] = []
+        self.gauge_updaters: list[Callable[[], Awaitable[None]]] = []
 
-    def answer(self, app: FastAPI) -> None:
-        """Adds the four routes, before whatever else the app has: it may answer any path."""
+    def add_routes(self, app: FastAPI) -> None:
+        """Adds the four routes in front of the app's own, which may match any path."""
         app.router.routes[:0] = self.router().routes
 
     def router(self) -> APIRouter:
@@ -92,31 +99,31 @@ class Health:
 
         @router.get("/health/live")
         async def live(response: Response) -> dict[str, float]:
-            ages = {name: round(age(), 1) for name, age in self.alive.items()}
-            if any(age > STALLED.total_seconds() for age in ages.values()):
+            ages = {name: round(age(), 1) for name, age in self.liveness.items()}
+            if any(age > LIVENESS_LIMIT.total_seconds() for age in ages.values()):
                 response.status_code = 503
             return ages
 
         @router.get("/health/ready")
         async def ready(response: Response) -> dict[str, str]:
-            missing = {name: why for name, check in self.ready.items() if (why := await check())}
+            missing = {name: why for name, check in self.readiness.items() if (why := await check())}
             if missing:
                 response.status_code = 503
             return missing
 
         @router.get("/metrics")
         async def metrics() -> Response:
-            for measure in self.measures:
-                with contextlib.suppress(Transient):  # then they are as they were
-                    await measure()
+            for update in self.gauge_updaters:
+                with contextlib.suppress(RetryableError):  # the gauges keep their last values
+                    await update()
             return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
-        @router.get("/status")
-        async def status(response: Response) -> dict[str, Any]:
+        @router.get("/status", response_model=None)
+        async def status() -> Response | dict[str, Any]:
             try:
-                return {name: await count() for name, count in self.status.items()}
-            except Transient as away:
-                response.status_code = 503
-                return {"unknown": str(away)}
+                counts = {name: await count() for name, count in self.status.items()}
+            except RetryableError as error:
+                return problem_response(503, "unavailable", str(error), headers={"Retry-After": "1"})
+            return {"version": VERSION, **counts}
 
         return router

@@ -1,12 +1,15 @@
-"""Every topic: its key, its messages, its one writer, its readers, how long it is kept.
+"""All topics: key, messages, the one writer, readers, retention.
 
-`python -m shared.provision create` makes them so; a service refuses to start on a topic that is
-kept in a way that would lose data.
+`python -m shared.provision create` creates them. A service refuses to start on a topic whose settings
+would lose data.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any, Generic, TypeVar
 
+from .errors import InvalidMessageError
 from .events import (
     Activity,
     ActivityMatched,
@@ -17,150 +20,175 @@ from .events import (
     Event,
     FetchContent,
     FollowItems,
-    ItemHinted,
+    ItemNotified,
     LifecycleNotified,
     MailboxChanged,
 )
+from .keys import ItemKey, K, MailboxKey, RecordKey, TrackedActivityKey, join_key, split_key
+from .records import AnyRecord
+
+V = TypeVar("V")
 
 MAX_MESSAGE_BYTES = 1_048_588
-"""Kafka's own default for a topic (`max.message.bytes`); one record with its headers must fit."""
+"""Kafka's default for a topic (`max.message.bytes`); a record with its headers must fit."""
 MAX_DEAD_LETTER_BYTES = 2 * MAX_MESSAGE_BYTES
-"""The original at its largest, and the headers that say why."""
+"""The largest original message plus the headers that describe the error."""
 
-TOMBSTONES_KEPT = timedelta(days=14)
-"""Whoever was away for less than this knows all of a table by reading on."""
+TOMBSTONE_RETENTION = timedelta(days=14)
+"""A reader that was away for a shorter time misses no deletion of a compacted topic."""
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """How long a topic keeps its messages."""
+class Retention:
+    """How long a topic keeps its messages.
+
+    Attributes:
+        time: age at which messages are deleted; None for a compacted topic, which keeps the last message
+            of each key.
+        compacted_within: a compacted topic removes replaced and deleted messages from its log after
+            about this time.
+    """
 
     time: timedelta | None = None
-    """Messages go after this; None: compacted, the last message of each key stays."""
-    gone_within: timedelta = timedelta(days=7)
-    """Compacted: what was replaced or deleted is out of the log after about this long."""
+    compacted_within: timedelta = timedelta(days=7)
 
     @property
     def compacted(self) -> bool:
         return self.time is None
 
     def configs(self) -> dict[str, str]:
-        """The topic settings that make it so."""
+        """The topic's settings in Kafka."""
         if self.time is None:
             return {
                 "cleanup.policy": "compact",
-                "delete.retention.ms": _ms(TOMBSTONES_KEPT),
-                "segment.ms": _ms(min(self.gone_within, timedelta(days=1))),
-                "max.compaction.lag.ms": _ms(self.gone_within),
+                "delete.retention.ms": _to_ms(TOMBSTONE_RETENTION),
+                "segment.ms": _to_ms(min(self.compacted_within, timedelta(days=1))),
+                "max.compaction.lag.ms": _to_ms(self.compacted_within),
             }
         return {
             "cleanup.policy": "delete",
-            "retention.ms": _ms(self.time),
+            "retention.ms": _to_ms(self.time),
             "retention.bytes": "-1",
-            "segment.ms": _ms(self.time / 24),
+            "segment.ms": _to_ms(self.time / 24),
         }
 
 
-def _ms(time: timedelta) -> str:
+def _to_ms(time: timedelta) -> str:
     return str(time // timedelta(milliseconds=1))
 
 
 @dataclass(frozen=True, slots=True)
-class Topic:
-    """A topic, with exactly one writer."""
+class Topic(Generic[K, V]):
+    """A topic with its key type, its value types and exactly one writer.
+
+    Attributes:
+        key_type: a message's key is the parts of this named tuple, joined by `/`.
+        value_types: the events on the topic; empty for `records`, whose messages have no envelope.
+        copied_to_dead_letters: False: a dead letter of this topic holds no bytes of the original, only its
+            position and the error.
+    """
 
     name: str
-    key: tuple[str, ...]
-    """What the key's parts are; they are joined by `/`, and only the last may hold one."""
-    messages: tuple[type[Event], ...]
-    """Empty: `records`, whose messages are not ours and have no envelope."""
+    key_type: type[K]
+    value_types: tuple[type[V], ...]
     writer: str
     readers: tuple[str, ...]
-    kept: Kept
+    retention: Retention
     copied_to_dead_letters: bool = True
-    """False: a dead letter of this topic holds no bytes, only where it was and why."""
-    model_of: dict[str, type[Event]] = field(init=False, compare=False, hash=False, repr=False)
+    _type_by_name: dict[str, type[Any]] = field(init=False, compare=False, hash=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "model_of", {model.ce_type: model for model in self.messages})
+        events: tuple[type[Any], ...] = self.value_types
+        object.__setattr__(self, "_type_by_name", {event.ce_type: event for event in events})
 
     @property
     def dead_letters(self) -> str:
-        """Name of the topic for what a reader of this one refused."""
+        """Name of the topic that holds the messages which a reader of this one could not process."""
         return f"{self.name}-dead-letters"
 
     @property
-    def dead_letters_kept(self) -> Kept:
-        """14 days, and never longer than the topic keeps it itself."""
-        return Kept(min(timedelta(days=14), self.kept.time or timedelta.max))
+    def dead_letter_retention(self) -> Retention:
+        """14 days, but never longer than the topic's own retention."""
+        return Retention(min(timedelta(days=14), self.retention.time or timedelta.max))
 
-    def join(self, *parts: str) -> bytes:
-        """The message key of these parts; raises ValueError where `split` would not give them back."""
-        if len(parts) != len(self.key) or not all(parts) or any("/" in part for part in parts[:-1]):
-            raise ValueError(f"a key of {self.name} is {'/'.join(self.key)}")
-        return "/".join(parts).encode()
+    @property
+    def tombstone_type(self) -> str:
+        """The CloudEvents type of a tombstone."""
+        return f"{next(iter(self._type_by_name))}.gone"
 
-    def split(self, key: bytes) -> tuple[str, ...]:
-        """The parts of a message key; raises ValueError where it is none of this topic."""
-        parts = tuple(key.decode().split("/", len(self.key) - 1))
-        if len(parts) != len(self.key) or not all(parts):
-            raise ValueError(f"the key is not {'/'.join(self.key)}")
-        return parts
+    def encode_key(self, key: K) -> bytes:
+        """The message key; raises ValueError for a key that `decode_key` would not restore."""
+        if not isinstance(key, self.key_type) or not all(key) or any("/" in part for part in key[:-1]):
+            raise ValueError(f"a key of {self.name} is {'/'.join(self.key_type._fields)}")
+        return join_key(key).encode()
+
+    def decode_key(self, key: bytes | None) -> K:
+        """The key of a message; raises InvalidMessageError."""
+        try:
+            return split_key(self.key_type, (key or b"").decode())
+        except ValueError:  # also bytes that are not UTF-8
+            raise InvalidMessageError(f"the key is not {'/'.join(self.key_type._fields)}", "key") from None
+
+    def decode_value(self, ce_type: bytes | None, value: bytes) -> V:
+        """The value of a message; raises InvalidMessageError or pydantic's ValidationError."""
+        event = self._type_by_name.get((ce_type or b"").decode(errors="replace"))
+        if event is None:
+            raise InvalidMessageError("this topic has no such message", "ce_type")
+        decoded: V = event.model_validate_json(value)
+        return decoded
+
+    def key_fields_of(self, value: V) -> Mapping[str, str]:
+        """Part of the key -> path of the field in `value` that repeats it."""
+        return value.key_fields if isinstance(value, Event) else {}
 
 
-MAIL_INGEST, MATCHER, TRACKING, UPSTREAM, ANYONE = (
-    "mail-ingest",
-    "matcher",
-    "tracking",
-    "upstream systems",
-    "anyone",
-)
+MAIL_INGEST, MATCHER, TRACKING = "mail-ingest", "matcher", "tracking"
+UPSTREAM, ANYONE = "upstream systems", "anyone"
 DAY = timedelta(days=1)
-PRIVATE_TABLE = Kept(gone_within=DAY)
+PRIVATE_TABLE = Retention(compacted_within=DAY)
 
-GRAPH_NOTIFICATIONS = Topic(
+GRAPH_NOTIFICATIONS: Topic[MailboxKey, ItemNotified | LifecycleNotified] = Topic(
     "graph-notifications",
-    ("tenant", "mailbox"),
-    (ItemHinted, LifecycleNotified),
+    MailboxKey,
+    (ItemNotified, LifecycleNotified),
     MAIL_INGEST,
     (MAIL_INGEST,),
-    Kept(7 * DAY),
+    Retention(7 * DAY),
 )
-MAILBOXES = Topic("mailboxes", ("tenant", "mailbox"), (MailboxChanged,), MAIL_INGEST, (TRACKING,), Kept())
-ACTIVITIES = Topic(
-    "activities", ("tenant", "mailbox", "item"), (Activity,), MAIL_INGEST, (MATCHER,), PRIVATE_TABLE
+MAILBOXES: Topic[MailboxKey, MailboxChanged] = Topic(
+    "mailboxes", MailboxKey, (MailboxChanged,), MAIL_INGEST, (TRACKING,), Retention()
 )
-RECORDS = Topic("records", ("tenant", "type", "id"), (), UPSTREAM, (MATCHER, TRACKING), Kept())
-MATCHES = Topic(
-    "matches", ("tenant", "mailbox", "item"), (ActivityMatched,), MATCHER, (TRACKING, MATCHER), PRIVATE_TABLE
+ACTIVITIES: Topic[ItemKey, Activity] = Topic(
+    "activities", ItemKey, (Activity,), MAIL_INGEST, (MATCHER,), PRIVATE_TABLE
 )
-CONTENT_REQUESTS = Topic(
-    "content-requests",
-    ("tenant", "mailbox"),
-    (FetchContent, FollowItems),
-    TRACKING,
-    (MAIL_INGEST,),
-    Kept(DAY),
+RECORDS: Topic[RecordKey, AnyRecord] = Topic(
+    "records", RecordKey, (), UPSTREAM, (MATCHER, TRACKING), Retention()
 )
-CONTENT = Topic(
+MATCHES: Topic[ItemKey, ActivityMatched] = Topic(
+    "matches", ItemKey, (ActivityMatched,), MATCHER, (TRACKING, MATCHER), PRIVATE_TABLE
+)
+CONTENT_REQUESTS: Topic[MailboxKey, FetchContent | FollowItems] = Topic(
+    "content-requests", MailboxKey, (FetchContent, FollowItems), TRACKING, (MAIL_INGEST,), Retention(DAY)
+)
+CONTENT: Topic[MailboxKey, ContentAnswered | ContentUpdated] = Topic(
     "content",
-    ("tenant", "mailbox"),
+    MailboxKey,
     (ContentAnswered, ContentUpdated),
     MAIL_INGEST,
     (TRACKING,),
-    Kept(DAY),
+    Retention(DAY),
     copied_to_dead_letters=False,
 )
-TRACKED_ACTIVITIES = Topic(
+TRACKED_ACTIVITIES: Topic[TrackedActivityKey, ActivityTracked | ActivityUntracked] = Topic(
     "tracked-activities",
-    ("tenant", "activity"),
+    TrackedActivityKey,
     (ActivityTracked, ActivityUntracked),
     TRACKING,
     (ANYONE,),
-    Kept(),
+    Retention(),
 )
 
-TOPICS = (
+TOPICS: tuple[Topic[Any, Any], ...] = (
     GRAPH_NOTIFICATIONS,
     MAILBOXES,
     ACTIVITIES,
