@@ -1,4 +1,4 @@
-"""Topics of its own on the real Kafka for each test."""
+"""Each test has topics of its own on the real Kafka."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -8,12 +8,12 @@ import pytest
 from shared import provision
 from shared.settings import KafkaSettings
 
-from .members import Bus
+from .kafka_world import KafkaObserver
 
 
 @pytest.fixture
 async def settings(kafka: str, topic_prefix: str) -> KafkaSettings:
-    """The real Kafka with all topics, for this test alone."""
+    """The real Kafka with all topics of this test."""
     settings = KafkaSettings(
         kafka_bootstrap_servers=kafka,
         kafka_replication=1,
@@ -26,7 +26,7 @@ async def settings(kafka: str, topic_prefix: str) -> KafkaSettings:
 
 
 @pytest.fixture
-async def bus(settings: KafkaSettings) -> AsyncIterator[Bus]:
-    """Puts messages onto the topics, and looks at them from outside."""
-    async with Bus(settings) as bus:
-        yield bus
+async def bus(settings: KafkaSettings) -> AsyncIterator[KafkaObserver]:
+    """Writes and reads the topics by plain clients."""
+    async with KafkaObserver(settings) as observer:
+        yield observer

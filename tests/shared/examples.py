@@ -1,4 +1,4 @@
-"""One example of every message on the bus, and Kafka records made by hand."""
+"""One example of every message, and Kafka records made by hand."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -8,6 +8,7 @@ from aiokafka import ConsumerRecord
 
 from shared.events import (
     Activity,
+    ActivityKind,
     ActivityMatched,
     ActivityTracked,
     ActivityUntracked,
@@ -18,15 +19,14 @@ from shared.events import (
     FetchContent,
     Followed,
     FollowItems,
-    ItemHinted,
-    Kind,
+    ItemNotified,
     LifecycleNotified,
     MailboxChanged,
     MailboxStatus,
     Match,
     Participant,
-    Regarding,
-    Role,
+    ParticipantRole,
+    PublishedRegarding,
     SourceChange,
 )
 
@@ -37,12 +37,12 @@ EMAIL = Activity(
     tenant="contoso",
     mailbox="mia",
     item="AAMk=",
-    kind=Kind.EMAIL,
+    kind=ActivityKind.EMAIL,
     identity="<1@fabrikam.com>",
     subject=SUBJECT,
     participants=(
-        Participant(role=Role.FROM, address="ann@fabrikam.com", name="Ann"),
-        Participant(role=Role.TO, address="mia@contoso.com"),
+        Participant(role=ParticipantRole.FROM, address="ann@fabrikam.com", name="Ann"),
+        Participant(role=ParticipantRole.TO, address="mia@contoso.com"),
     ),
     at=NOW,
     visible_from=NOW,
@@ -56,22 +56,24 @@ MATCHED = ActivityMatched(
 TRACKED = ActivityTracked(
     tenant="contoso",
     activity="a1",
-    kind=Kind.EMAIL,
+    kind=ActivityKind.EMAIL,
     owner="mia",
     at=NOW,
-    regarding=(Regarding(type="account", id="fabrikam", name="Fabrikam", by="mia", at=NOW, readers=("*",)),),
+    regarding=(
+        PublishedRegarding(type="account", id="fabrikam", name="Fabrikam", by="mia", at=NOW, readers=("*",)),
+    ),
     revision=1,
 )
 
 EXAMPLES: tuple[Event, ...] = (
-    ItemHinted(kind=Kind.MEETING, item="AAMk=", change="updated"),
+    ItemNotified(kind=ActivityKind.MEETING, item="AAMk=", change="updated"),
     LifecycleNotified(subscription="s1", event="missed"),
     MailboxChanged(status=MailboxStatus.BLOCKED, reason="access_policy", since=NOW),
     EMAIL,
     MATCHED,
-    FetchContent(claim="c1", item="AAMk=", kind=Kind.EMAIL, deadline=NOW),
-    FollowItems(items=(Followed(item="AAMk=", kind=Kind.EMAIL, version=7, until=NOW),)),
-    ContentAnswered(claim="c1", item="AAMk=", content=Content(activity=EMAIL, text="Dear Mia")),
+    FetchContent(request="r1", item="AAMk=", kind=ActivityKind.EMAIL, deadline=NOW),
+    FollowItems(items=(Followed(item="AAMk=", kind=ActivityKind.EMAIL, version=7, until=NOW),)),
+    ContentAnswered(request="r1", item="AAMk=", content=Content(activity=EMAIL, text="Dear Mia")),
     ContentUpdated(item="AAMk=", change=SourceChange.GONE),
     TRACKED,
     ActivityUntracked(tenant="contoso", activity="a1", revision=2),
@@ -87,7 +89,7 @@ def kafka_record(
     timestamp: int = 1,
     offset: int = 7,
 ) -> "ConsumerRecord[bytes, bytes]":
-    """A record as aiokafka hands it over."""
+    """A record as aiokafka returns it."""
     return ConsumerRecord(
         topic, 0, offset, timestamp, 0, key, value, None, len(key or b""), len(value or b""), tuple(headers)
     )

@@ -1,4 +1,4 @@
-"""What makes two addresses the same."""
+"""Comparison of addresses."""
 
 import pytest
 from hypothesis import given
@@ -18,7 +18,7 @@ from shared.addresses import normalise
         ("ann@faß.example", "ann@xn--fa-hia.example"),  # not "fass": UTS-46 without the transition
         ("ann@bücher。example", "ann@xn--bcher-kva.example"),  # an ideographic full stop
         ("ann@１２７.bücher.example", "ann@127.xn--bcher-kva.example"),  # full-width digits
-        ("jörg@fabrikam.com", "jörg@fabrikam.com"),  # the local part is no domain
+        ("jörg@fabrikam.com", "jörg@fabrikam.com"),  # the local part is not a domain
         ("two@signs@bücher.example", "two@signs@xn--bcher-kva.example"),
     ],
 )
@@ -36,14 +36,14 @@ def test_addresses_compare_trimmed_lower_cased_and_with_an_ascii_domain(written:
         f"ann@{'ü' * 100}.example",
     ],
 )
-def test_a_domain_that_idna_refuses_compares_as_it_is(refused: str) -> None:
+def test_a_domain_that_idna_refuses_is_only_lower_cased(refused: str) -> None:
     assert normalise(refused.upper()) == refused
 
 
 @pytest.mark.parametrize(
     "no_address", ["", "Undisclosed Recipients", "/o=Contoso/cn=Ann", "ann@", "BÜCHER.example"]
 )
-def test_what_is_no_address_compares_like_the_rest(no_address: str) -> None:
+def test_text_that_is_no_address_is_trimmed_and_lower_cased(no_address: str) -> None:
     assert normalise(f" {no_address} ") == no_address.lower()
 
 
@@ -56,7 +56,7 @@ def test_what_is_no_address_compares_like_the_rest(no_address: str) -> None:
         ("ann@x.com.", "ann@x.com"),
     ],
 )
-def test_nothing_is_folded(one: str, other: str) -> None:
+def test_local_parts_are_not_folded(one: str, other: str) -> None:
     assert normalise(one) != normalise(other)
 
 
@@ -68,10 +68,10 @@ ANYTHING = (
 
 
 @given(ANYTHING)
-def test_normalising_twice_is_normalising_once(address: str) -> None:
+def test_normalising_twice_changes_nothing(address: str) -> None:
     assert normalise(normalise(address)) == normalise(address)
 
 
 @given(ANYTHING)
-def test_case_and_surrounding_space_never_matter(address: str) -> None:
+def test_case_and_surrounding_space_are_ignored(address: str) -> None:
     assert normalise(f"\t{address.lower()} ") == normalise(address)

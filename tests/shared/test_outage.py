@@ -1,4 +1,4 @@
-"""Kafka dies and comes back. Nothing is lost, nobody is restarted for it, and who sends knows in a second."""
+"""Kafka dies and returns: no message is lost, no service restarts, and a sender fails within a second."""
 
 import asyncio
 import contextlib
@@ -18,154 +18,156 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from deploy.local.servers import Kafka as LocalKafka
 from deploy.local.stack import LocalStack
-from shared.broker import Batch, Kafka
-from shared.bus import Outgoing
-from shared.connection import fit_for_uvloop
-from shared.errors import Transient
+from shared.broker import Batch, KafkaClient
+from shared.connection import patch_aiokafka_for_uvloop
+from shared.errors import RetryableError
+from shared.lag import ConsumerLag
+from shared.messages import OutgoingMessage
 from shared.settings import KafkaSettings
 from shared.topics import ACTIVITIES, MATCHES
 
 from .examples import EMAIL, MATCHED
-from .members import Bus, Sink, all_done, eventually, member, process
+from .kafka_world import KafkaObserver, Sink, eventually, member, process, until_no_lag
 
 
 @pytest.fixture
 def broker(stack: LocalStack, settings: KafkaSettings) -> Iterator[LocalKafka]:
-    """The process of the only broker; it runs again afterwards, before this test's topics are deleted."""
+    """The only broker; it runs again after the test, before the test's topics are deleted."""
     yield stack.kafka
     stack.kafka.start()
 
 
-async def test_kafka_dies_and_comes_back(broker: LocalKafka, settings: KafkaSettings, bus: Bus) -> None:
-    """A writer, and a reader that writes on what it reads, over the death of the only broker."""
+async def test_no_message_is_lost_or_doubled_when_kafka_dies(
+    broker: LocalKafka, settings: KafkaSettings, observer: KafkaObserver
+) -> None:
+    """A writer, and a reader that forwards what it reads, while the only broker dies and returns."""
     over = asyncio.Event()
-    confirmed: list[int] = []
+    acknowledged: list[int] = []
     seconds: list[float] = []
 
-    async def write(kafka: Kafka) -> None:
+    async def write(kafka: KafkaClient) -> None:
         for version in itertools.count(1):
             began = time.monotonic()
-            with contextlib.suppress(Transient):
-                await kafka.producer.send(
-                    Outgoing(ACTIVITIES, ("contoso", "mia", f"item-{version}"), EMAIL, version),
-                    deadline=timedelta(seconds=1),
-                )
-                confirmed.append(version)
+            with contextlib.suppress(RetryableError):
+                activity = EMAIL.model_copy(update={"item": f"item-{version}"})
+                message = OutgoingMessage(ACTIVITIES, activity.key, activity, version)
+                await kafka.producer.send(message, deadline=timedelta(seconds=1))
+                acknowledged.append(version)
             seconds.append(time.monotonic() - began)
             if over.is_set():
                 return
             await asyncio.sleep(0.005)
 
-    async def write_on(batch: Batch[Any]) -> None:
-        words = [
-            Outgoing(MATCHES, message.key, MATCHED, message.version, 1, message.at.offset)
-            for message in batch.good
+    async def forward(batch: Batch[Any, Any]) -> None:
+        matches = [
+            OutgoingMessage(MATCHES, message.key, MATCHED, message.version, 1, message.position.offset)
+            for message in batch.valid
         ]
-        await reader.producer.send(*words, deadline=timedelta(seconds=1))
+        await reader.producer.send(*matches, deadline=timedelta(seconds=1))
 
-    async with member(settings, write_on, max_records=20) as subscription:
-        assert isinstance(subscription.kafka, Kafka)
-        reader = subscription.kafka
+    async with member(settings, forward, max_records=20) as consumer:
+        assert isinstance(consumer.cluster, KafkaClient)
+        reader = consumer.cluster
         writing = asyncio.create_task(write(reader))
-        await eventually(lambda: len(confirmed) >= 50 and subscription._last)
+        await eventually(lambda: len(acknowledged) >= 50 and consumer._last_timestamps_ms)
         await asyncio.to_thread(broker.kill)
 
         assert not await reader.ping()
-        with pytest.raises(Transient):
-            await subscription.backlog()
+        with pytest.raises(RetryableError):
+            await ConsumerLag(consumer).total()
         await asyncio.sleep(1)
         assert not await reader.ping()
-        assert reader.silent_for(subscription) < 2, "an outage is no reason to restart anybody"
+        assert reader.idle_seconds(consumer) < 2, "an outage does not make the service unalive"
 
         await asyncio.to_thread(broker.start)
-        so_far = len(confirmed)
-        await eventually(lambda: len(confirmed) > so_far + 50)
+        so_far = len(acknowledged)
+        await eventually(lambda: len(acknowledged) > so_far + 50)
         over.set()
         await writing
-        await all_done(subscription)
+        await until_no_lag(consumer)
         assert not reader.failed.done()
-    assert max(seconds) < 1 * 3, "a second, and three times that on a busy machine"
-    written = [int(dict(record.headers)["ce_version"]) for record in await bus.all(ACTIVITIES)]
-    written_on = [int(dict(record.headers)["ce_version"]) for record in await bus.all(MATCHES)]
-    assert set(confirmed) <= set(written), "what was confirmed is there; of the rest nobody was told"
-    assert len(written) == len(set(written)), "and all of it once"
-    assert set(written_on) == set(written)
+    assert max(seconds) < 1 * 3, "the deadline, with three times the slack"
+    written = [int(dict(record.headers)["ce_version"]) for record in await observer.read_all(ACTIVITIES)]
+    forwarded = [int(dict(record.headers)["ce_version"]) for record in await observer.read_all(MATCHES)]
+    assert set(acknowledged) <= set(written), "every acknowledged message is stored"
+    assert len(written) == len(set(written)), "each message is stored once"
+    assert set(forwarded) == set(written)
 
 
-async def test_sigterm_is_heard_while_kafka_is_away(
-    broker: LocalKafka, settings: KafkaSettings, bus: Bus, tmp_path: Path
+async def test_sigterm_ends_a_service_while_kafka_is_away(
+    broker: LocalKafka, settings: KafkaSettings, observer: KafkaObserver, tmp_path: Path
 ) -> None:
-    await bus.put_activities(*(f"item-{number}" for number in range(100)))
+    await observer.write_activities(*(f"item-{number}" for number in range(100)))
     async with process(settings, tmp_path / "it", WORK=0.1, MAX_RECORDS=5) as it:
-        await eventually(lambda: it.done.total() >= 10)
+        await eventually(lambda: it.processed.total() >= 10)
         await asyncio.to_thread(broker.kill)
         began = time.monotonic()
         assert await it.stop(signal.SIGTERM) == 0
         assert time.monotonic() - began < 10 * 3
-    assert it.has_said("closed")
+    assert it.has_logged("store closed")
 
 
-async def test_a_store_that_is_away_when_partitions_come_is_waited_for(
-    settings: KafkaSettings, bus: Bus
+async def test_start_offsets_are_retried_until_the_store_is_back(
+    settings: KafkaSettings, observer: KafkaObserver
 ) -> None:
-    """Not alive is who hears nothing although he should; who waits for its start is alive."""
+    """A consumer that waits for its start offsets is alive; one that receives nothing is not."""
     tries = 0
 
-    async def start_at(_assigned: Any) -> Any:
+    async def start_offsets(_assigned: Any) -> Any:
         nonlocal tries
         tries += 1
         if tries < 3:
-            raise Transient("the store is away")
+            raise RetryableError("the store is away")
         return {}
 
     sink = Sink()
-    await bus.put_activities("one")
-    async with member(settings, sink, start_at=start_at) as subscription:
+    await observer.write_activities("one")
+    async with member(settings, sink, start_offsets=start_offsets) as consumer:
         await eventually(lambda: tries == 2)
-        assert subscription.silent_for(int(time.time() * 1000) + 120_000) == 0
+        assert consumer.idle_seconds(int(time.time() * 1000) + 120_000) == 0
         await eventually(lambda: sink.items == ["one"])
-        assert subscription.silent_for(int(time.time() * 1000) + 120_000) > 100
+        assert consumer.idle_seconds(int(time.time() * 1000) + 120_000) > 100
 
 
-async def test_what_could_not_be_committed_is_committed_late(
-    settings: KafkaSettings, bus: Bus, monkeypatch: pytest.MonkeyPatch
+async def test_a_failed_commit_is_repeated(
+    settings: KafkaSettings, observer: KafkaObserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And who cannot commit although Kafka answers is not alive."""
+    """A consumer that cannot commit although Kafka answers is not alive."""
 
     async def commit(*_: Any) -> None:
         raise KafkaTimeoutError
 
     sink = Sink()
-    async with member(settings, sink) as subscription:
-        await eventually(lambda: subscription.assigned)
+    async with member(settings, sink) as consumer:
+        await eventually(lambda: consumer.assigned)
         with monkeypatch.context() as away:
-            away.setattr(subscription.consumer, "commit", commit)
-            await bus.put_activities("one")
-            await eventually(lambda: sink.items == ["one"] and not subscription._in_flight.locked())
+            away.setattr(consumer._connected(), "commit", commit)
+            await observer.write_activities("one")
+            await eventually(lambda: sink.items == ["one"] and not consumer._batch_lock.locked())
             began = int(time.time() * 1000)
-            await subscription.commit_late()
+            await consumer.commit_overdue()
             await asyncio.sleep(0.5)
-            assert subscription.silent_for(began + 120_000) > 119
-            subscription.paused = True
-            assert subscription.silent_for(began + 120_000) > 119
-        await subscription.commit_late()
-        assert subscription.silent_for(began + 120_000) == 0
-        committed = await subscription.kafka.committed(
-            subscription.group, await subscription.kafka.partitions(ACTIVITIES)
+            assert consumer.idle_seconds(began + 120_000) > 119
+            consumer.paused = True
+            assert consumer.idle_seconds(began + 120_000) > 119
+        await consumer.commit_overdue()
+        assert consumer.idle_seconds(began + 120_000) == 0
+        committed = await consumer.cluster.committed_offsets(
+            consumer.group, await consumer.cluster.partitions(ACTIVITIES)
         )
     assert sum(committed.values()) == 1
 
 
-def test_a_connection_that_uvloop_says_is_closed_is_a_broken_one(kafka: str) -> None:
-    """With uvloop alone the first of these is a RuntimeError, and nothing refreshes the metadata any more."""
+def test_a_connection_closed_under_uvloop_is_a_connection_error(kafka: str) -> None:
+    """Without the patch uvloop raises RuntimeError, and the metadata is never refreshed again."""
 
-    async def closed_under_its_hands() -> None:
+    async def use_a_closed_connection() -> None:
         client = AIOKafkaClient(bootstrap_servers=kafka)
         await client.bootstrap()
         try:
             await client.force_metadata_update()
             for connection in client._conns.values():
-                connection._read_task.cancel()  # it would hear of it a moment later
+                connection._read_task.cancel()  # it would notice the end a moment later
                 connection._writer.close()
             await asyncio.sleep(0.1)
             with pytest.raises(KafkaConnectionError):
@@ -175,6 +177,6 @@ def test_a_connection_that_uvloop_says_is_closed_is_a_broken_one(kafka: str) -> 
         finally:
             await client.close()
 
-    fit_for_uvloop()
+    patch_aiokafka_for_uvloop()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(closed_under_its_hands())
+        runner.run(use_a_closed_connection())

@@ -1,4 +1,4 @@
-"""Topics are made as the table says, and those that would lose data or keep it for too long are refused."""
+"""Topics are created by the table; a topic that would lose data, or keep it for too long, is refused."""
 
 import asyncio
 import subprocess
@@ -11,10 +11,13 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from shared import provision
-from shared.errors import Transient
-from shared.provision import Unsafe
+from shared.errors import RetryableError
+from shared.provision import UnsafeTopicError
 from shared.settings import KafkaSettings
 from shared.topics import ACTIVITIES, TOPICS
+
+MISSING = "topics are missing, create them with `python -m shared.provision create`"
+UNSAFE = "topics would lose data or keep it for too long"
 
 
 @pytest.fixture
@@ -26,17 +29,17 @@ async def admin(kafka: str) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def refusal(settings: KafkaSettings, **more: Any) -> str:
-    """What is said of topics that were just changed: Kafka knows it a moment later."""
+    """The error of topics that were just changed: Kafka shows a change a moment later."""
     for _ in range(100):
         try:
             await provision.check(settings, **more)
-        except Unsafe as unsafe:
-            return str(unsafe).replace(settings.topic_prefix, "")
+        except UnsafeTopicError as error:
+            return str(error).replace(settings.topic_prefix, "")
         await asyncio.sleep(0.05)
-    pytest.fail("nothing was refused")
+    pytest.fail("no topic was refused")
 
 
-async def test_what_is_created_is_safe_and_creating_again_changes_nothing(settings: KafkaSettings) -> None:
+async def test_created_topics_are_safe_and_a_second_creation_changes_nothing(settings: KafkaSettings) -> None:
     await provision.check(settings)
     assert await provision.create(settings) == []
     await provision.check(settings)
@@ -59,33 +62,27 @@ async def test_every_topic_and_its_dead_letters_are_created(kafka: str, topic_pr
     await provision.check(settings)
 
 
-async def test_a_missing_topic_is_refused_with_what_helps(
+async def test_a_missing_topic_is_refused_with_the_command_that_creates_it(
     settings: KafkaSettings, admin: AIOKafkaAdminClient
 ) -> None:
     await admin.delete_topics(
         [f"{settings.topic_prefix}matches", f"{settings.topic_prefix}content-dead-letters"]
     )
-    assert (
-        await refusal(settings)
-        == "topics are missing, create them with `python -m shared.provision create`: content-dead-letters, matches"
-    )
+    assert await refusal(settings) == f"{MISSING}: content-dead-letters, matches"
     await provision.check(settings, [topic for topic in TOPICS if topic.name not in {"matches", "content"}])
 
 
 async def test_a_topic_that_is_being_deleted_is_missing(
     settings: KafkaSettings, admin: AIOKafkaAdminClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = await provision._partitions(admin, [topic.name for topic in provision.wanted(settings)])
+    before = await provision._partitions(admin, [topic.name for topic in provision.topic_specs(settings)])
 
     async def still_shown(*_: object) -> Any:
         return before
 
     monkeypatch.setattr(provision, "_partitions", still_shown)
     await admin.delete_topics([f"{settings.topic_prefix}matches"])
-    assert (
-        await refusal(settings)
-        == "topics are missing, create them with `python -m shared.provision create`: matches"
-    )
+    assert await refusal(settings) == f"{MISSING}: matches"
 
 
 @pytest.mark.parametrize(
@@ -106,48 +103,41 @@ async def test_a_topic_that_is_being_deleted_is_missing(
         ("tracked-activities", "unclean.leader.election.enable", "true", "false"),
     ],
 )
-async def test_a_topic_that_would_lose_data_or_keep_it_for_too_long_is_refused(
+async def test_an_unsafe_topic_setting_is_refused(
     settings: KafkaSettings, admin: AIOKafkaAdminClient, topic: str, name: str, value: str, must: str
 ) -> None:
     whole = next(
-        wanted.configs
-        for wanted in provision.wanted(settings)
-        if wanted.name == settings.topic_prefix + topic
+        spec.configs for spec in provision.topic_specs(settings) if spec.name == settings.topic_prefix + topic
     )
     await admin.alter_configs(
         [ConfigResource(ConfigResourceType.TOPIC, settings.topic_prefix + topic, {**whole, name: value})]
     )
-    assert (
-        await refusal(settings)
-        == f"topics would lose data or keep it for too long: {topic} has {name}={value}, it must be {must}"
-    )
+    assert await refusal(settings) == f"{UNSAFE}: {topic} has {name}={value}, it must be {must}"
 
 
-async def test_fewer_replicas_than_the_setting_says_are_refused(settings: KafkaSettings) -> None:
-    said = await refusal(settings.model_copy(update={"kafka_replication": 3}), topics=[ACTIVITIES])
-    assert "activities has 1 replicas, KAFKA_REPLICATION says 3" in said
-    assert "activities has min.insync.replicas=1, it must be 2" in said
+async def test_fewer_replicas_than_the_setting_are_refused(settings: KafkaSettings) -> None:
+    message = await refusal(settings.model_copy(update={"kafka_replication": 3}), topics=[ACTIVITIES])
+    assert "activities has 1 replicas, KAFKA_REPLICATION is 3" in message
+    assert "activities has min.insync.replicas=1, it must be 2" in message
 
 
 async def test_activities_and_matches_with_different_partitions_are_refused(
     settings: KafkaSettings, admin: AIOKafkaAdminClient
 ) -> None:
     (matches,) = [
-        topic for topic in provision.wanted(settings) if topic.name == f"{settings.topic_prefix}matches"
+        topic for topic in provision.topic_specs(settings) if topic.name == f"{settings.topic_prefix}matches"
     ]
     await admin.create_partitions({matches.name: NewPartitions(5)})
-    assert (
-        await refusal(settings)
-        == "topics would lose data or keep it for too long: activities has 4 partitions and matches 5, they must have the same number"
-    )
+    fault = "activities has 4 partitions and matches 5, they must have the same number"
+    assert await refusal(settings) == f"{UNSAFE}: {fault}"
 
 
-async def test_kafka_that_does_not_answer_is_no_fault_of_the_topics() -> None:
-    with pytest.raises(Transient, match="does not answer"):
+async def test_an_unreachable_kafka_is_retryable() -> None:
+    with pytest.raises(RetryableError, match="does not answer"):
         await provision.check(KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1"))
 
 
-def command(settings: KafkaSettings, do: str) -> "subprocess.CompletedProcess[str]":
+def command(settings: KafkaSettings, action: str) -> "subprocess.CompletedProcess[str]":
     environment = {
         "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers,
         "KAFKA_REPLICATION": "1",
@@ -155,7 +145,7 @@ def command(settings: KafkaSettings, do: str) -> "subprocess.CompletedProcess[st
         "TOPIC_PREFIX": settings.topic_prefix,
     }
     return subprocess.run(
-        [sys.executable, "-m", "shared.provision", do],
+        [sys.executable, "-m", "shared.provision", action],
         env=environment,
         capture_output=True,
         text=True,
@@ -164,7 +154,7 @@ def command(settings: KafkaSettings, do: str) -> "subprocess.CompletedProcess[st
     )
 
 
-def test_the_command(kafka: str, topic_prefix: str) -> None:
+def test_the_command_creates_and_checks(kafka: str, topic_prefix: str) -> None:
     settings = KafkaSettings(kafka_bootstrap_servers=kafka, kafka_replication=1, topic_prefix=topic_prefix)
     refused = command(settings, "check")
     assert (refused.returncode, refused.stdout) == (1, "")
@@ -172,12 +162,12 @@ def test_the_command(kafka: str, topic_prefix: str) -> None:
     created = command(settings, "create")
     assert (created.returncode, created.stderr) == (0, "")
     assert f"created {topic_prefix}activities\n" in created.stdout
-    for do in ("create", "check"):
-        again = command(settings, do)
+    for action in ("create", "check"):
+        again = command(settings, action)
         assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
 
 
-def test_the_command_without_kafka() -> None:
+def test_the_command_names_the_unreachable_address() -> None:
     refused = command(KafkaSettings(kafka_bootstrap_servers="127.0.0.1:1"), "create")
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1].startswith(

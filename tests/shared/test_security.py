@@ -1,4 +1,4 @@
-"""Over TLS and SASL/SCRAM everything works as it does without, and nothing works with the wrong credentials."""
+"""All clients work over TLS and SASL/SCRAM; none works with wrong credentials."""
 
 import os
 import subprocess
@@ -19,15 +19,15 @@ from pydantic import SecretStr
 from deploy.local import parts, servers
 from deploy.local.processes import say
 from shared import provision
-from shared.broker import Kafka
-from shared.bus import Outgoing
+from shared.broker import KafkaClient
 from shared.clock import system_clock
-from shared.errors import Transient
+from shared.errors import RetryableError
+from shared.messages import OutgoingMessage
 from shared.settings import KafkaSettings
 from shared.topics import ACTIVITIES
 
 from .examples import EMAIL
-from .members import Sink, all_done, eventually, member
+from .kafka_world import Sink, eventually, member, until_no_lag
 
 PASSWORD = "a-password-of-the-broker-itself"
 SECURED = """
@@ -37,7 +37,8 @@ listener.security.protocol.map=SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=SASL_SSL
 sasl.enabled.mechanisms=SCRAM-SHA-512
 sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
-listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required username="admin" password="{password}";
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\\
+  org.apache.kafka.common.security.scram.ScramLoginModule required username="admin" password="{password}";
 ssl.keystore.type=PEM
 ssl.keystore.location={folder}/keystore.pem
 ssl.truststore.type=PEM
@@ -46,7 +47,7 @@ ssl.truststore.location={folder}/ca.pem
 
 
 class SecuredKafka(servers.Kafka):
-    """A broker that takes nothing but TLS with SCRAM."""
+    """A broker that accepts only TLS with SCRAM."""
 
     def _launch(self) -> None:
         ca = trustme.CA()
@@ -59,7 +60,7 @@ class SecuredKafka(servers.Kafka):
         )
         ca.cert_pem.write_to_path(self._folder / "ca.pem")
         properties = self._folder / "secured.properties"
-        secured = servers.SERVER_PROPERTIES + SECURED  # of two lines for one property the last counts
+        secured = servers.SERVER_PROPERTIES + SECURED  # the last of two lines for one property counts
         properties.write_text(
             secured.format(
                 data=self._data, folder=self._folder, address=self.address, password=PASSWORD, **self.ports
@@ -96,7 +97,7 @@ class SecuredKafka(servers.Kafka):
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
-    """How it is reached."""
+    """The settings of a client of the secured broker."""
     folder = tmp_path_factory.mktemp("secured")
     broker = SecuredKafka(folder, tied=True, say=say)
     try:
@@ -118,17 +119,18 @@ async def test_all_clients_work_over_tls_and_scram(secured: KafkaSettings) -> No
     await provision.create(secured)
     await provision.check(secured)
     sink = Sink()
-    async with member(secured, sink) as subscription:
-        await subscription.kafka.producer.send(Outgoing(ACTIVITIES, ("contoso", "mia", "1"), EMAIL, 1))
+    async with member(secured, sink) as consumer:
+        activity = EMAIL.model_copy(update={"item": "1"})
+        await consumer.cluster.producer.send(OutgoingMessage(ACTIVITIES, activity.key, activity, 1))
         await eventually(lambda: sink.items == ["1"])
-        await all_done(subscription)
-        assert isinstance(subscription.kafka, Kafka)
-        assert [len(chunk.messages) async for chunk in subscription.kafka.read_table(ACTIVITIES)] == [1]
-        assert await subscription.kafka.ping()
+        await until_no_lag(consumer)
+        assert isinstance(consumer.cluster, KafkaClient)
+        assert [len(chunk.messages) async for chunk in consumer.cluster.read_table(ACTIVITIES)] == [1]
+        assert await consumer.cluster.ping()
 
 
 @pytest.mark.parametrize("wrong", ["password", "authority", "protocol"])
-async def test_nothing_works_with_the_wrong_credentials(
+async def test_wrong_credentials_are_retryable_errors_without_the_secret(
     secured: KafkaSettings, wrong: str, tmp_path: Path
 ) -> None:
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
@@ -138,8 +140,8 @@ async def test_nothing_works_with_the_wrong_credentials(
         "protocol": {"kafka_security_protocol": "PLAINTEXT"},
     }
     settings = secured.model_copy(update=change[wrong])
-    with pytest.raises(Transient) as refused:
+    with pytest.raises(RetryableError) as error:
         await provision.check(settings)
-    assert "hunter2" not in str(refused.value)
-    with pytest.raises(Transient):
-        await Kafka(settings, "matcher", system_clock).start()
+    assert "hunter2" not in str(error.value)
+    with pytest.raises(RetryableError):
+        await KafkaClient(settings, "matcher", system_clock).start()

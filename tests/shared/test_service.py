@@ -1,4 +1,4 @@
-"""A service as a process: how it starts, refuses to start, fails, stops and dies."""
+"""A service as a process: start, refusal to start, failure, stop and kill."""
 
 import asyncio
 import signal
@@ -8,13 +8,15 @@ from pathlib import Path
 
 import httpx2
 
+from shared.service import VERSION_HEADER
 from shared.settings import KafkaSettings
+from shared.version import VERSION
 
-from .members import Bus, eventually, process
+from .kafka_world import KafkaObserver, eventually, process
 
 SLACK = 3
-"""A busy machine may take so many times longer than a promise allows."""
-OUT_WITHIN = 10
+"""Slack of promised deadlines on a busy machine."""
+STOP_SECONDS = 10
 
 
 def unused_port() -> int:
@@ -26,137 +28,140 @@ def unused_port() -> int:
 # -- start ----------------------------------------------------------------------------------------
 
 
-async def test_it_tells_of_itself_when_it_has_started(
-    settings: KafkaSettings, bus: Bus, tmp_path: Path
+async def test_a_started_service_has_health_status_and_metrics(
+    settings: KafkaSettings, observer: KafkaObserver, tmp_path: Path
 ) -> None:
-    await bus.put_activities("one", "two")
+    await observer.write_activities("one", "two")
     async with process(settings, tmp_path / "it") as it, httpx2.AsyncClient() as client:
-        await eventually(lambda: it.has_said("started") and it.done.total() == 2)
-        for path, told in {
-            "/health/live": ["reads activities"],
+        await eventually(lambda: it.has_logged("service started") and it.processed.total() == 2)
+        for path, keys in {
+            "/health/live": ["consumes activities"],
             "/health/ready": [],
-            "/status": ["activities lag"],
+            "/status": ["version", "activities lag"],
         }.items():
             response = await client.get(it.url + path)
-            assert (response.status_code, list(response.json())) == (200, told)
+            assert (response.status_code, list(response.json())) == (200, keys)
         metrics = (await client.get(f"{it.url}/metrics")).text
         assert 'consumer_lag_messages{partition="0",service="matcher",topic="activities"} 0.0' in metrics
-        assert (await client.get(f"{it.url}/anything")).json() == "anything"
+        page = await client.get(f"{it.url}/anything")
+        assert (page.json(), page.headers[VERSION_HEADER]) == ("anything", VERSION)
 
 
-async def test_it_waits_for_kafka_and_says_so_meanwhile(settings: KafkaSettings, tmp_path: Path) -> None:
+async def test_a_starting_service_waits_for_kafka(settings: KafkaSettings, tmp_path: Path) -> None:
     async with (
         process(settings, tmp_path / "it", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{unused_port()}") as it,
         httpx2.AsyncClient() as client,
     ):
-        await eventually(lambda: it.has_said("waiting for Kafka"))
+        await eventually(lambda: it.has_logged("waiting for Kafka"))
         assert (await client.get(f"{it.url}/health/live")).status_code == 200
         ready = await client.get(f"{it.url}/health/ready")
         assert (ready.status_code, ready.json()) == (503, {"kafka": "starting"})
         assert (await client.get(f"{it.url}/status")).status_code == 503
-        assert (await client.get(f"{it.url}/anything")).status_code == 503
+        starting = await client.get(f"{it.url}/anything")
+        assert (starting.status_code, starting.json()["code"]) == (503, "starting")
+        assert starting.headers["content-type"] == "application/problem+json"
         assert await it.stop(signal.SIGTERM) == 0
 
 
-async def test_it_refuses_to_start_without_its_topics(settings: KafkaSettings, tmp_path: Path) -> None:
-    """A subscriber would wait for ever for a topic that is missing."""
+async def test_a_missing_topic_stops_the_start_with_status_2(settings: KafkaSettings, tmp_path: Path) -> None:
+    """Otherwise the consumer waits for the topic for ever."""
     elsewhere = settings.model_copy(update={"topic_prefix": f"{settings.topic_prefix}none-"})
     async with process(elsewhere, tmp_path / "it") as it:
-        assert await it.ended() == 2
+        assert await it.exit_status() == 2
     (sentence,) = [line for line in it.log.read_text().splitlines() if not line.startswith("{")]
     assert sentence.startswith("topics are missing, create them with `python -m shared.provision create`: ")
     assert f"{elsewhere.topic_prefix}activities-dead-letters" in sentence
-    assert "mailboxes" not in sentence, "others' topics are none of its business"
+    assert "mailboxes" not in sentence, "topics of other services are not checked"
 
 
-async def test_it_refuses_to_start_on_a_bad_setting(settings: KafkaSettings, tmp_path: Path) -> None:
+async def test_a_bad_setting_stops_the_start_with_status_2(settings: KafkaSettings, tmp_path: Path) -> None:
     async with process(settings, tmp_path / "it", KAFKA_PARTITIONS="none") as it:
-        assert await it.ended() == 2
+        assert await it.exit_status() == 2
     assert it.log.read_text().startswith("bad setting KAFKA_PARTITIONS: ")
 
 
-async def test_it_ends_with_status_1_where_its_port_is_taken(settings: KafkaSettings, tmp_path: Path) -> None:
+async def test_a_taken_port_ends_the_service_with_status_1(settings: KafkaSettings, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with process(settings, tmp_path / "it", PORT=port) as it:
-            assert await it.ended() == 1
+            assert await it.exit_status() == 1
     assert f"cannot listen on 127.0.0.1:{port}" in it.log.read_text()
 
 
 # -- stop -----------------------------------------------------------------------------------------
 
 
-async def test_sigterm_does_and_commits_the_batch_in_flight(
-    settings: KafkaSettings, bus: Bus, tmp_path: Path
+async def test_sigterm_finishes_and_commits_the_batch_in_flight(
+    settings: KafkaSettings, observer: KafkaObserver, tmp_path: Path
 ) -> None:
-    await bus.put_activities(*(f"item-{number}" for number in range(200)))
+    await observer.write_activities(*(f"item-{number}" for number in range(200)))
     async with process(settings, tmp_path / "first", WORK=1.0, MAX_RECORDS=20) as first:
-        await eventually(lambda: first.done.total() >= 40)
+        await eventually(lambda: first.processed.total() >= 40)
         began = time.monotonic()
         assert await first.stop(signal.SIGTERM) == 0
-        assert time.monotonic() - began < OUT_WITHIN * SLACK
-    assert sum((await bus.committed()).values()) == first.done.total(), (
-        "all that is done is committed, and nothing else"
+        assert time.monotonic() - began < STOP_SECONDS * SLACK
+    assert sum((await observer.committed()).values()) == first.processed.total(), (
+        "exactly the processed messages are committed"
     )
     async with process(settings, tmp_path / "second", MAX_RECORDS=20) as second:
-        await eventually(lambda: len(first.done + second.done) == 200)
-    assert (first.done + second.done).total() == 200
+        await eventually(lambda: len(first.processed + second.processed) == 200)
+    assert (first.processed + second.processed).total() == 200
 
 
-async def test_sigterm_ends_it_within_ten_seconds_even_if_work_and_streams_never_do(
-    settings: KafkaSettings, bus: Bus, tmp_path: Path
+async def test_sigterm_ends_a_stuck_service_within_ten_seconds(
+    settings: KafkaSettings, observer: KafkaObserver, tmp_path: Path
 ) -> None:
-    await bus.put_activities("stuck")
+    await observer.write_activities("stuck")
     async with process(settings, tmp_path / "it", WORK=3600) as it, httpx2.AsyncClient() as client:
-        await eventually(lambda: it.has_said("begun"))
+        await eventually(lambda: it.has_logged("batch started"))
         async with client.stream("GET", f"{it.url}/stream") as stream:
             assert await anext(stream.aiter_lines()) == "still here"
             began = time.monotonic()
             assert await it.stop(signal.SIGTERM) == 0
-            assert time.monotonic() - began < OUT_WITHIN * SLACK
-    assert it.has_said("closed"), "its stores are closed after all else"
-    assert await bus.committed() == {}
+            assert time.monotonic() - began < STOP_SECONDS * SLACK
+    assert it.has_logged("store closed"), "stores close last"
+    assert await observer.committed() == {}
 
 
-async def test_sigterm_is_heard_while_a_store_is_being_opened(
-    settings: KafkaSettings, tmp_path: Path
-) -> None:
-    async with process(settings, tmp_path / "it", OPENING=3600) as it:
-        await eventually(lambda: it.has_said("opened"))
+async def test_sigterm_interrupts_the_opening_of_a_store(settings: KafkaSettings, tmp_path: Path) -> None:
+    async with process(settings, tmp_path / "it", OPEN_SECONDS=3600) as it:
+        await eventually(lambda: it.has_logged("store opening"))
         began = time.monotonic()
         assert await it.stop(signal.SIGTERM) == 0
         assert time.monotonic() - began < SLACK
-    assert not it.has_said("started")
+    assert not it.has_logged("service started")
 
 
 # -- fail and die ---------------------------------------------------------------------------------
 
 
-async def test_a_loop_that_fails_ends_it_with_status_1(settings: KafkaSettings, tmp_path: Path) -> None:
-    async with process(settings, tmp_path / "it", FAILING=0.1) as it:
-        assert await it.ended() == 1
-    (stopped,) = [line for line in it.said if line["message"] == "stopped by an error"]
+async def test_a_failing_loop_ends_the_service_with_status_1(settings: KafkaSettings, tmp_path: Path) -> None:
+    async with process(settings, tmp_path / "it", FAIL_AFTER=0.1) as it:
+        assert await it.exit_status() == 1
+    (stopped,) = [line for line in it.log_lines if line["message"] == "service failed, stopping"]
     assert "RuntimeError: the loop failed" in stopped["exc_info"]
-    assert it.has_said("closed")
+    assert it.has_logged("store closed")
 
 
-async def test_work_that_fails_ends_it_with_status_1_uncommitted(
-    settings: KafkaSettings, bus: Bus, tmp_path: Path
+async def test_a_failing_handler_ends_the_service_with_status_1_uncommitted(
+    settings: KafkaSettings, observer: KafkaObserver, tmp_path: Path
 ) -> None:
-    await bus.put_activities("one")
-    async with process(settings, tmp_path / "it", BOOK=tmp_path) as it:  # a folder is no book
-        assert await it.ended() == 1
-    assert await bus.committed() == {}
+    await observer.write_activities("one")
+    async with process(
+        settings, tmp_path / "it", OUTPUT=tmp_path
+    ) as it:  # a folder: the handler cannot write
+        assert await it.exit_status() == 1
+    assert await observer.committed() == {}
 
 
-async def test_a_process_that_is_killed_repeats_its_batch_and_loses_nothing(
-    settings: KafkaSettings, bus: Bus, tmp_path: Path
+async def test_a_killed_service_repeats_at_most_one_batch_and_loses_nothing(
+    settings: KafkaSettings, observer: KafkaObserver, tmp_path: Path
 ) -> None:
-    await bus.put_activities(*(f"item-{number}" for number in range(100)))
+    await observer.write_activities(*(f"item-{number}" for number in range(100)))
     async with process(settings, tmp_path / "first", WORK=0.2, MAX_RECORDS=10) as first:
-        await eventually(lambda: first.done.total() >= 30)
+        await eventually(lambda: first.processed.total() >= 30)
         assert await first.stop(signal.SIGKILL) == -signal.SIGKILL
     async with process(settings, tmp_path / "second", WORK=0.01, MAX_RECORDS=10) as second:
-        await eventually(lambda: len(first.done + second.done) == 100, 30)
+        await eventually(lambda: len(first.processed + second.processed) == 100, 30)
         await asyncio.sleep(0.2)
-    assert (first.done + second.done).total() - 100 <= 10, "one batch at most"
+    assert (first.processed + second.processed).total() - 100 <= 10, "at most one batch is repeated"

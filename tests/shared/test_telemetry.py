@@ -1,4 +1,4 @@
-"""What a service says of itself."""
+"""Health, status, metrics and logs of a service."""
 
 import json
 import logging
@@ -8,8 +8,9 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 
-from shared.errors import Transient
-from shared.telemetry import SELDOM, Health, Seldom, log_as_json
+from shared.errors import RetryableError
+from shared.telemetry import KAFKA_LOG_INTERVAL, Health, RateLimitFilter, log_as_json
+from shared.version import VERSION
 
 
 @pytest.fixture
@@ -25,76 +26,80 @@ async def client(health: Health) -> AsyncIterator[httpx2.AsyncClient]:
     async def page(path: str) -> str:
         return f"the page {path}"
 
-    health.answer(app)
+    health.add_routes(app)
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://service") as client:
         yield client
 
 
-async def test_a_loop_that_stands_still_is_not_alive(health: Health, client: httpx2.AsyncClient) -> None:
-    health.alive = {"reads": lambda: 3.0}
+async def test_a_loop_without_progress_is_not_alive(health: Health, client: httpx2.AsyncClient) -> None:
+    health.liveness = {"consumes": lambda: 3.0}
     assert (await client.get("/health/live")).status_code == 200
-    health.alive["renews"] = lambda: 61.0
+    health.liveness["renews"] = lambda: 61.0
     answer = await client.get("/health/live")
-    assert (answer.status_code, answer.json()) == (503, {"reads": 3.0, "renews": 61.0})
+    assert (answer.status_code, answer.json()) == (503, {"consumes": 3.0, "renews": 61.0})
 
 
-async def test_ready_says_what_is_missing(health: Health, client: httpx2.AsyncClient) -> None:
+async def test_readiness_names_what_is_missing(health: Health, client: httpx2.AsyncClient) -> None:
     async def fine() -> None:
         return None
 
     async def missing() -> str:
         return "reading records, 12 so far"
 
-    health.ready = {"kafka": fine}
+    health.readiness = {"kafka": fine}
     assert (await client.get("/health/ready")).status_code == 200
-    health.ready["records"] = missing
+    health.readiness["records"] = missing
     answer = await client.get("/health/ready")
     assert (answer.status_code, answer.json()) == (503, {"records": "reading records, 12 so far"})
 
 
-async def test_status_counts_and_never_says_nothing_for_not_known(
-    health: Health, client: httpx2.AsyncClient
-) -> None:
+async def test_status_is_503_when_a_count_is_unknown(health: Health, client: httpx2.AsyncClient) -> None:
     async def three() -> int:
         return 3
 
     async def unknown() -> int:
-        raise Transient("Kafka does not say how much waits")
+        raise RetryableError("Kafka does not return the lag")
 
     health.status = {"activities lag": three}
-    assert (await client.get("/status")).json() == {"activities lag": 3}
+    assert (await client.get("/status")).json() == {"version": VERSION, "activities lag": 3}
     health.status["matches lag"] = unknown
     answer = await client.get("/status")
-    assert (answer.status_code, answer.json()) == (503, {"unknown": "Kafka does not say how much waits"})
+    unavailable = {
+        "type": "about:blank",
+        "title": "Service Unavailable",
+        "status": 503,
+        "detail": "Kafka does not return the lag",
+        "code": "unavailable",
+    }
+    assert (answer.status_code, answer.json()) == (503, unavailable)
 
 
-async def test_metrics_are_measured_when_they_are_asked_for(
-    health: Health, client: httpx2.AsyncClient
-) -> None:
-    asked = []
+async def test_gauges_are_updated_when_metrics_are_read(health: Health, client: httpx2.AsyncClient) -> None:
+    calls = []
 
-    async def measure() -> None:
-        asked.append(1)
-        raise Transient("Kafka does not say how much waits")
+    async def update() -> None:
+        calls.append(1)
+        raise RetryableError("Kafka does not return the lag")
 
-    health.measures = [measure]
+    health.gauge_updaters = [update]
     answer = await client.get("/metrics")
-    assert (answer.status_code, asked) == (200, [1])
+    assert (answer.status_code, calls) == (200, [1])
     assert "dead_letters_total" in answer.text
+    assert f'auto_capture_build_info{{version="{VERSION}"}} 1.0' in answer.text
 
 
-async def test_an_app_that_answers_any_path_hides_none_of_them(client: httpx2.AsyncClient) -> None:
+async def test_an_app_that_matches_any_path_hides_no_health_route(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/anything")).json() == "the page anything"
     assert (await client.get("/health/live")).json() == {}
 
 
-def test_aiokafka_says_the_same_line_seldom_and_others_are_left_alone() -> None:
-    seldom = Seldom("aiokafka", SELDOM)
+def test_repeated_lines_of_aiokafka_are_rate_limited() -> None:
+    rate_limit = RateLimitFilter("aiokafka", KAFKA_LOG_INTERVAL)
 
     def passes(name: str, message: str, node: int, at: float) -> bool:
         record = logging.LogRecord(name, logging.ERROR, "", 0, message, (node,), None)
         record.created = at
-        return seldom.filter(record)
+        return rate_limit.filter(record)
 
     assert [passes("aiokafka.conn", "node %d is away", node, node) for node in (100, 101, 109, 111, 112)] == [
         True,
