@@ -1,4 +1,4 @@
-"""What the contracts in pyproject.toml cannot express about imports, and that the guards bite."""
+"""Rules about imports that the contracts in pyproject.toml cannot express, and proof that they fail."""
 
 import ast
 import sys
@@ -23,11 +23,11 @@ CLOCKS = {
     "localtime",
     "gmtime",
 }
-"""Names of the functions by which Python tells the time: datetime's, date's and time's."""
+"""The functions of datetime, date and time that read a clock."""
 
 
 def foreign_imports(source: str) -> Iterator[str]:
-    """What a module of a domain imports although it is neither the standard library, nor shared, nor its neighbour."""
+    """Imports of a domain module from outside the standard library, `shared` and its own package."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.Import(names=names):
@@ -43,8 +43,8 @@ def foreign_imports(source: str) -> Iterator[str]:
         )
 
 
-def askings_for_the_time(source: str) -> Iterator[str]:
-    """Where a module asks what time it is, or takes hold of a function by which it could."""
+def clock_reads(source: str) -> Iterator[str]:
+    """Places where a module reads a clock, or imports a function that does."""
     for node in ast.walk(ast.parse(source)):
         match node:
             case ast.ImportFrom(module="time", names=names):
@@ -70,13 +70,13 @@ def test_every_service_has_a_domain() -> None:
 
 
 @pytest.mark.parametrize("path", DOMAIN, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_domain_imports_the_standard_library_and_shared_alone(path: Path) -> None:
+def test_a_domain_imports_only_the_standard_library_and_shared(path: Path) -> None:
     assert list(foreign_imports(path.read_text())) == []
 
 
 @pytest.mark.parametrize("path", DOMAIN, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_domain_is_told_the_time_and_never_asks(path: Path) -> None:
-    assert list(askings_for_the_time(path.read_text())) == []
+def test_a_domain_reads_no_clock(path: Path) -> None:
+    assert list(clock_reads(path.read_text())) == []
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,14 @@ def test_a_domain_is_told_the_time_and_never_asks(path: Path) -> None:
         "def f():\n    import httpx2",
     ],
 )
-def test_a_foreign_import_would_be_seen(source: str) -> None:
+def test_a_foreign_import_is_found(source: str) -> None:
     assert len(list(foreign_imports(source))) == 1
 
 
 @pytest.mark.parametrize(
     "source", ["import datetime", "from shared.events import Activity", "from .rules import RULES"]
 )
-def test_an_import_that_is_allowed_is_not_complained_of(source: str) -> None:
+def test_an_allowed_import_is_not_reported(source: str) -> None:
     assert list(foreign_imports(source)) == []
 
 
@@ -111,12 +111,12 @@ def test_an_import_that_is_allowed_is_not_complained_of(source: str) -> None:
         "class A:\n    clock = time.monotonic",
     ],
 )
-def test_asking_for_the_time_would_be_seen(source: str) -> None:
-    assert list(askings_for_the_time(source))
+def test_a_clock_read_is_found(source: str) -> None:
+    assert list(clock_reads(source))
 
 
 @pytest.mark.parametrize(
     "source", ["later = now + timedelta(1)", "sent = mail.time", "day = datetime.fromisoformat(text)"]
 )
-def test_reckoning_with_a_given_time_is_not_complained_of(source: str) -> None:
-    assert list(askings_for_the_time(source)) == []
+def test_arithmetic_with_a_given_time_is_not_reported(source: str) -> None:
+    assert list(clock_reads(source)) == []
