@@ -6,23 +6,15 @@ are checked. `indent_size` is for editors only: ruff format checks it in Python,
     python -m checks.textfiles      prints file:line: problem; status 1 if there is any
 """
 
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import editorconfig
 
-ROOT = Path(__file__).parents[1]
+from checks.tree import ROOT, tracked_files
 
 BINARY = {".png"}
-
-
-def tracked_files(root: Path = ROOT) -> list[Path]:
-    """Returns the files that git tracks or would track, without those that are deleted or ignored."""
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
-    return [path for name in sorted(set(listed.split("\0"))) if name and (path := root / name).is_file()]
 
 
 def problems(path: Path) -> Iterator[tuple[int, str]]:
