@@ -51,7 +51,7 @@ lint: $(INSTALLED)  ## check style, types, imports, dependencies, vocabulary, co
 	@$(RUN) -m checks.dependencies
 	@$(RUN) -m checks.vocabulary
 	@$(RUN) -m checks.textfiles
-	@.venv/bin/hadolint deploy/Dockerfile
+	@.venv/bin/hadolint deploy/Dockerfile .devcontainer/Dockerfile
 	@.venv/bin/docker-compose --file docker-compose.yml --env-file deploy/simulator.env config --quiet
 	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/change.yml
