@@ -128,6 +128,14 @@ def test_hooks_of_pre_commit_are_checks_of_make_lint() -> None:
     assert [entry for entry in wanted if entry.split(" --check")[0] not in lint] == []
 
 
+def test_every_check_runs_in_make_lint() -> None:
+    checks = [path.stem for path in (ROOT / "checks").glob("*.py") if "def main(" in path.read_text()]
+    assert len(checks) > 3
+    assert [name for name in checks if f"-m checks.{name}" not in MAKEFILE] == ["commit_message"], (
+        "a hook of git"
+    )
+
+
 def test_requirements_agree_on_versions() -> None:
     versions: dict[str, set[str]] = {}
     for file in (ROOT / "requirements").glob("*.txt"):
