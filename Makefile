@@ -42,13 +42,23 @@ status: $(INSTALLED)  ## where it listens, where it logs, what each process says
 verify: $(INSTALLED)  ## archives through the whole system, compared with what is expected [MAIL MEETINGS RECORDS EXPECTED CHANGES EXPECTED_AFTER OUT REPLICAS]
 	@exec $(RUN) -m simulator.verify $(foreach name,MAIL MEETINGS RECORDS EXPECTED CHANGES EXPECTED_AFTER OUT REPLICAS,$(call option,$(name)))
 
-lint: $(INSTALLED)  ## check style, types, the direction of imports, and what containers are made of
+lint: $(INSTALLED)  ## check style, types, imports, dependencies, vocabulary, containers and the files of the repository
 	@$(RUN) -m ruff check .
 	@$(RUN) -m ruff format --check .
 	@$(RUN) -m mypy
 	@.venv/bin/lint-imports
-	@.venv/bin/hadolint deploy/Dockerfile
+	@.venv/bin/deptry --no-ansi . 2>&1
+	@$(RUN) -m checks.dependencies
+	@$(RUN) -m checks.vocabulary
+	@$(RUN) -m checks.textfiles
+	@.venv/bin/hadolint deploy/Dockerfile .devcontainer/Dockerfile
 	@.venv/bin/docker-compose --file docker-compose.yml --env-file deploy/simulator.env config --quiet
+	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/bug.yml .github/ISSUE_TEMPLATE/change.yml
+	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.github-issue-config .github/ISSUE_TEMPLATE/config.yml
+	@.venv/bin/check-jsonschema --quiet --builtin-schema vendor.renovate renovate.json
+	@.venv/bin/check-jsonschema --quiet --schemafile .devcontainer/devcontainer.schema.json .devcontainer/devcontainer.json
+	@.venv/bin/pre-commit validate-config
 
 format: $(INSTALLED)  ## bring the code into its form
 	@$(RUN) -m ruff check --fix-only .

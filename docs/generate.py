@@ -155,7 +155,7 @@ def _settings(settings: Iterable[tuple[str, str]]) -> str:
 
 
 def _headers() -> Iterator[str]:
-    yield "Topics except `records` carry CloudEvents 1.0 in Kafka's binary mode; tombstones have headers, too."
+    yield "Topics except `records` carry CloudEvents 1.0 in Kafka's binary mode; so do tombstones."
     yield ""
     yield "| header | value |"
     yield "|---|---|"

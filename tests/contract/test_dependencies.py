@@ -1,24 +1,133 @@
-"""docs/decisions/0002-dependencies.md gives a reason for each dependency, and for nothing else."""
+"""Every package has a reason, every program imports exactly its own extra, every requirement is pinned."""
 
 import re
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+import pytest
+
+from checks.dependencies import (
+    PROGRAMS,
+    ROOT,
+    differences,
+    extra_packages,
+    imported_modules,
+    normalise,
+    program_files,
+)
+
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+MINIMAL = """
+[project.optional-dependencies]
+service = ["pydantic", "httptools"]
+matcher = ["auto-capture[service]"]
+"""
+"""The extras of a small repository with one service."""
 
 
 def declared() -> set[str]:
-    """The names of all packages that pyproject.toml asks for."""
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    names = {re.match(r"[A-Za-z0-9._-]+", line)[0] for lines in extras.values() for line in lines}  # type: ignore[index]  # it matches anything
-    return names - {"auto-capture"}
+    """Returns the names of all packages in pyproject.toml, as they are written there."""
+    extras = PYPROJECT["project"]["optional-dependencies"]
+    requirements = {requirement for extra in extras.values() for requirement in extra}
+    return {re.split(r"[^A-Za-z0-9._-]", line, maxsplit=1)[0] for line in requirements} - {"auto-capture"}
 
 
-def test_each_dependency_has_its_reason() -> None:
+def repository(root: Path) -> Path:
+    """Writes a repository with one empty service, `services/matcher`, and returns its root."""
+    for package in ("services/matcher", "shared"):
+        (root / package).mkdir(parents=True)
+        (root / package / "__init__.py").touch()
+    (root / "pyproject.toml").write_text(MINIMAL)
+    return root
+
+
+# -- reasons --------------------------------------------------------------------------------------
+
+
+def test_every_dependency_has_a_reason() -> None:
     page = (ROOT / "docs/decisions/0002-dependencies.md").read_text()
     rows = re.findall(r"^\| `([^`]+)` \| (.+?) \|$", page, re.MULTILINE)
     assert {name for name, _ in rows} == declared()
-    assert len(rows) == len(declared()), "a package stands there twice"
+    assert len(rows) == len(declared()), "a package has two rows"
+
+
+def test_every_exception_of_deptry_is_declared_and_has_a_reason() -> None:
+    exceptions = PYPROJECT["tool"]["deptry"]["per_rule_ignores"]["DEP002"]
+    assert set(exceptions) <= declared() | {"auto-capture"}
+    text = (ROOT / "pyproject.toml").read_text()
+    assert [name for name in exceptions if not re.search(rf'^    "{name}", +# \w', text, re.MULTILINE)] == []
+
+
+# -- each program and its extra -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("extra,program", PROGRAMS.items())
+def test_program_imports_exactly_its_extra(extra: str, program: str) -> None:
+    assert differences(extra, program) == []
+
+
+def test_matcher_has_no_mongodb_driver() -> None:
+    assert extra_packages("matcher").isdisjoint({"motor", "pymongo"})
+    assert ROOT / "shared/mongodb.py" not in program_files(PROGRAMS["matcher"])
+
+
+def test_undeclared_import_is_found(tmp_path: Path) -> None:
+    root = repository(tmp_path)
+    (root / "services/matcher/app.py").write_text("import pydantic\ndef lazy():\n    import motor\n")
+    assert differences("matcher", "services/matcher", root) == [
+        "matcher: services/matcher/app.py imports motor, which the extra does not declare"
+    ]
+
+
+def test_undeclared_import_of_a_reached_shared_module_is_found(tmp_path: Path) -> None:
+    root = repository(tmp_path)
+    (root / "services/matcher/app.py").write_text("import pydantic\nfrom shared import bus\n")
+    (root / "shared/bus.py").write_text("from .errors import RetryableError\n")
+    (root / "shared/errors.py").write_text("import orjson\n")
+    assert differences("matcher", "services/matcher", root) == [
+        "matcher: shared/errors.py imports orjson, which the extra does not declare"
+    ]
+
+
+def test_shared_module_that_is_not_reached_does_not_count(tmp_path: Path) -> None:
+    root = repository(tmp_path)
+    (root / "services/matcher/app.py").write_text("import pydantic\n")
+    (root / "shared/mongodb.py").write_text("import motor\n")
+    assert differences("matcher", "services/matcher", root) == []
+
+
+def test_command_of_shared_counts_for_every_service(tmp_path: Path) -> None:
+    root = repository(tmp_path)
+    (root / "services/matcher/app.py").write_text("import pydantic\n")
+    (root / "shared/provision.py").write_text('import aiokafka\nif __name__ == "__main__":\n    pass\n')
+    assert differences("matcher", "services/matcher", root) == [
+        "matcher: shared/provision.py imports aiokafka, which the extra does not declare"
+    ]
+
+
+def test_unused_package_is_found(tmp_path: Path) -> None:
+    root = repository(tmp_path)
+    assert differences("matcher", "services/matcher", root) == [
+        "matcher: the extra declares pydantic, which nothing imports"
+    ]
+
+
+def test_exemption_that_is_not_needed_is_found(tmp_path: Path) -> None:
+    root = repository(tmp_path)
+    (root / "services/matcher/app.py").write_text("import pydantic, httptools\n")
+    assert differences("matcher", "services/matcher", root) == [
+        "matcher: NEVER_IMPORTED lists httptools, which is imported or not declared"
+    ]
+
+
+def test_import_for_type_checking_does_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "shared/bus.py"
+    path.parent.mkdir()
+    path.write_text("if TYPE_CHECKING:\n    import motor\nelse:\n    from . import errors\n")
+    assert set(imported_modules(path, tmp_path)) == {"shared", "shared.errors"}
+
+
+# -- pinning --------------------------------------------------------------------------------------
 
 
 def test_requirements_are_pinned_by_hash_and_name_no_address() -> None:
@@ -30,3 +139,11 @@ def test_requirements_are_pinned_by_hash_and_name_no_address() -> None:
         for requirement in re.split(r"\n(?=\S)", text.strip()):
             if not requirement.startswith("#"):
                 assert re.match(r"\S+==\S+.*--hash=sha256:", requirement, re.DOTALL), requirement
+
+
+@pytest.mark.parametrize("extra", ["dev", "mail-ingest", "matcher", "simulator", "tracking"])
+def test_requirements_contain_every_package_of_their_extra(extra: str) -> None:
+    pinned = re.findall(
+        r"^([A-Za-z0-9._-]+)(?:\[.*\])?==", (ROOT / f"requirements/{extra}.txt").read_text(), re.MULTILINE
+    )
+    assert extra_packages(extra) <= {normalise(name) for name in pinned}

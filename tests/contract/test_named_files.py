@@ -8,8 +8,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILES = {
     f"/{path.relative_to(ROOT)}"
-    for room in ("services", "shared", "deploy", "simulator", "tests", "docs")
-    for path in (ROOT / room).rglob("*.py")
+    for directory in ("checks", "services", "shared", "deploy", "simulator", "tests", "docs")
+    for path in (ROOT / directory).rglob("*.py")
 }
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT)) for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))

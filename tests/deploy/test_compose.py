@@ -366,18 +366,21 @@ def test_an_image_runs_as_nobody_in_particular() -> None:
 
 IMPORT_ALL = """
 import importlib, json, pkgutil, re, sys
+from importlib.machinery import PathFinder
 from importlib.metadata import packages_distributions
 
 pinned, packages = json.load(sys.stdin)
 of = packages_distributions()
 
-class Missing:
-    def find_spec(name, path=None, target=None):
+class Installed(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
         top = name.partition(".")[0]
         if top in of and not any(re.sub("[-_.]+", "-", each).lower() in pinned for each in of[top]):
-            raise ModuleNotFoundError(f"{top} is not among the requirements", name=name)
+            return None  # as if it were not there: a library may also look whether a package is there
+        return super().find_spec(name, path, target)
 
-sys.meta_path.insert(0, Missing)
+sys.meta_path = [Installed if finder is PathFinder else finder for finder in sys.meta_path]
 for package in packages:
     found = importlib.import_module(package)
     for module in pkgutil.walk_packages(getattr(found, "__path__", []), package + "."):
