@@ -32,7 +32,7 @@ def problem_response(
     field: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
-    """A response that says what is wrong.
+    """A problem response.
 
     Args:
         status: the HTTP status.
