@@ -1,12 +1,22 @@
-"""The page on a small screen, and its skip link."""
+"""How the page loads, the page on a small screen, and its skip link."""
+
+import re
 
 import pytest
 from playwright.async_api import expect
+
+from services.tracking.page import FOLDER
 
 from .conftest import OpenBrowser
 from .office import Office
 
 LONG_WORD = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerk" * 2
+
+
+def test_index_loads_every_module_without_a_chain_of_imports() -> None:
+    index = (FOLDER / "index.html").read_text()
+    loaded = re.findall(r'(?:href|src)="/page/([\w-]+\.js)"', index)
+    assert sorted(loaded) == sorted(path.name for path in FOLDER.glob("*.js"))
 
 
 async def test_skip_link_leads_into_the_open_record(office: Office, open_browser: OpenBrowser) -> None:
