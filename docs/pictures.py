@@ -1,4 +1,4 @@
-"""`make pictures`: the pictures of README, taken of the page with the demo's story on it."""
+"""`make pictures`: the pictures of README, taken of the page after the demo's story."""
 
 import asyncio
 import shutil
@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from playwright.async_api import async_playwright, expect
+from playwright.async_api import ViewportSize, async_playwright, expect
 
 from deploy.local.stack import LocalStack, local_dir
 from deploy.local.system import TENANT, System
@@ -15,12 +15,12 @@ from simulator import demo, story
 from simulator.client import Simulator
 
 FOLDER = Path(__file__).parent / "pictures"
-SIZE = {"width": 1180, "height": 880}
+SIZE: ViewportSize = {"width": 1180, "height": 880}
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
-async def take(system: System, chromium: str) -> None:
-    """Tells the story, and takes a picture in each theme."""
+async def take_pictures(system: System, chromium: str) -> None:
+    """Plays the story, and takes a picture in each theme."""
     await demo.play(system, Simulator(system.simulator, system.ca).tenant(TENANT, domain=story.DOMAIN))
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
@@ -32,7 +32,7 @@ async def take(system: System, chromium: str) -> None:
             await page.get_by_role("button", name="Sign in").click()
             await page.get_by_role("button", name=story.ANN.name).click()
             await expect(page.get_by_role("article")).to_have_count(3)
-            await expect(page.locator(".live")).to_have_text("Live")
+            await expect(page.locator(".connection")).to_have_text("Live")
             await page.screenshot(path=FOLDER / f"timeline-{theme}.png")
             await page.close()
         await browser.close()
@@ -51,7 +51,7 @@ def main() -> None:
         System(stack, Path(folder)) as system,
     ):
         system.start()
-        asyncio.run(take(system, chromium))
+        asyncio.run(take_pictures(system, chromium))
     print(
         *(f"wrote {path.relative_to(FOLDER.parents[1])}" for path in sorted(FOLDER.glob("*.png"))), sep="\n"
     )

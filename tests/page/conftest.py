@@ -1,4 +1,4 @@
-"""One system for all stories, each with records and colleagues of its own, in Debian's Chromium."""
+"""One system for all tests of the page, each with records and users of its own, in Debian's Chromium."""
 
 import asyncio
 import shutil
@@ -15,15 +15,16 @@ from deploy.local.system import TENANT, Process, System
 from simulator.client import Simulator
 from simulator.upstream import Upstream
 
-from .office import Desk, Office
+from .browser import UserBrowser
+from .office import TOPIC_PREFIX, TRACKING_DATABASE, Office
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-SitsDown: TypeAlias = Callable[..., Awaitable[Desk]]
-Replica: TypeAlias = Callable[..., Awaitable[Process]]
+OpenBrowser: TypeAlias = Callable[..., Awaitable[UserBrowser]]
+StartReplica: TypeAlias = Callable[..., Awaitable[Process]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skipped by a mark, so that the summary has one line a file and not one a test."""
+    """Skips by a mark, so that the summary has one line for each file and not one for each test."""
     for item in items:
         if CHROMIUM is None and Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.skip(reason="chromium is not installed: apt-get install chromium"))
@@ -38,9 +39,8 @@ def chromium() -> str:
 @pytest.fixture(scope="session")
 async def browser(chromium: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox"]
-        )  # root has no sandbox in a container
+        # Chromium has no sandbox for root in a container.
+        browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         await browser.close()
 
@@ -49,62 +49,69 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
 async def office(
     chromium: str, stack: LocalStack, kafka: str, mongodb_uri: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Office]:
+    """The running system, with the tenant that its simulator has from the start."""
     folder: Path = tmp_path_factory.mktemp("page")
-    with System(
-        stack, folder, prefix="page-", env={"KAFKA_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT": "PT3S"}
-    ) as system:
+    env = {"KAFKA_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT": "PT3S"}
+    with System(stack, folder, prefix=TOPIC_PREFIX, env=env) as system:
         system.start()
         simulator = Simulator(system.simulator, system.ca)
-        async with Upstream(kafka, "page-records") as upstream:
+        async with Upstream(kafka, f"{TOPIC_PREFIX}records") as upstream:
             yield Office(system, simulator.tenant(TENANT), upstream)
         simulator.close()
 
 
 @pytest.fixture
-async def replica(office: Office, mongodb_uri: str) -> AsyncIterator[Replica]:
-    """`await replica(TENANTS=…)`: one more tracking, a process of its own, until the test ends. Ask for it before `sits_down`: who sits at it leaves first."""
+async def start_replica(office: Office, mongodb_uri: str) -> AsyncIterator[StartReplica]:
+    """`await start_replica(TENANTS=…)` starts one more tracking process, which runs until the test ends.
+
+    Request this fixture before `open_browser`: the browsers close before the replica stops.
+    """
     started: list[Process] = []
 
-    async def replica(**env: str) -> Process:
+    async def start(**env: str) -> Process:
         started.append(await asyncio.to_thread(office.system.add, "tracking", env))
         return started[-1]
 
-    yield replica
+    yield start
     for process in started:
         await asyncio.to_thread(process.stop)
-    if started:  # who is left reads on, before the next test publishes and looks at once
-        deal = await office.deal()
+    if started:
+        # The next test may read right after it publishes, so the remaining process must own all partitions.
+        opportunity = await office.publish_opportunity()
         with MongoClient[dict[str, Any]](mongodb_uri) as client:
+            records = client[TRACKING_DATABASE]["records"]
             for _ in range(600):
-                if client["page-tracking"]["records"].find_one(
-                    {"_id": f"{office.tenant.id}/opportunity/{deal['id']}"}
-                ):
+                if records.find_one({"_id": f"{office.tenant.id}/opportunity/{opportunity['id']}"}):
                     break
                 await asyncio.sleep(0.1)
 
 
 @pytest.fixture
-async def sits_down(browser: Browser, office: Office) -> AsyncIterator[SitsDown]:
-    """`await sits_down("Ann Lee", at=…)`: a browser of her own, not signed in; all that it complained of fails the test."""
-    desks: list[Desk] = []
+async def open_browser(browser: Browser, office: Office) -> AsyncIterator[OpenBrowser]:
+    """`await open_browser("Ann Lee", at=…)` opens a browser of one user, not signed in.
 
-    async def sits_down(
+    Each browser must close without console errors and without requests to other sites.
+    """
+    opened: list[UserBrowser] = []
+
+    async def open_(
         name: str,
         *,
         at: str | None = None,
         width: int = 1100,
         zone: str = "Europe/Zurich",
         locale: str = "en-GB",
-    ) -> Desk:
+    ) -> UserBrowser:
         context = await browser.new_context(
             viewport={"width": width, "height": 800}, locale=locale, timezone_id=zone, reduced_motion="reduce"
         )
         home = at or office.home
-        desk = Desk(context, await context.new_page(), name, home, {home, office.system.for_browsers})
-        await desk.sit_down()
-        desks.append(desk)
-        return desk
+        allowed = {home, office.system.for_browsers}
+        user_browser = UserBrowser(context, await context.new_page(), name, home, allowed)
+        await user_browser.watch()
+        opened.append(user_browser)
+        return user_browser
 
-    yield sits_down
-    for desk in desks:
-        await desk.leave()
+    yield open_
+    for user_browser in opened:
+        await user_browser.close()

@@ -1,282 +1,284 @@
-"""The story of the demo, on the page, in two browsers."""
+"""The story of the demo on the page: several users, restarts, the keyboard alone, two replicas."""
 
 import asyncio
 import itertools
 
 from playwright.async_api import expect
 
-from .conftest import Replica, SitsDown
+from . import texts
+from .conftest import OpenBrowser, StartReplica
 from .office import Office
 
 
-async def test_a_mail_arrives_is_tracked_and_the_colleague_sees_it_and_nothing_else(
-    office: Office, sits_down: SitsDown
+async def test_colleague_sees_a_tracked_mail_and_no_suggestion(
+    office: Office, open_browser: OpenBrowser
 ) -> None:
-    ann_address = office.colleague("Ann Lee")
-    office.colleague("Ben Roy")
-    deal = await office.deal()
-    ann, ben = await sits_down("Ann Lee"), await sits_down("Ben Roy")
-    for desk in (ann, ben):
-        await desk.sign_in()
-        await desk.open(deal)
-        await desk.page.evaluate("window.sameDocument = true")
-    await expect(ben.page.get_by_role("heading", name="Nothing in the last three days")).to_be_visible()
+    ann_address = office.add_user("Ann Lee")
+    office.add_user("Ben Roy")
+    deal = await office.publish_opportunity()
+    ann, ben = await open_browser("Ann Lee"), await open_browser("Ben Roy")
+    for browser in (ann, ben):
+        await browser.sign_in()
+        await browser.open_record(deal)
+        await browser.page.evaluate("window.sameDocument = true")
+    await expect(ben.page.get_by_role("heading", name=texts.NOTHING)).to_be_visible()
 
     office.send(deal["from"], ann_address, "Forty vans")
     office.send(deal["from"], ann_address, "Between us")
     vans = ann.tile("Forty vans")
-    await expect(vans).to_contain_text("Only you can see this")
+    await expect(vans).to_contain_text(texts.ONLY_YOU)
     await expect(vans).to_contain_text(f"From: {deal['from']['address']} is the contact of this opportunity")
-    await ann.says("New, seen by you alone: Forty vans.")
+    await ann.expect_announced("New, only you can see it: Forty vans.")
     await expect(ann.page.get_by_role("link", name=deal["name"])).to_contain_text("2 suggestions")
-    await ann.is_accessible("with suggestions")
+    await expect(ann.page.locator(".legend")).to_have_text(
+        f"Dashed = private. Track shares it with everyone who can open {deal['name']}, text included."
+    )
+    await ann.expect_accessible("suggestions")
 
     with office.slow_graph(1.5):
-        await vans.get_by_role("button", name="Track").click()
-        await expect(vans).to_contain_text("Tracking pending")
-        await ann.is_accessible("pending")
-    await expect(vans).to_contain_text("Tracked by you")
-    await ann.says("Tracked: Forty vans.")
+        await ann.tile_button("Forty vans", "Track").click()
+        await expect(vans).to_contain_text(texts.SHARING)
+        await ann.expect_accessible("pending")
+    await expect(vans).to_contain_text(texts.TRACKED_BY_YOU)
+    await ann.expect_announced("Tracked: Forty vans.")
 
     shared = ben.tile("Forty vans")
     await expect(shared).to_contain_text("Tracked by Ann Lee")
-    await shared.get_by_role("button", name="Forty vans").click()
+    await ben.tile_toggle("Forty vans").click()
     await expect(shared).to_contain_text("About Forty vans.")
     await expect(shared.get_by_role("button", name="Untrack")).to_have_count(0)
-    await ben.is_accessible("tracked, open")
+    await ben.expect_accessible("a tracked e-mail, expanded")
     assert "Between us" not in await ben.page.content()
 
-    await vans.get_by_role("button", name="Forty vans").click()
-    await vans.get_by_role("button", name="Untrack").click()
+    await ann.tile_toggle("Forty vans").click()
+    await ann.tile_button("Forty vans", "Untrack").click()
     await ann.page.get_by_role("dialog").get_by_role("button", name="Untrack").click()
-    await expect(vans).to_contain_text("Only you can see this")
+    await expect(vans).to_contain_text(texts.ONLY_YOU)
     await expect(shared).to_have_count(0)
-    for desk in (ann, ben):
-        assert await desk.page.evaluate("window.sameDocument"), "nobody reloaded"
+    for browser in (ann, ben):
+        assert await browser.page.evaluate("window.sameDocument"), "the page did not reload"
 
 
-async def test_dismiss_undo_and_a_stakeholder_who_brings_older_mail(
-    office: Office, sits_down: SitsDown
+async def test_dismissed_item_is_hidden_and_new_stakeholder_adds_older_mail(
+    office: Office, open_browser: OpenBrowser
 ) -> None:
-    address = office.colleague("Dora Min")
-    deal = await office.deal()
+    address = office.add_user("Dora Min")
+    deal = await office.publish_opportunity()
     adviser = await office.add_stakeholder(deal)
-    office.send(adviser, address, "Terms I would ask for")
+    office.send(adviser, address, "Better terms")
     office.send(deal["from"], address, "A newsletter")
-    desk = await sits_down("Dora Min")
-    await desk.sign_in(f"/#/opportunity/{deal['id']}")
+    browser = await open_browser("Dora Min")
+    await browser.sign_in_on(deal)
 
-    letter = desk.tile("A newsletter")
-    await letter.get_by_role("button", name="Dismiss").click()
-    gone = desk.page.get_by_role("article").filter(has_text="Dismissed here, for you alone")
-    await expect(gone).to_contain_text("A newsletter")
-    undo = gone.get_by_role("button", name="Undo")
-    await expect(undo).to_be_focused()
-    await desk.is_accessible("dismissed")
-    await desk.page.reload()
-    await expect(desk.page.get_by_role("heading", name="Nothing in the last three days")).to_be_visible()
-    await office.publish(deal)
-    await expect(desk.tile("Terms I would ask for")).to_contain_text(
-        f"From: {adviser['address']} is a stakeholder of this opportunity"
-    )
+    letter = browser.tile("A newsletter")
+    await browser.tile_button("A newsletter", "Dismiss").click()
+    dismissed = browser.page.get_by_role("article").filter(has_text=texts.DISMISSED)
+    await expect(dismissed).to_contain_text(f"{texts.DISMISSED}A newsletter")
+    await expect(dismissed.get_by_role("button", name="Undo")).to_be_focused()
+    await browser.expect_accessible("dismissed")
+    await browser.page.reload()
+    await expect(browser.page.get_by_role("heading", name=texts.NOTHING)).to_be_visible()
+    await office.publish_again(deal)
+    terms = browser.tile("Better terms")
+    await expect(terms).to_contain_text(f"From: {adviser['address']} is a stakeholder of this opportunity")
     await expect(letter).to_have_count(0)
 
-    terms = desk.tile("Terms I would ask for")
-    await terms.get_by_role("button", name="Dismiss").click()
-    await desk.page.get_by_role("button", name="Undo").click()
-    await expect(terms).to_contain_text("Only you can see this")
-    await expect(terms.get_by_role("button", name="Terms I would ask for").first).to_be_focused()
-    await desk.page.reload()
+    await browser.tile_button("Better terms", "Dismiss").click()
+    await browser.page.get_by_role("button", name="Undo").click()
+    await expect(terms).to_contain_text(texts.ONLY_YOU)
+    await expect(browser.tile_toggle("Better terms")).to_be_focused()
+    await browser.page.reload()
     await expect(terms).to_be_visible()
 
 
-async def test_tracking_and_mongodb_are_restarted_and_the_page_goes_on_by_itself(
-    office: Office, sits_down: SitsDown
+async def test_page_recovers_from_restarts_of_tracking_and_mongodb(
+    office: Office, open_browser: OpenBrowser
 ) -> None:
-    address = office.colleague("Gil Rest")
-    deal = await office.deal()
-    desk = await sits_down("Gil Rest")
-    desk.expected = "Failed to load resource: (net::ERR_|the server responded with a status of 503)|net::ERR_(INCOMPLETE_CHUNKED|CONNECTION)"
-    await desk.sign_in(f"/#/opportunity/{deal['id']}")
-    await desk.is_live()
-    await desk.page.evaluate("window.sameDocument = true")
+    address = office.add_user("Gil Rest")
+    deal = await office.publish_opportunity()
+    browser = await open_browser("Gil Rest")
+    status_503 = "the server responded with a status of 503"
+    browser.expected = (
+        rf"Failed to load resource: (net::ERR_|{status_503})|net::ERR_(INCOMPLETE_CHUNKED|CONNECTION)"
+    )
+    await browser.sign_in_on(deal)
+    await browser.expect_live()
+    await browser.page.evaluate("window.sameDocument = true")
 
-    await office.restart("tracking", pause=1.0)
+    await office.restart("tracking", pause=0.5)
     office.send(deal["from"], address, "After the restart")
-    await expect(desk.tile("After the restart")).to_be_visible()
-    await desk.is_live()
-    await expect(desk.page.locator(".banner")).to_be_hidden()
+    await expect(browser.tile("After the restart")).to_be_visible()
+    await browser.expect_live()
+    await expect(browser.page.locator(".banner")).to_be_hidden()
 
     office.system.stack.mongod.kill()
     office.system.stack.start()
     office.send(deal["from"], address, "After MongoDB was killed")
-    await expect(desk.tile("After MongoDB was killed")).to_be_visible()
-    assert await desk.page.evaluate("window.sameDocument"), "nobody reloaded"
+    await expect(browser.tile("After MongoDB was killed")).to_be_visible()
+    assert await browser.page.evaluate("window.sameDocument"), "the page did not reload"
 
 
-async def test_all_of_it_by_keyboard_alone(office: Office, sits_down: SitsDown) -> None:
-    address = office.colleague("Kim Key")
-    deal = await office.deal()
+async def test_keyboard_alone_reaches_everything(office: Office, open_browser: OpenBrowser) -> None:
+    address = office.add_user("Kim Key")
+    deal = await office.publish_opportunity()
     office.send(deal["from"], address, "Typed only")
     office.send(deal["from"], address, "Not wanted")
-    desk = await sits_down("Kim Key")
-    press = desk.page.keyboard.press
-    await desk.page.goto(desk.home)
-    await expect(desk.page.get_by_role("button", name="Sign in")).to_be_focused()
+    browser = await open_browser("Kim Key")
+    page, press, tab_to = browser.page, browser.page.keyboard.press, browser.tab_to
+    heading = page.get_by_role("heading", level=1)
+    await page.goto(browser.home)
+    await expect(page.get_by_role("button", name="Sign in")).to_be_focused()
     await press("Enter")
-    await desk.page.get_by_role("button", name="Kim Key").wait_for()
-    await desk.tab_to("Kim Key")
+    await page.get_by_role("button", name="Kim Key").wait_for()
+    await tab_to("Kim Key")
     await press("Enter")
-    await desk.page.get_by_role("link", name=deal["name"]).wait_for()
-    await desk.tab_to("Search records")
-    await desk.page.keyboard.type(deal["name"])
-    await expect(desk.page.get_by_role("navigation", name="Records").get_by_role("link")).to_have_count(1)
-    await desk.tab_to(deal["name"])
+    await page.get_by_role("link", name=deal["name"]).wait_for()
+    await tab_to("Search records")
+    await page.keyboard.type(deal["name"])
+    await expect(page.get_by_role("navigation", name="Records").get_by_role("link")).to_have_count(1)
+    await tab_to(deal["name"])
     await press("Enter")
-    await expect(desk.page.get_by_role("heading", level=1, name=deal["name"])).to_be_focused()
+    await expect(page.get_by_role("heading", level=1, name=deal["name"])).to_be_focused()
 
-    tile = desk.tile("Typed only")
+    tile = browser.tile("Typed only")
     await tile.wait_for()
-    await desk.tile("Not wanted").wait_for()
-    await desk.tab_to("All kinds")
-    await desk.tab_to("Typed only")
+    await browser.tile("Not wanted").wait_for()
+    await tab_to("Any type")
+    await tab_to("Typed only")
     await press("Enter")
-    await desk.tab_to("Show text")
+    await tab_to("Show text")
     await press("Enter")
     await expect(tile).to_contain_text("About Typed only.")
     await expect(tile.get_by_role("button", name="Hide text")).to_be_focused()
     await press("Shift+Tab")
     await press("Shift+Tab")
-    await expect(tile.get_by_role("button", name="Track")).to_be_focused()
+    await expect(browser.tile_button("Typed only", "Track")).to_be_focused()
     await press("Enter")
-    await expect(tile).to_contain_text("Tracked by you")
-    await expect(tile.get_by_role("button", name="Typed only").first).to_be_focused()
+    await expect(tile).to_contain_text(texts.TRACKED_BY_YOU)
+    await expect(browser.tile_toggle("Typed only")).to_be_focused()
 
-    await desk.page.get_by_role("heading", level=1).focus()
-    await desk.tab_to("Dismiss Not wanted")
+    await heading.focus()
+    await tab_to("Dismiss Not wanted")
     await press("Enter")
-    await expect(desk.page.get_by_role("button", name="Undo")).to_be_focused()
+    await expect(page.get_by_role("button", name="Undo")).to_be_focused()
     await press("Enter")
-    await expect(desk.tile("Not wanted").get_by_role("button", name="Not wanted").first).to_be_focused()
+    await expect(browser.tile_toggle("Not wanted")).to_be_focused()
 
-    await desk.page.get_by_role("heading", level=1).focus()
-    await desk.tab_to("Everything")
-    for key, left in (
-        ("ArrowRight", "Not wanted"),
-        ("ArrowRight", "Typed only"),
-        ("ArrowRight", None),
-    ):  # only mine, tracked, and round again
-        await press(key)
-        await expect(desk.page.get_by_role("article").get_by_role("heading", level=3)).to_have_text(
-            [left] if left else ["Not wanted", "Typed only"]
-        )
-    await desk.tab_to("All kinds")
+    await heading.focus()
+    await tab_to("All")
+    titles = page.get_by_role("article").get_by_role("heading", level=3)
+    for shown in (["Not wanted"], ["Typed only"], ["Not wanted", "Typed only"]):  # Private, Tracked, All
+        await press("ArrowRight")
+        await expect(titles).to_have_text(shown)
+    await tab_to("Any type")
     await press("ArrowRight")
     await press("ArrowRight")
-    await expect(desk.page.get_by_role("heading", name="Nothing passes the filters")).to_be_visible()
-    await desk.tab_to("Clear the filters")
+    await expect(page.get_by_role("heading", name=texts.NO_MATCHES)).to_be_visible()
+    await tab_to("Clear filters")
     await press("Enter")
-    await expect(desk.page.get_by_role("article")).to_have_count(2)
-    await expect(desk.page.get_by_label("Everything")).to_be_focused()
+    await expect(page.get_by_role("article")).to_have_count(2)
+    await expect(page.get_by_label("All", exact=True)).to_be_focused()
 
-    await desk.tab_to("Typed only")
+    await tab_to("Typed only")
     await press("Enter")
-    await desk.tab_to("Untrack")
+    await tab_to("Untrack")
     await press("Enter")
-    await expect(desk.page.get_by_role("button", name="Cancel")).to_be_focused()
+    await expect(page.get_by_role("button", name="Cancel")).to_be_focused()
     await press("Escape")
-    await expect(desk.page.get_by_role("dialog")).to_have_count(0)
-    await expect(tile.get_by_role("button", name="Typed only").first).to_be_focused()
-    await desk.tab_to("Untrack")
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+    await expect(browser.tile_toggle("Typed only")).to_be_focused()
+    await tab_to("Untrack")
     await press("Enter")
     await press("Tab")
-    await expect(desk.page.get_by_role("dialog").get_by_role("button", name="Untrack")).to_be_focused()
+    await expect(page.get_by_role("dialog").get_by_role("button", name="Untrack")).to_be_focused()
     await press("Enter")
-    await expect(tile).to_contain_text("Only you can see this")
-    await expect(tile.get_by_role("button", name="Typed only").first).to_be_focused()
+    await expect(tile).to_contain_text(texts.ONLY_YOU)
+    await expect(browser.tile_toggle("Typed only")).to_be_focused()
 
-    await desk.page.get_by_role("heading", level=1).focus()
-    await desk.tab_to("Sign out", key="Shift+Tab")
+    await heading.focus()
+    await tab_to("Sign out", key="Shift+Tab")
     await press("Enter")
-    await expect(desk.page.get_by_role("button", name="Sign in")).to_be_focused()
+    await expect(page.get_by_role("button", name="Sign in")).to_be_focused()
 
 
-async def test_the_list_of_records_counts_what_comes_while_no_record_is_open(
-    office: Office, sits_down: SitsDown
+async def test_record_list_counts_new_suggestions_while_no_record_is_open(
+    office: Office, open_browser: OpenBrowser
 ) -> None:
-    address = office.colleague("Lisa Look")
-    deal = await office.deal()
-    desk = await sits_down("Lisa Look")
-    await desk.page.add_init_script("setInterval = () => 0")  # nothing is read by the clock
-    await desk.sign_in()
-    row = desk.page.get_by_role("link", name=deal["name"])
+    address = office.add_user("Lisa Look")
+    deal = await office.publish_opportunity()
+    browser = await open_browser("Lisa Look")
+    await browser.page.add_init_script("setInterval = () => 0")  # the periodic refresh is off
+    await browser.sign_in()
+    row = browser.page.get_by_role("link", name=deal["name"])
     await expect(row).not_to_contain_text("suggestion")
-    office.send(deal["from"], address, "While she looks at the list")
+    office.send(deal["from"], address, "While the list is open")
     await expect(row).to_contain_text("1 suggestion")
 
 
-async def test_a_search_waits_for_no_pause_in_what_comes(office: Office, sits_down: SitsDown) -> None:
-    office.colleague("Stan Busy")
-    deal = await office.deal()
-    await office.deal()
-    desk = await sits_down("Stan Busy")
-    await desk.sign_in(f"/#/opportunity/{deal['id']}")
-    await desk.is_live()
-
+async def test_changes_do_not_postpone_a_search(office: Office, open_browser: OpenBrowser) -> None:
+    office.add_user("Stan Busy")
+    deal = await office.publish_opportunity()
+    await office.publish_opportunity()
+    browser = await open_browser("Stan Busy")
+    await browser.sign_in_on(deal)
+    await browser.expect_live()
     found = asyncio.Event()
 
-    async def changes() -> None:  # each reading of the timeline has the list read again
-        for choice in itertools.cycle(("Meetings", "All kinds")):
+    async def change_filters() -> None:
+        """Each read of the timeline schedules a read of the list."""
+        for choice in itertools.cycle(("Meetings", "Any type")):
             if found.is_set():
                 return
-            await desk.page.get_by_text(choice, exact=True).click()
+            await browser.page.get_by_text(choice, exact=True).click()
             await asyncio.sleep(0.1)
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(changes())
-        await desk.page.get_by_label("Search records by name").fill(deal["name"])
-        await expect(desk.page.get_by_role("navigation", name="Records").get_by_role("link")).to_have_count(1)
+        group.create_task(change_filters())
+        await browser.page.get_by_label("Search records by name").fill(deal["name"])
+        links = browser.page.get_by_role("navigation", name="Records").get_by_role("link")
+        await expect(links).to_have_count(1)
         found.set()
 
 
-async def test_two_replicas_tell_each_other_s_pages(
-    office: Office, replica: Replica, sits_down: SitsDown
+async def test_change_on_one_replica_appears_on_pages_of_another(
+    office: Office, start_replica: StartReplica, open_browser: OpenBrowser
 ) -> None:
-    """What one process commits, the pages of the other show; whose process is killed, goes on when it is back."""
-    address = office.colleague("Rea One")
-    office.colleague("Rob Two")
-    deal = await office.deal()
-    other = await replica()
-    here, there, bob = (
-        await sits_down("Rea One"),
-        await sits_down("Rea One", at=other.url),
-        await sits_down("Rob Two", at=other.url),
-    )
-    for desk in (here, there, bob):
-        await desk.sign_in(f"/#/opportunity/{deal['id']}")
-        await desk.is_live()
-    for number in range(4):  # of both partitions, whichever process reads them
-        office.send(deal["from"], address, f"Mail {number}")
-    for number in range(4):
-        for desk in (here, there):
-            await expect(desk.tile(f"Mail {number}")).to_contain_text("Only you can see this")
+    """The remaining replica reads the partitions of a killed one, whose pages recover when it is back."""
+    address = office.add_user("Rea One")
+    office.add_user("Rob Two")
+    deal = await office.publish_opportunity()
+    other = await start_replica()
+    first = await open_browser("Rea One")
+    second = await open_browser("Rea One", at=other.url)
+    colleague = await open_browser("Rob Two", at=other.url)
+    for browser in (first, second, colleague):
+        await browser.sign_in_on(deal)
+        await browser.expect_live()
+    subjects = [
+        f"Mail {number}" for number in range(4)
+    ]  # of both partitions, so that both replicas read some
+    for subject in subjects:
+        office.send(deal["from"], address, subject)
+    for subject in subjects:
+        for browser in (first, second):
+            await expect(browser.tile(subject)).to_contain_text(texts.ONLY_YOU)
 
-    await here.tile("Mail 0").get_by_role("button", name="Track").click()
-    await expect(there.tile("Mail 0")).to_contain_text("Tracked by you")
-    await expect(bob.tile("Mail 0")).to_contain_text("Tracked by Rea One")
-    await there.tile("Mail 1").get_by_role("button", name="Dismiss").click()
-    await expect(here.tile("Mail 1")).to_have_count(0)
-    await there.tile("Mail 0").get_by_role("button", name="Mail 0").click()
-    await there.tile("Mail 0").get_by_role("button", name="Untrack").click()
-    await there.page.get_by_role("dialog").get_by_role("button", name="Untrack").click()
-    await expect(here.tile("Mail 0")).to_contain_text("Only you can see this")
-    await expect(bob.page.get_by_role("article")).to_have_count(0)
+    await first.tile_button("Mail 0", "Track").click()
+    await expect(second.tile("Mail 0")).to_contain_text(texts.TRACKED_BY_YOU)
+    await expect(colleague.tile("Mail 0")).to_contain_text("Tracked by Rea One")
+    await second.tile_button("Mail 1", "Dismiss").click()
+    await expect(first.tile("Mail 1")).to_have_count(0)
+    await second.tile_toggle("Mail 0").click()
+    await second.tile_button("Mail 0", "Untrack").click()
+    await second.page.get_by_role("dialog").get_by_role("button", name="Untrack").click()
+    await expect(first.tile("Mail 0")).to_contain_text(texts.ONLY_YOU)
+    await expect(colleague.page.get_by_role("article")).to_have_count(0)
 
-    for desk in (there, bob):
-        desk.expected = "Failed to load resource|net::ERR_"
+    for browser in (second, colleague):
+        browser.expected = "Failed to load resource|net::ERR_"
     other.kill()
-    office.send(deal["from"], address, "Read by who is left")
-    await expect(here.tile("Read by who is left")).to_be_visible(timeout=40_000)
+    office.send(deal["from"], address, "After the kill")
+    await expect(first.tile("After the kill")).to_be_visible(timeout=40_000)
     await asyncio.to_thread(other.start)
-    await expect(there.tile("Read by who is left")).to_be_visible()
-    await there.is_live()
+    await expect(second.tile("After the kill")).to_be_visible()
+    await second.expect_live()

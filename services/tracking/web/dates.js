@@ -1,32 +1,40 @@
-// Moments in the reader's own language and time zone.
+// Formats dates and times in the user's language and time zone. The timeline and its tiles call it.
 
 const LOCALE = navigator.languages?.length ? [...navigator.languages] : undefined;
-const format = (options) => new Intl.DateTimeFormat(LOCALE, options);
-const TIME = format({ hour: "2-digit", minute: "2-digit" });
-const DAY = format({ weekday: "long", day: "numeric", month: "long" });
-const DAY_OF_YEAR = format({ weekday: "long", day: "numeric", month: "long", year: "numeric" });
-const SHORT = format({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
-const FULL = format({ weekday: "short", day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short" });
-const UTC_DAY = format({ weekday: "short", day: "numeric", month: "short", year: "numeric", timeZone: "UTC" });
-const RELATIVE = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto" });
+const formatter = (options) => new Intl.DateTimeFormat(LOCALE, options);
+const DAY_AND_MONTH = { weekday: "long", day: "numeric", month: "long" };
+const TIME = { hour: "2-digit", minute: "2-digit" };
+const FULL_DATE = { weekday: "short", day: "numeric", month: "short", year: "numeric" };
 
-export const time = (moment) => TIME.format(new Date(moment));
-export const short = (moment) => SHORT.format(new Date(moment));
-export const full = (moment) => FULL.format(new Date(moment));
-export const range = (start, end) => TIME.formatRange(new Date(start), new Date(end));
-export const fullRange = (start, end) => FULL.formatRange(new Date(start), new Date(end));
-// A whole day has no zone.
-export const wholeDays = (start, end) => UTC_DAY.formatRange(new Date(start), new Date(Math.max(new Date(start), new Date(end) - 1)));
+const timeFormat = formatter(TIME);
+const dayFormat = formatter(DAY_AND_MONTH);
+const dayAndYearFormat = formatter({ ...DAY_AND_MONTH, year: "numeric" });
+const shortFormat = formatter({ day: "numeric", month: "short", ...TIME });
+const fullFormat = formatter({ ...FULL_DATE, ...TIME, timeZoneName: "short" });
+const utcDayFormat = formatter({ ...FULL_DATE, timeZone: "UTC" });
+const relativeFormat = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto" });
 
-export function dayOf(moment, wholeDay) {
-  const date = new Date(moment);
-  return wholeDay ? new Date(date.getUTCFullYear(), date.getUTCMonth(), date.getUTCDate()) : new Date(date.getFullYear(), date.getMonth(), date.getDate());
+export const formatTime = (timestamp) => timeFormat.format(new Date(timestamp));
+export const formatShort = (timestamp) => shortFormat.format(new Date(timestamp));
+export const formatFull = (timestamp) => fullFormat.format(new Date(timestamp));
+export const formatTimeRange = (start, end) => timeFormat.formatRange(new Date(start), new Date(end));
+export const formatFullRange = (start, end) => fullFormat.formatRange(new Date(start), new Date(end));
+// An all-day meeting has no time zone: its days are those of UTC, and its end is exclusive.
+export const formatAllDayRange = (start, end) =>
+  utcDayFormat.formatRange(new Date(start), new Date(Math.max(new Date(start), new Date(end) - 1)));
+
+// Midnight, in the user's time zone, of the day of a timestamp.
+export function startOfDay(timestamp, allDay) {
+  const date = new Date(timestamp);
+  return allDay
+    ? new Date(date.getUTCFullYear(), date.getUTCMonth(), date.getUTCDate())
+    : new Date(date.getFullYear(), date.getMonth(), date.getDate());
 }
 
-// {near: "Today" or null, date: "Wednesday 25 November"}
-export function dayTitle(day, now = new Date()) {
-  const distance = Math.round((day - dayOf(now)) / 86_400_000);
-  const near = Math.abs(distance) <= 1 ? RELATIVE.format(distance, "day") : null;
-  const date = (day.getFullYear() === now.getFullYear() ? DAY : DAY_OF_YEAR).format(day);
-  return { near: near && near[0].toLocaleUpperCase() + near.slice(1), date, upcoming: distance > 0 };
+// {relative: "Today" or null, date: "Wednesday 25 November", upcoming: whether the day is after today}
+export function dayHeading(day, now = new Date()) {
+  const distance = Math.round((day - startOfDay(now)) / 86_400_000);
+  const relative = Math.abs(distance) <= 1 ? relativeFormat.format(distance, "day") : null;
+  const date = (day.getFullYear() === now.getFullYear() ? dayFormat : dayAndYearFormat).format(day);
+  return { relative: relative && relative[0].toLocaleUpperCase() + relative.slice(1), date, upcoming: distance > 0 };
 }

@@ -1,8 +1,9 @@
-// Elements, symbols, and words for screen readers.
+// Builds elements, icons, buttons, notices and the confirmation dialog, and announces changes to screen readers.
+// Every module that draws calls it.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-// Paths in a box of 24 by 24, drawn with the text's colour.
+// Paths in a box of 24 by 24, drawn in the colour of the text.
 const ICONS = {
   email: "M3.5 6.5h17v11h-17z M4 7l8 6 8-6",
   meeting: "M4 6h16v14H4z M4 10.5h16 M8.5 3.5V8 M15.5 3.5V8 M8 14.5h3 M13 14.5h3",
@@ -15,7 +16,7 @@ const ICONS = {
   search: "M10.500 17a6.500 6.500 0 1 0 0-13 6.500 6.500 0 0 0 0 13z M15.500 15.500L20.500 20.500",
   open: "M13 5h6v6 M19 5l-8.500 8.500 M16.500 14v5h-12V7H10",
   link: "M10 14l4-4 M8.500 11l-2 2a3.200 3.200 0 0 0 4.500 4.500l2-2 M15.500 13l2-2A3.200 3.200 0 0 0 13 6.500l-2 2",
-  wait: "M12 4a8 8 0 1 1-8 8",
+  pending: "M12 4a8 8 0 1 1-8 8",
 };
 
 export function icon(name, label) {
@@ -35,7 +36,8 @@ export function icon(name, label) {
   return svg;
 }
 
-// h("button.quiet", {type: "button", onclick: act}, "Undo"): what is not a function becomes an attribute; null children are left out.
+// h("button.quiet", {type: "button", onclick: act}, "Undo") creates an element. A function becomes an event listener,
+// any other value an attribute; null, undefined and false are left out, also among the children.
 export function h(name, attributes = {}, ...children) {
   const [tag, ...classes] = name.split(".");
   const element = document.createElement(tag);
@@ -45,63 +47,59 @@ export function h(name, attributes = {}, ...children) {
     else if (value === true) element.setAttribute(key, "");
     else if (value !== false && value !== null && value !== undefined) element.setAttribute(key, value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  const given = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+  element.append(...given);
   return element;
 }
 
-export function button(act, label, does, more = {}) {
-  const { look = "quiet", symbol, ...attributes } = more;
-  return h(`button.${look}`, { type: "button", "data-act": act, onclick: does, ...attributes }, symbol ? icon(symbol) : null, label);
-}
-
-// What changed without anybody's doing, for who does not see it.
-let waiting = [];
-export function announce(text) {
-  waiting.push(text);
-  if (waiting.length > 1) return;
-  setTimeout(() => {
-    document.getElementById("said").textContent = waiting.slice(-3).join(" ");
-    waiting = [];
-  }, 60);
-}
-
-// Puts children in this order, and moves only what is not in its place: a moved element loses the focus.
-export function arrange(parent, children) {
-  const wanted = new Set(children);
-  for (const child of [...parent.children]) if (!wanted.has(child)) child.remove();
-  children.forEach((child, place) => {
-    if (parent.children[place] !== child) parent.insertBefore(child, parent.children[place] ?? null);
-  });
-}
-
-// Puts these children there, and touches only what looks different: what stays keeps the focus.
-export function patch(parent, children) {
-  children.forEach((child, place) => {
-    const there = parent.children[place];
-    if (!there) parent.append(child);
-    else if (!there.isEqualNode(child)) there.replaceWith(child);
-  });
-  while (parent.children.length > children.length) parent.lastElementChild.remove();
+// action: the value of data-action, by which focus.js finds the button again after a redraw.
+export function button(action, label, onclick, { look = "quiet", symbol, ...attributes } = {}) {
+  const all = { type: "button", "data-action": action, onclick, ...attributes };
+  return h(`button.${look}`, all, symbol ? icon(symbol) : null, label);
 }
 
 export function notice(look, { title, text }, ...more) {
   return h(`section.notice.${look}`, {}, h("h2", {}, title), h("p", {}, text), more);
 }
 
-// A question that must be answered first; true where the answer is yes.
-export function confirm(title, text, yes) {
+export function errorMessage(text) {
+  return h("p.error", { role: "alert" }, icon("alert"), text);
+}
+
+// Announces a change that happened without the user's action to a screen reader. Several at once become one text.
+let announcements = [];
+export function announce(text) {
+  announcements.push(text);
+  if (announcements.length > 1) return;
+  setTimeout(() => {
+    document.getElementById("announcements").textContent = announcements.slice(-3).join(" ");
+    announcements = [];
+  }, 60);
+}
+
+// Opens a modal dialog. Returns a promise of whether the user accepts.
+export function confirmDialog({ title, text, accept }) {
   return new Promise((resolve) => {
-    const answer = (value) => {
+    const close = (accepted) => {
       dialog.close();
       dialog.remove();
-      resolve(value);
+      resolve(accepted);
+    };
+    const cancel = (event) => {
+      event.preventDefault();
+      close(false);
     };
     const dialog = h(
-      "dialog.ask",
-      { "aria-labelledby": "ask-title", "aria-describedby": "ask-text", oncancel: (event) => { event.preventDefault(); answer(false); } },
-      h("h2", { id: "ask-title" }, title),
-      h("p", { id: "ask-text" }, text),
-      h("div.row", {}, button("no", "Cancel", () => answer(false)), button("yes", yes, () => answer(true), { look: "primary" })),
+      "dialog.dialog",
+      { "aria-labelledby": "dialog-title", "aria-describedby": "dialog-text", oncancel: cancel },
+      h("h2", { id: "dialog-title" }, title),
+      h("p", { id: "dialog-text" }, text),
+      h(
+        "div.row",
+        {},
+        button("cancel", "Cancel", () => close(false)),
+        button("accept", accept, () => close(true), { look: "primary" }),
+      ),
     );
     document.body.append(dialog);
     dialog.showModal();
