@@ -11,20 +11,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import browser
-from . import graph_errors as errors
-from .authority import Authority
-from .batch import Batches
-from .control import Control
-from .graph import Graph
-from .graph_errors import GraphError
-from .graph_request import Answer, Call, segments
-from .graph_subscriptions import Subscriptions
-from .keys import KeyRing
-from .notifier import Notifier
-from .recorder import ERROR, Recorder
-from .tokens import AppToken, Tokens
-from .world import World
+from simulator.control import page as browser
+from simulator.control.api import Control
+from simulator.entra.authority import Authority
+from simulator.entra.signing_keys import KeyRing
+from simulator.entra.tokens import AppToken, Tokens
+from simulator.graph import errors as errors
+from simulator.graph.api import Graph
+from simulator.graph.batch_endpoint import Batches
+from simulator.graph.errors import GraphError
+from simulator.graph.notifier import Notifier
+from simulator.graph.recorder import ERROR, Recorder
+from simulator.graph.requests import Answer, Call, segments
+from simulator.graph.subscription_endpoint import Subscriptions
+from simulator.state.world import World
 
 JSON = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
 METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE"]

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import uvicorn
 
+from simulator.control.client import Simulator
+from simulator.entra.signing_keys import KeyRing
+from simulator.state.world import Clock, World, system_clock
+
 from . import certificates
 from .app import create_app
-from .client import Simulator
-from .keys import KeyRing
 from .settings import Settings
-from .world import Clock, World, system_clock
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .tenants import RedirectUri
+from simulator.state.tenants import RedirectUri
 
 TENANT = "5f0c1c5e-8a57-4c0e-9a4b-3f0f6b1f7a00"
 

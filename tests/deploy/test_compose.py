@@ -19,15 +19,15 @@ from pydantic_settings import BaseSettings
 
 from deploy.local.stack import LocalStack
 from deploy.local.system import DRAIN_SECONDS, TENANT, System
+from scenarios.upstream import read_all
 from services.mail_ingest.settings import IngestSettings
 from services.matcher.settings import MatcherSettings
 from services.tracking.settings import TrackingSettings
 from shared.settings import KafkaSettings, load
-from simulator import story
-from simulator.client import Simulator
+from simulator import sample_company
+from simulator.control.client import Simulator
 from simulator.settings import Settings as SimulatorSettings
 from simulator.settings import from_environment
-from simulator.upstream import read_all
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = Path(sys.executable).parent / "docker-compose"
@@ -107,7 +107,7 @@ def test_one_command_is_named_everywhere(trial: dict[str, Config]) -> None:
     readme = (ROOT / "README.md").read_text()
     ports = [port["published"] for name in ("tracking", "simulator") for port in trial[name]["ports"]]
     assert [port for port in ports if f"http://127.0.0.1:{port}" not in readme] == []
-    assert story.ANN.name in readme
+    assert sample_company.ANN.name in readme
 
 
 def test_the_simulator_is_a_profile_and_nothing_else_differs(
@@ -391,9 +391,7 @@ def test_a_program_needs_no_file_and_no_package_that_its_image_lacks(
     program: str, images: dict[str, Path]
 ) -> None:
     _, _, module = entrypoint(program)
-    packages = (
-        ["shared", module] if program != "simulator" else ["simulator.__main__"]
-    )  # its other commands are for a checkout
+    packages = ["shared", module] if program != "simulator" else ["simulator"]
     pinned = re.findall(
         r"^([\w.-]+?)(?:\[\S*\])?==", (ROOT / f"requirements/{program}.txt").read_text(), re.MULTILINE
     )
@@ -557,7 +555,8 @@ async def test_the_company_comes_and_comes_again(
     mailboxes, published = said[0]
     assert said[1] == said[0]
     assert people.keys() == mailboxes
-    assert set(people.values()) == {person.name for person in story.SELLERS}
+    assert set(people.values()) == {person.name for person in sample_company.SELLERS}
     assert published == {
-        f"{each['tenant']}/{each['type']}/{each['id']}".encode(): each for each in story.records(TENANT)
+        f"{each['tenant']}/{each['type']}/{each['id']}".encode(): each
+        for each in sample_company.records(TENANT)
     }

@@ -26,7 +26,7 @@ from shared.topics import (
     RECORDS,
     Topic,
 )
-from simulator.tokens import SPECIAL
+from simulator.entra.tokens import SPECIAL
 
 from .world import User, World, a_world, on, until
 

@@ -20,9 +20,9 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from deploy.local.stack import LocalStack
 from deploy.local.system import Process
+from scenarios import demo
+from scenarios.upstream import Upstream, read_all
 from shared.topics import MATCHES, RECORDS, TRACKED_ACTIVITIES, Topic
-from simulator import demo
-from simulator.upstream import Upstream, read_all
 from tests.support.guides import PAGES, ROOT, Block, scripts
 
 from .world import PARTITIONS, SERVICES, User, World, a_world, on, until

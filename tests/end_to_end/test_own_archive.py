@@ -14,8 +14,8 @@ import pytest
 
 from deploy.local.stack import LocalStack
 from deploy.local.system import ROOT, TENANT
-from simulator.client import Simulator
-from simulator.own_archive import NotUsable, look_at
+from scenarios.own_archive import NotUsable, look_at
+from simulator.control.client import Simulator
 
 from .world import _clean
 
@@ -86,7 +86,7 @@ class Demo:
 
     def start(self, *options: str, **paths: Path) -> None:
         asked = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
-        self._run(sys.executable, "-m", "simulator.demo", *asked, *options)
+        self._run(sys.executable, "-m", "scenarios.demo", *asked, *options)
 
     def make(self, **options: str | Path) -> None:
         """The same by its door; what is installed is not installed anew."""

@@ -22,11 +22,11 @@ from pymongo.database import Database
 
 from deploy.local.stack import LocalStack
 from deploy.local.system import TENANT, Process, System
+from scenarios.upstream import Upstream
+from scenarios.verify import WAITING, flat
 from shared.bus import Received, decode
 from shared.topics import MATCHES, TOPICS, Topic
-from simulator.client import Simulator, TenantControl
-from simulator.upstream import Upstream
-from simulator.verify import WAITING, flat
+from simulator.control.client import Simulator, TenantControl
 
 SERVICES = ("mail-ingest", "matcher", "tracking")
 PATIENCE = 40.0

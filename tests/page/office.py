@@ -15,8 +15,8 @@ import httpx2
 from playwright.async_api import BrowserContext, ConsoleMessage, Locator, Page, expect
 
 from deploy.local.system import System
-from simulator.client import TenantControl
-from simulator.upstream import Upstream
+from scenarios.upstream import Upstream
+from simulator.control.client import TenantControl
 
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 SEEN_WITHIN = 20_000

@@ -15,7 +15,7 @@ import httpx2
 import orjson
 import pytest
 
-from simulator.client import Simulator, TenantControl
+from simulator.control.client import Simulator, TenantControl
 from simulator.server import Running, running
 
 CHECKER = os.environ.get("GRAPH_CSDL_CHECK")

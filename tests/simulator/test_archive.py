@@ -8,8 +8,9 @@ from typing import Any
 import orjson
 import pytest
 
-from simulator import archive, mime
-from simulator.client import ControlError, Simulator, TenantControl
+from simulator.archive.reader import mime
+from simulator.archive.reader import reader as archive
+from simulator.control.client import ControlError, Simulator, TenantControl
 from tests.simulator.conftest import IMMUTABLE, Graph, Webhook, until
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from simulator.client import Simulator, TenantControl
+from simulator.control.client import Simulator, TenantControl
+from simulator.entra.tokens import SPECIAL
 from simulator.server import Running
-from simulator.tenants import API_CLIENT_ID, CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET
-from simulator.tokens import SPECIAL
+from simulator.state.tenants import API_CLIENT_ID, CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET
 
 SCOPE = ["https://graph.microsoft.com/.default"]
 VERIFIER = "v" * 43

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from simulator.client import TenantControl
+from simulator.control.client import TenantControl
 from tests.simulator.conftest import IMMUTABLE, Graph
 
 ANN, BOB = "users/ann@contoso.example", "users/bob@contoso.example"

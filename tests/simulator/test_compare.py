@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from simulator.compare import verdicts
+from scenarios.compare import verdicts
 
 MATCHES: dict[str, list[dict[str, Any]]] = {
     "message-matches.jsonl": [{"message_id": "<1@x>", "matches": [["contact", "ann"], ["account", "x"]]}],

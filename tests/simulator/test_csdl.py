@@ -9,8 +9,8 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from simulator.client import Simulator, TenantControl
-from simulator.csdl import faults, load_checker, recorded
+from simulator.control.client import Simulator, TenantControl
+from simulator.graph.csdl_check import faults, load_checker, recorded
 from tests.simulator.conftest import IMMUTABLE, Graph, Webhook, until
 
 

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 
-from simulator.client import Simulator, TenantControl
+from simulator.control.client import Simulator, TenantControl
 from tests.simulator.conftest import Graph
 
 ANN, BOB = "users/ann@contoso.example", "users/bob@contoso.example"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from simulator.client import TenantControl
-from simulator.tenants import CAPTURE_CLIENT_ID
+from simulator.control.client import TenantControl
+from simulator.state.tenants import CAPTURE_CLIENT_ID
 from tests.simulator.conftest import IMMUTABLE, Graph
 
 ANN, BOB = "users/ann@contoso.example", "users/bob@contoso.example"

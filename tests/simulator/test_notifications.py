@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from simulator.client import Simulator, TenantControl
+from simulator.control.client import Simulator, TenantControl
 from tests.simulator.conftest import IMMUTABLE, Graph, Webhook, until
 
 ANN, BOB = "users/ann@contoso.example", "users/bob@contoso.example"

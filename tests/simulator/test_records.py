@@ -6,9 +6,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+from scenarios.records.csv_files import COLUMNS, LOOKUPS, BadRecords, Cell
+from scenarios.records.files import load_changes, load_records, read_records
 from shared.records import MODELS, ContactSection, Custom
-from simulator.csv_records import COLUMNS, LOOKUPS, BadRecords, Cell
-from simulator.records import load_changes, load_records, read_records
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "own-archive.md"
 

@@ -15,10 +15,12 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from . import control_items, story
-from .authority import Authority
-from .tenants import BLOCKS, Tenant, User
-from .world import World
+from simulator import sample_company as story
+from simulator.entra.authority import Authority
+from simulator.state.tenants import BLOCKS, Tenant, User
+from simulator.state.world import World
+
+from . import item_actions as control_items
 
 LOCAL = ("127.0.0.1", "localhost", "[::1]")
 FOR_BROWSERS = ("/authorize", "/token", "/logout")

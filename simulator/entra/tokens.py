@@ -7,10 +7,11 @@ from uuid import uuid4
 
 import jwt
 
-from .ids import object_id
-from .keys import KeyRing, new_private_key
-from .tenants import App, Tenant, User
-from .world import Clock
+from simulator.state.ids import object_id
+from simulator.state.tenants import App, Tenant, User
+from simulator.state.world import Clock
+
+from .signing_keys import KeyRing, new_private_key
 
 GRAPH = "https://graph.microsoft.com"
 GRAPH_APP = "00000003-0000-0000-c000-000000000000"

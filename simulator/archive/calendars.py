@@ -10,9 +10,9 @@ from zoneinfo import ZoneInfo
 
 from icalendar import Calendar
 
-from . import ids, recurrence
-from .bodies import EMPTY, Body
-from .items import Attendee, Meeting, Recipient, Recurrence
+from simulator.state import ids, recurrence
+from simulator.state.bodies import EMPTY, Body
+from simulator.state.items import Attendee, Meeting, Recipient, Recurrence
 
 _MAILTO = re.compile(r"(?i)^\s*mailto:\s*")
 _EVENT = re.compile(rb"(?ms)^BEGIN:VEVENT\s*?$.*?^END:VEVENT\s*?$")

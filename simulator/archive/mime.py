@@ -16,8 +16,8 @@ from email.parser import BytesParser
 from email.policy import compat32
 from typing import Any
 
-from .bodies import Body
-from .items import NORMAL, SENSITIVITIES, Recipient
+from simulator.state.bodies import Body
+from simulator.state.items import NORMAL, SENSITIVITIES, Recipient
 
 MOST_BODY = 1_000_000
 """Bytes of a body that are kept."""

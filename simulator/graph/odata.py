@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
-from . import graph_errors as errors
-from .graph_errors import GraphError
+from . import errors as errors
+from .errors import GraphError
 
 MOST = 1000
 """The largest page that Outlook gives."""

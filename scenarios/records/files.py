@@ -9,7 +9,7 @@ import orjson
 from shared.errors import Rejected
 from shared.records import read_record
 
-from .csv_records import Row, bad, read_csv, type_of
+from .csv_files import Row, bad, read_csv, type_of
 
 CHANGES = "changes.jsonl"
 CUSTOM = "custom"

@@ -13,11 +13,14 @@ from typing import Any
 
 import orjson
 
-from . import calendars, ids, meetings, mime, postoffice, recurrence
-from .items import Mail, Meeting
+from simulator.state import ids, meetings, recurrence
+from simulator.state import mail_delivery as postoffice
+from simulator.state.items import Mail, Meeting
+from simulator.state.tenants import Tenant, User
+from simulator.state.world import World
+
+from . import calendars, mime
 from .mime import Parsed
-from .tenants import Tenant, User
-from .world import World
 
 MAIL_FROM, MAIL_UNTIL = timedelta(hours=-48), timedelta(hours=-1)
 MEETINGS_FROM, MEETINGS_UNTIL = timedelta(hours=-48), timedelta(hours=48)

@@ -5,14 +5,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from . import ids, meetings, postoffice, recurrence
-from .bodies import EMPTY, Body
-from .items import Attendee, Event, Mail, Meeting, Message, Recipient, Recurrence
-from .mailbox import Mailbox
-from .meetings import EventCopy
-from .postoffice import Copy
-from .tenants import Tenant
-from .world import World
+from simulator.state import ids, meetings, recurrence
+from simulator.state import mail_delivery as postoffice
+from simulator.state.bodies import EMPTY, Body
+from simulator.state.items import Attendee, Event, Mail, Meeting, Message, Recipient, Recurrence
+from simulator.state.mail_delivery import Copy
+from simulator.state.mailbox import Mailbox
+from simulator.state.meetings import EventCopy
+from simulator.state.tenants import Tenant
+from simulator.state.world import World
 
 Asked = dict[str, Any]
 

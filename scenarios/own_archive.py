@@ -23,12 +23,12 @@ import psutil
 
 from deploy.local.processes import LocalError, say
 from deploy.local.system import System
+from scenarios.records.files import FORMS, read_records
 from shared.addresses import normalise
+from simulator.control.client import TenantControl
+from simulator.sample_company import NotHappened
 
 from .administration import Administration
-from .client import TenantControl
-from .records import FORMS, read_records
-from .story import NotHappened
 from .upstream import Upstream, read_all
 from .verify import WAITING, flat
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from . import graph_errors as errors
-from .graph_errors import GraphError
+from . import errors as errors
+from .errors import GraphError
 
 AT_ONCE = 4
 IN_WINDOW = 10_000

@@ -26,9 +26,9 @@ import httpx2
 from deploy.local.processes import LocalError, Usage
 from deploy.local.stack import LocalStack, local_dir
 from deploy.local.system import System
+from scenarios.records.files import CHANGES, load_changes, load_records
+from simulator.control.client import Simulator, TenantControl
 
-from .client import Simulator, TenantControl
-from .records import CHANGES, load_changes, load_records
 from .upstream import Upstream, read_all
 
 HINTS_AT_ONCE = 100
@@ -296,7 +296,7 @@ class Verification:
         command = [
             sys.executable,
             "-m",
-            "simulator.compare",
+            "scenarios.compare",
             "--out",
             out,
             "--expected",

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import uuid4
 
-from . import ids, postoffice
+from . import ids
+from . import mail_delivery as postoffice
 from .items import (
     ACCEPTED,
     CANCELLATION,

@@ -9,12 +9,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from . import entra_errors as errors
-from .entra_errors import AuthorityError
+from simulator.state.tenants import RedirectUri, Tenant, User
+from simulator.state.world import World
+
+from . import errors as errors
+from .errors import AuthorityError
 from .grants import Grants
-from .tenants import RedirectUri, Tenant, User
 from .tokens import Tokens
-from .world import World
 
 SUBMIT = "<script>document.forms[0].submit()</script>"
 TROUBLE = "Sorry, but we're having trouble signing you in."

@@ -17,18 +17,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import archive
-from .archive import Archive
-from .control_items import ITEM_ACTIONS
-from .faults import DeliveryFaults, Fault
-from .graph import Graph
-from .notifier import Notifier
-from .render import subscription as shown_subscription
-from .settings import redirect_uri
-from .subscriptions import LIFECYCLE
-from .tenants import BLOCKS, App, Tenant, User
-from .tokens import Tokens
-from .world import World
+from simulator.archive import reader as archive
+from simulator.archive.reader import Archive
+from simulator.entra.tokens import Tokens
+from simulator.graph.api import Graph
+from simulator.graph.notifier import Notifier
+from simulator.graph.resources import subscription as shown_subscription
+from simulator.settings import redirect_uri
+from simulator.state.faults import DeliveryFaults, Fault
+from simulator.state.subscriptions import LIFECYCLE
+from simulator.state.tenants import BLOCKS, App, Tenant, User
+from simulator.state.world import World
+
+from .item_actions import ITEM_ACTIONS
 
 Body = dict[str, Any]
 

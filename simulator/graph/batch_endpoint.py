@@ -5,11 +5,11 @@ from typing import Any
 
 import orjson
 
-from . import graph_errors as errors
-from .graph import Graph
-from .graph_errors import GraphError
-from .graph_request import Answer, Call, segments, split_url
+from . import errors as errors
+from .api import Graph
+from .errors import GraphError
 from .recorder import BATCH
+from .requests import Answer, Call, segments, split_url
 
 MOST = 20
 AT_ONCE = 4

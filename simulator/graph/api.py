@@ -8,17 +8,19 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
-from . import faults as fault_texts
-from . import graph_errors as errors
-from . import odata, render
-from .graph_errors import GraphError, Refusal
-from .graph_request import Answer, Call
-from .items import Message, Occurrence
-from .mailbox import ROOT, Folder, Mailbox
+from simulator.state import faults as fault_texts
+from simulator.state.items import Message, Occurrence
+from simulator.state.mailbox import ROOT, Folder, Mailbox
+from simulator.state.tenants import ACCESS_POLICY, NO_LICENCE, REMOVED, Tenant, User
+from simulator.state.world import World
+
+from . import errors as errors
+from . import odata
+from . import resources as render
+from .errors import GraphError, Refusal
 from .recorder import ERROR, Recorder
-from .tenants import ACCESS_POLICY, NO_LICENCE, REMOVED, Tenant, User
+from .requests import Answer, Call
 from .throttle import Throttle
-from .world import World
 
 MAIL = ("Mail.Read", "Mail.ReadWrite")
 MAIL_BASIC = ("Mail.ReadBasic.All", "Mail.ReadBasic")

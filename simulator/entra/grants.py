@@ -17,11 +17,12 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from . import entra_errors as errors
-from .entra_errors import AuthorityError
-from .tenants import App, RedirectUri, Tenant, User
+from simulator.state.tenants import App, RedirectUri, Tenant, User
+from simulator.state.world import World
+
+from . import errors as errors
+from .errors import AuthorityError
 from .tokens import GRAPH, GRAPH_APP, LIFETIME, Tokens
-from .world import World
 
 CODE_LIFETIME = timedelta(minutes=10)
 REFRESH_LIFETIME = timedelta(hours=24)

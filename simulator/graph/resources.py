@@ -8,10 +8,8 @@ from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from . import graph_errors as errors
-from . import ids, recurrence
-from .graph_errors import GraphError
-from .items import (
+from simulator.state import ids, recurrence
+from simulator.state.items import (
     SENSITIVITIES,
     TYPE_OF_MEETING_MAIL,
     Mail,
@@ -20,10 +18,13 @@ from .items import (
     Occurrence,
     Recipient,
 )
-from .mailbox import Folder, Mailbox
+from simulator.state.mailbox import Folder, Mailbox
+from simulator.state.subscriptions import Subscription, moment
+from simulator.state.tenants import User
+
+from . import errors as errors
+from .errors import GraphError
 from .odata import Preferences
-from .subscriptions import Subscription, moment
-from .tenants import User
 
 SENSITIVITY_PROPERTY = "Integer 0x36"
 

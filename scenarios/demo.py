@@ -27,13 +27,14 @@ from aiokafka import AIOKafkaConsumer
 from deploy.local.processes import LocalError
 from deploy.local.stack import LocalStack, local_dir
 from deploy.local.system import TENANT, System
+from scenarios.records.csv_files import BadRecords
+from simulator import sample_company as story
+from simulator.control.client import ControlError, Simulator, TenantControl
+from simulator.sample_company import ANN, BEN, CARLA, DEAL, EVE, OPPORTUNITY, NotHappened, Person
 
-from . import own_archive, story
+from . import own_archive
 from .administration import Administration
-from .client import ControlError, Simulator, TenantControl
-from .csv_records import BadRecords
 from .own_archive import NotUsable, Source, since_start
-from .story import ANN, BEN, CARLA, DEAL, EVE, OPPORTUNITY, NotHappened, Person
 from .upstream import Upstream
 
 PATIENCE = timedelta(seconds=30)

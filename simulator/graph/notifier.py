@@ -14,9 +14,10 @@ from uuid import uuid4
 import httpx2
 import orjson
 
+from simulator.state.subscriptions import CREATED, UPDATED, Notification
+from simulator.state.world import World
+
 from .recorder import Recorder
-from .subscriptions import CREATED, UPDATED, Notification
-from .world import World
 
 log = logging.getLogger(__name__)
 

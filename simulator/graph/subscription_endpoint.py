@@ -9,12 +9,13 @@ from uuid import uuid4
 
 import orjson
 
-from . import graph_errors as errors
-from . import render
-from .graph import CALENDAR, CALENDAR_BASIC, MAIL, MAIL_BASIC, Graph
-from .graph_errors import GraphError
-from .graph_request import Answer, Call, segments
-from .subscriptions import CHANGES, EVENTS, MESSAGES, Subscription
+from simulator.state.subscriptions import CHANGES, EVENTS, MESSAGES, Subscription
+
+from . import errors as errors
+from . import resources as render
+from .api import CALENDAR, CALENDAR_BASIC, MAIL, MAIL_BASIC, Graph
+from .errors import GraphError
+from .requests import Answer, Call, segments
 
 LONGEST = timedelta(minutes=10_070)
 """What real Graph takes; its documentation says 10,080."""

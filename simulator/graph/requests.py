@@ -8,9 +8,10 @@ from typing import Any
 from urllib.parse import unquote
 from uuid import uuid4
 
+from simulator.entra.tokens import AppToken
+
 from . import odata
 from .odata import Options, Preferences
-from .tokens import AppToken
 
 _KEYED = re.compile(r"^([A-Za-z$.]+)\('((?:[^']|'')*)'\)$|^([A-Za-z$.]+)\(\)$")
 
