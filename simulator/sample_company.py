@@ -1,7 +1,8 @@
-"""The small company of the demo: who there is, and what their CRM holds.
+"""The sample company of the demo: its people and the records of its CRM.
 
-Ann and Ben sell for Contoso. Fabrikam may renew its fleet; Carla decides there, and Eve, whom
-nobody has put into the deal yet, advises her.
+Ann and Ben are sellers of Contoso. Fabrikam may renew its fleet; Carla decides there. Eve advises Carla,
+and is no stakeholder of the opportunity yet. This module imports only the standard library, because the
+container system uses it without the simulator (deploy/compose/company.py).
 """
 
 from dataclasses import dataclass
@@ -10,24 +11,20 @@ from typing import Any
 DOMAIN = "contoso.example"
 
 
-class NotHappened(Exception):
-    """A step of a story that did not happen in time."""
-
-
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody of the story."""
+    """A person with an e-mail address."""
 
     name: str
     address: str
 
     @property
-    def first(self) -> str:
-        """What colleagues call them."""
+    def first_name(self) -> str:
+        """The first name."""
         return self.name.partition(" ")[0]
 
     def as_recipient(self) -> dict[str, str]:
-        """For a mail's From, To and Cc."""
+        """The JSON of a recipient in the control interface."""
         return {"name": self.name, "address": self.address}
 
 
@@ -39,15 +36,15 @@ EVE = Person("Eve Moreau", "eve.moreau@adatum.example")
 SELLERS = (ANN, BEN)
 
 OPPORTUNITY = "opportunity", "fleet-renewal"
-DEAL = "Fleet renewal"
+OPPORTUNITY_NAME = "Fleet renewal"
 
 
 def records(tenant: str) -> list[dict[str, Any]]:
-    """What the CRM publishes at first."""
-    of = {"tenant": tenant, "version": 1, "modified_on": "2026-11-20T09:12:00Z"}
+    """The records that the CRM publishes first."""
+    common = {"tenant": tenant, "version": 1, "modified_on": "2026-11-20T09:12:00Z"}
     return [
         {
-            **of,
+            **common,
             "type": "account",
             "id": "fabrikam",
             "name": "Fabrikam",
@@ -55,7 +52,7 @@ def records(tenant: str) -> list[dict[str, Any]]:
             "primary_contact_id": "carla",
         },
         {
-            **of,
+            **common,
             "type": "contact",
             "id": "carla",
             "name": CARLA.name,
@@ -63,26 +60,26 @@ def records(tenant: str) -> list[dict[str, Any]]:
             "parent_account_id": "fabrikam",
         },
         {
-            **of,
+            **common,
             "type": "contact",
             "id": "deepak",
             "name": DEEPAK.name,
             "emails": [DEEPAK.address],
             "parent_account_id": "fabrikam",
         },
-        {**of, "type": "contact", "id": "eve", "name": EVE.name, "emails": [EVE.address]},
+        {**common, "type": "contact", "id": "eve", "name": EVE.name, "emails": [EVE.address]},
         opportunity(tenant, version=1, stakeholders=[]),
     ]
 
 
 def opportunity(tenant: str, *, version: int, stakeholders: list[str]) -> dict[str, Any]:
-    """The deal, as it is at a version."""
+    """The opportunity in one version."""
     kind, id_ = OPPORTUNITY
     return {
         "tenant": tenant,
         "type": kind,
         "id": id_,
-        "name": DEAL,
+        "name": OPPORTUNITY_NAME,
         "version": version,
         "modified_on": f"2026-11-2{version}T10:00:00Z",
         "contact_id": "carla",

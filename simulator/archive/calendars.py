@@ -1,4 +1,4 @@
-"""Calendars as they lie in archives: iCalendar files, read leniently, series and all."""
+"""Archived calendars: a lenient parser of iCalendar files, including series."""
 
 import re
 from collections.abc import Iterator
@@ -23,13 +23,13 @@ _RESPONSES = {
     "TENTATIVE": "tentativelyAccepted",
     "NEEDS-ACTION": "notResponded",
 }
-_PROBLEMS = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError)
-"""What reading a broken calendar may end in."""
+_PARSER_ERRORS = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError)
+"""Exceptions of the icalendar package for malformed calendars."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Event:
-    """One VEVENT: a meeting, or what replaces one occurrence of a series."""
+    """One VEVENT: a meeting, or the replacement of one occurrence of a series."""
 
     meeting: Meeting
     replaces: datetime | None
@@ -37,17 +37,18 @@ class _Event:
 
 
 def read(raw: bytes) -> tuple[list[Meeting], int]:
-    """The meetings in an iCalendar file, and how many events in it are left out.
+    """The meetings in an iCalendar file, and the number of omitted events.
 
-    Left out is what has no usable start, and of occurrences without their series all but one.
+    An event without a usable start is omitted; of several occurrences without their series only one is
+    kept.
     """
     found: list[_Event] = []
-    bad = 0
+    omitted = 0
     for component in _components(raw):
         try:
             found.append(_event(component))
-        except _PROBLEMS:
-            bad += 1
+        except _PARSER_ERRORS:
+            omitted += 1
     masters: dict[str, _Event] = {}
     for event in found:
         uid = event.meeting.uid
@@ -66,8 +67,8 @@ def read(raw: bytes) -> tuple[list[Meeting], int]:
             series = replace(master.meeting, recurrence=replace(pattern, overrides=overrides))
             masters[event.meeting.uid] = replace(master, meeting=series)
         else:
-            bad += 1
-    return [event.meeting for event in masters.values()], bad
+            omitted += 1
+    return [event.meeting for event in masters.values()], omitted
 
 
 def _components(raw: bytes) -> Iterator[Any]:
@@ -75,22 +76,22 @@ def _components(raw: bytes) -> Iterator[Any]:
         for calendar in Calendar.from_ical(raw, multiple=True):
             yield from calendar.walk("VEVENT")
         return
-    except _PROBLEMS:
+    except _PARSER_ERRORS:
         pass
     for block in _EVENT.findall(raw):
         try:
             wrapped = b"BEGIN:VCALENDAR\r\n" + block.strip() + b"\r\nEND:VCALENDAR\r\n"
             yield from Calendar.from_ical(wrapped).walk("VEVENT")
-        except _PROBLEMS:
+        except _PARSER_ERRORS:
             continue
 
 
 def _event(component: Any) -> _Event:
     begin = component["DTSTART"].dt
-    start, zone = _moment(begin)
+    start, zone = _utc(begin)
     all_day = not isinstance(begin, datetime)
     end = _end(component, start, all_day)
-    uid = _said(component, "UID") or f"{ids.digest(component.to_ical()).hex()}@uid.missing"
+    uid = _text(component, "UID") or f"{ids.digest(component.to_ical()).hex()}@uid.missing"
     rule = _rule(component, start)
     pattern = None
     if rule:
@@ -101,32 +102,32 @@ def _event(component: Any) -> _Event:
     attendees = [_attendee(each) for each in (people if isinstance(people, list) else [people])]
     organizer = component.get("ORGANIZER")
     organizer = organizer[0] if isinstance(organizer, list) else organizer
-    text = _said(component, "DESCRIPTION")
+    description = _text(component, "DESCRIPTION")
     meeting = Meeting(
         uid=uid,
-        subject=_said(component, "SUMMARY"),
+        subject=_text(component, "SUMMARY"),
         start=start,
         end=max(end, start),
-        organizer=_person(organizer) if organizer is not None else None,
-        attendees=tuple(a for a in attendees if a.who.address),
-        body=Body("text", text) if text else EMPTY,
-        location=_said(component, "LOCATION"),
+        organizer=_recipient(organizer) if organizer is not None else None,
+        attendees=tuple(a for a in attendees if a.recipient.address),
+        body=Body("text", description) if description else EMPTY,
+        location=_text(component, "LOCATION"),
         all_day=all_day,
         zone=zone,
-        cancelled=_said(component, "STATUS").upper() == "CANCELLED",
-        sensitivity=_CLASSES.get(_said(component, "CLASS").upper(), "normal"),
+        cancelled=_text(component, "STATUS").upper() == "CANCELLED",
+        sensitivity=_CLASSES.get(_text(component, "CLASS").upper(), "normal"),
         recurrence=pattern,
     )
-    sequence = _said(component, "SEQUENCE")
+    sequence = _text(component, "SEQUENCE")
     return _Event(
         meeting,
-        None if replaces is None else _moment(replaces.dt)[0],
+        None if replaces is None else _utc(replaces.dt)[0],
         int(sequence) if sequence.isdigit() else 0,
     )
 
 
-def _moment(value: date | datetime) -> tuple[datetime, str]:
-    """A moment in UTC and the name of its zone; without one it is UTC."""
+def _utc(value: date | datetime) -> tuple[datetime, str]:
+    """A time in UTC and the name of its zone; a time without a zone is in UTC."""
     if not isinstance(value, datetime):
         return datetime.combine(value, time(), UTC), "UTC"
     if value.tzinfo is None:
@@ -140,9 +141,9 @@ def _moment(value: date | datetime) -> tuple[datetime, str]:
 
 
 def _end(component: Any, start: datetime, all_day: bool) -> datetime:
-    with suppress(*_PROBLEMS):
+    with suppress(*_PARSER_ERRORS):
         if component.get("DTEND") is not None:
-            return _moment(component["DTEND"].dt)[0]
+            return _utc(component["DTEND"].dt)[0]
         if component.get("DURATION") is not None:
             length: timedelta = component["DURATION"].dt
             return start + length
@@ -150,7 +151,7 @@ def _end(component: Any, start: datetime, all_day: bool) -> datetime:
 
 
 def _rule(component: Any, start: datetime) -> str:
-    """The rule of a series, if it is one that Outlook can have."""
+    """The rule of a series, or an empty text if Outlook cannot have this rule."""
     rules = component.get("RRULE")
     if rules is None:
         return ""
@@ -164,12 +165,12 @@ def _dates(component: Any, name: str) -> frozenset[datetime]:
     lists = value if isinstance(value, list) else [] if value is None else [value]
     found: set[datetime] = set()
     for each in lists:
-        with suppress(*_PROBLEMS):
-            found |= {_moment(one.dt)[0] for one in each.dts if isinstance(one.dt, date)}
+        with suppress(*_PARSER_ERRORS):
+            found |= {_utc(entry.dt)[0] for entry in each.dts if isinstance(entry.dt, date)}
     return frozenset(found)
 
 
-def _said(component: Any, name: str) -> str:
+def _text(component: Any, name: str) -> str:
     value = component.get(name)
     if isinstance(value, list):
         value = value[0] if value else None
@@ -177,7 +178,7 @@ def _said(component: Any, name: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def _person(value: Any) -> Recipient:
+def _recipient(value: Any) -> Recipient:
     address = _MAILTO.sub("", str(value)).strip()
     return Recipient(str(getattr(value, "params", {}).get("CN", "")), address)
 
@@ -189,5 +190,5 @@ def _attendee(value: Any) -> Attendee:
         kind = "resource"
     elif str(params.get("ROLE", "")).upper() in ("OPT-PARTICIPANT", "NON-PARTICIPANT"):
         kind = "optional"
-    answered = _RESPONSES.get(str(params.get("PARTSTAT", "")).upper(), "none")
-    return Attendee(_person(value), kind, answered)
+    response = _RESPONSES.get(str(params.get("PARTSTAT", "")).upper(), "none")
+    return Attendee(_recipient(value), kind, response)

@@ -1,6 +1,6 @@
-"""Mail as it lies in archives: its header block read leniently, its body only when asked for.
+"""Archived e-mail: a lenient parser of the header block; the body is decoded only when it is read.
 
-Nothing here recurses over what a message nests, and nothing raises for a message that is odd.
+The parser does not recurse into nested parts, and raises no error for a malformed message.
 """
 
 import binascii
@@ -19,20 +19,20 @@ from typing import Any
 from simulator.state.bodies import Body
 from simulator.state.items import NORMAL, SENSITIVITIES, Recipient
 
-MOST_BODY = 1_000_000
-"""Bytes of a body that are kept."""
+MAX_BODY_SIZE = 1_000_000
+"""Bytes; the rest of a body is dropped."""
 
-MOST_PARTS = 100
-DEEPEST = 8
-"""Parts and levels of a multipart body that are looked at for its text."""
+MAX_PARTS = 100
+MAX_DEPTH = 8
+"""Parts and levels of a multipart body that are searched for its text."""
 
-_STRICTNESS = "strict" in inspect.signature(email.utils.getaddresses).parameters
-_LENIENT: dict[str, Any] = {"strict": False} if _STRICTNESS else {}
+_HAS_STRICT = "strict" in inspect.signature(email.utils.getaddresses).parameters
+_LENIENT: dict[str, Any] = {"strict": False} if _HAS_STRICT else {}
 _BLANK = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 _FOLD = re.compile(r"[\r\n]+[ \t]*")
 _QUOTED_FROM = re.compile(rb"(?m)^>(>*From )")
 _PARSER = BytesParser(policy=compat32)
-_PROBLEMS = (
+_PARSER_ERRORS = (
     ValueError,
     LookupError,
     TypeError,
@@ -40,29 +40,29 @@ _PROBLEMS = (
     OverflowError,
     RecursionError,
 )
-"""What the standard library may end in over a broken message."""
+"""Exceptions of the standard library for malformed messages."""
 _IMPORTANCE = {"high": "high", "low": "low", "urgent": "high", "non-urgent": "low"}
 
 
 @dataclass(frozen=True, slots=True)
 class RawBody:
-    """A body as it came, with what its header says of it."""
+    """An encoded body, with its content type and transfer encoding."""
 
     kind: str
     encoding: str
     raw: bytes
 
     def read(self) -> Body:
-        """Its text: of several parts the first that is text, plain before HTML."""
+        """Decode the body; of several parts the first text, plain text before HTML."""
         try:
             return _text(self.kind, self.encoding, self.raw)
-        except (*_PROBLEMS, MessageError):
+        except (*_PARSER_ERRORS, MessageError):
             return Body("text", _clean(self.raw.decode("latin-1")))
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
-    """What the simulator takes out of a message."""
+class ParsedMessage:
+    """The properties of a message that the simulator uses."""
 
     internet_message_id: str | None
     subject: str
@@ -80,20 +80,20 @@ class Parsed:
     body: RawBody
 
 
-def parse(raw: bytes, *, quoted: bool = False) -> Parsed:
-    """One message; `quoted` when it comes from an mbox, whose bodies have `>From ` for `From `."""
+def parse(raw: bytes, *, quoted: bool = False) -> ParsedMessage:
+    """Parse one message; `quoted` if it is from an mbox, whose bodies have `>From ` for `From `."""
     block, body = split(raw)
     headers = _PARSER.parsebytes(block, headersonly=True)
-    body = body[:MOST_BODY]
+    body = body[:MAX_BODY_SIZE]
     if quoted and b"\n>" in b"\n" + body:
         body = _QUOTED_FROM.sub(rb"\1", body)
     kind = _first(headers, "content-type")
     sender = addresses(headers, "sender")
     sensitivity = _first(headers, "sensitivity").lower().removeprefix("company-")
     importance = _first(headers, "importance") or _first(headers, "priority")
-    return Parsed(
+    return ParsedMessage(
         internet_message_id=_clean(_first(headers, "message-id")) or None,
-        subject=shown(_first(headers, "subject")),
+        subject=decode_text(_first(headers, "subject")),
         date=_date(_first(headers, "date")),
         origin=addresses(headers, "from"),
         sender=sender[0] if sender else None,
@@ -110,7 +110,7 @@ def parse(raw: bytes, *, quoted: bool = False) -> Parsed:
 
 
 def split(raw: bytes) -> tuple[bytes, bytes]:
-    """Header block and body."""
+    """Split a message into header block and body."""
     if raw[:1] in (b"\n", b"\r"):
         return b"", raw.lstrip(b"\r\n")
     blank = _BLANK.search(raw)
@@ -118,28 +118,28 @@ def split(raw: bytes) -> tuple[bytes, bytes]:
 
 
 def addresses(headers: Headers, name: str) -> tuple[Recipient, ...]:
-    """The addresses in all headers of a name: verbatim, un-decoded, groups flattened.
+    """The addresses in all headers of a name: unchanged, not decoded, groups flattened.
 
-    What has no address is left out; names are decoded, for display only.
+    Entries without an address are omitted; display names are decoded.
     """
     values = [_string(value) for value in headers.get_all(name, [])]
     found: list[Recipient] = []
     for value in values:
         try:
             pairs = email.utils.getaddresses([value], **_LENIENT)
-        except _PROBLEMS:
+        except _PARSER_ERRORS:
             pairs = [("", value.strip())]
-        found += [Recipient(shown(shows), _clean(a)) for shows, a in pairs if a]
+        found += [Recipient(decode_text(name), _clean(a)) for name, a in pairs if a]
     return tuple(found)
 
 
-def shown(text: str) -> str:
-    """A header's text as a reader sees it: unfolded and decoded, or as it is if that fails."""
+def decode_text(text: str) -> str:
+    """Unfold and decode the text of a header; if decoding fails, only unfold it."""
     text = _FOLD.sub(" ", text).strip()
     if "=?" in text:
         try:
             text = str(make_header(decode_header(text)))
-        except (*_PROBLEMS, MessageError):
+        except (*_PARSER_ERRORS, MessageError):
             pass
     return _clean(text)
 
@@ -147,7 +147,7 @@ def shown(text: str) -> str:
 def _string(value: object) -> str:
     try:
         return str(value)
-    except _PROBLEMS:
+    except _PARSER_ERRORS:
         return ""
 
 
@@ -160,35 +160,35 @@ def _date(text: str) -> datetime | None:
     try:
         date = email.utils.parsedate_to_datetime(text)
         return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
-    except _PROBLEMS:
+    except _PARSER_ERRORS:
         return None
 
 
 def _clean(text: str) -> str:
-    """Text that is UTF-8, whatever bytes it was made of."""
+    """Replace invalid characters, so that the text is valid UTF-8."""
     if text.isascii():
         return text
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _text(kind: str, encoding: str, raw: bytes) -> Body:
-    """Breadth first over the parts, bounded in number and depth."""
+    """Search the parts breadth first, bounded in number and depth."""
     level = [(kind, encoding, raw)]
-    looked, found = 0, None
-    for _ in range(DEEPEST):
+    visited, found = 0, None
+    for _ in range(MAX_DEPTH):
         below: list[tuple[str, str, bytes]] = []
         for each, how, content in level:
-            looked += 1
+            visited += 1
             headers = Headers()
             headers["content-type"] = each.replace("\n", " ").replace("\r", " ") or "text/plain"
             what = headers.get_content_type()
-            if what.startswith("multipart/") and looked < MOST_PARTS:
+            if what.startswith("multipart/") and visited < MAX_PARTS:
                 below += _parts(content, headers.get_boundary() or "")
             elif what == "text/plain":
                 return Body("text", _decoded(headers, how, content))
             elif what == "text/html" and found is None:
                 found = Body("html", _decoded(headers, how, content))
-        level = below[:MOST_PARTS]
+        level = below[:MAX_PARTS]
     return found or Body("text", "")
 
 
@@ -197,7 +197,7 @@ def _parts(body: bytes, boundary: str) -> list[tuple[str, str, bytes]]:
         return []
     mark = b"\n--" + boundary.encode("utf-8", "surrogateescape")
     found = []
-    for piece in (b"\n" + body).split(mark, MOST_PARTS)[1:MOST_PARTS]:
+    for piece in (b"\n" + body).split(mark, MAX_PARTS)[1:MAX_PARTS]:
         if piece.startswith(b"--"):
             break
         after = piece.partition(b"\n")[2]

@@ -1,4 +1,4 @@
-"""A small client of a running simulator: its control API, and sign-ins as a browser makes them."""
+"""A client of a running simulator: its control interface, and sign-ins as a browser does them."""
 
 import secrets
 import ssl
@@ -12,20 +12,20 @@ import httpx2
 
 from simulator.state.tenants import API_CLIENT_ID, CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET, TIMELINE_SCOPE
 
-LOADING = 300.0
-"""Seconds that an archive may take to load."""
+CONTROL_TIMEOUT = 300.0
+"""Seconds; an archive takes up to minutes to load."""
 
 
 class ControlError(Exception):
-    """The simulator refused what it was told to do."""
+    """The simulator rejected a call; the message has its status and text."""
 
 
 class Simulator:
     """A running simulator.
 
     Args:
-        url: where it listens, such as https://localhost:18443.
-        ca: its CA's certificate, `ca.pem` in its folder.
+        url: its address, such as https://localhost:18443.
+        ca: the certificate of its CA, `ca.pem` in its folder.
     """
 
     def __init__(self, url: str, ca: Path | str) -> None:
@@ -38,7 +38,7 @@ class Simulator:
         self.http.close()
 
     def is_ready(self) -> bool:
-        """Whether it answers."""
+        """Whether it responds."""
         try:
             return self.http.get("/health/ready", timeout=2.0).status_code == 200
         except httpx2.HTTPError:
@@ -46,60 +46,64 @@ class Simulator:
 
     # the whole world
 
-    def tenant(self, tenant_id: str | None = None, **about: Any) -> "TenantControl":
-        """A tenant, made if it is not there: `name`, `domain`."""
-        made = self.call("POST", "/tenants", id=tenant_id, **about)
-        return TenantControl(self, made["id"])
+    def tenant(self, tenant_id: str | None = None, **properties: Any) -> "TenantControl":
+        """A tenant, created if it does not exist; properties: `name`, `domain`."""
+        created = self.call("POST", "/tenants", id=tenant_id, **properties)
+        return TenantControl(self, created["id"])
 
     def counters(self, *, items: bool = False) -> dict[str, Any]:
-        """Graph requests by kind, notifications by fate; with `items` what was never fetched."""
-        found: dict[str, Any] = self.call("GET", "/counters?items=1" if items else "/counters")
-        return found
+        """Graph requests by kind, notifications by outcome; with `items` the items never fetched."""
+        counters: dict[str, Any] = self.call("GET", "/counters?items=1" if items else "/counters")
+        return counters
 
     def reset_counters(self) -> None:
-        """All counters to zero."""
+        """Set all counters to zero."""
         self.call("DELETE", "/counters")
 
-    def fault(self, status: int, **which: Any) -> None:
-        """Wrong answers: `count`, `rate`, `retry_after`, `mailbox`, `kind`."""
-        self.call("POST", "/faults", status=status, **which)
+    def fault(self, status: int, **selection: Any) -> None:
+        """Inject error responses: `count`, `rate`, `retry_after`, `mailbox`, `kind`."""
+        self.call("POST", "/faults", status=status, **selection)
 
     def clear_faults(self) -> None:
-        """No faults any more, of requests and of notifications."""
+        """Remove all faults of requests and of notifications."""
         self.call("DELETE", "/faults")
 
-    def delivery(self, **how: Any) -> None:
-        """Notifications: `loss`, `duplicates`, `reorder`, `delay`, `followed_by_updated`."""
-        self.call("POST", "/delivery", **how)
+    def delivery(self, **faults: Any) -> None:
+        """Change notification delivery: `loss`, `duplicates`, `reorder`, `delay`, `followed_by_updated`."""
+        self.call("POST", "/faults/delivery", **faults)
 
-    def limits(self, **to: Any) -> None:
-        """`at_once`, `in_window`, `latency` and `retry_base` in seconds."""
-        self.call("POST", "/limits", **to)
+    def limits(self, **limits: Any) -> None:
+        """Change `max_concurrent`, `max_in_window`, and in seconds `latency` and `retry_base`."""
+        self.call("POST", "/limits", **limits)
 
     def roll_keys(self, *, forget_old: bool = False) -> str:
-        """A new signing key; its kid."""
+        """Generate a new signing key; return its key id."""
         return str(self.call("POST", "/keys/roll", forget_old=forget_old)["kid"])
 
     def subscriptions(self) -> list[dict[str, Any]]:
         """All live subscriptions."""
-        found: list[dict[str, Any]] = self.call("GET", "/subscriptions")
-        return found
+        subscriptions: list[dict[str, Any]] = self.call("GET", "/subscriptions")
+        return subscriptions
 
-    def lifecycle(self, event: str, **which: Any) -> int:
-        """missed, subscriptionRemoved or reauthorizationRequired, for `subscription`, `mailbox`."""
-        return int(self.call("POST", "/subscriptions/lifecycle", event=event, **which)["sent"])
+    def lifecycle(self, event: str, **selection: Any) -> int:
+        """Send missed, subscriptionRemoved or reauthorizationRequired for `subscription` or `mailbox`."""
+        return int(self.call("POST", "/subscriptions/lifecycle", event=event, **selection)["sent"])
 
-    def forget_subscriptions(self, **which: Any) -> int:
-        """Subscriptions gone without a word, of a `mailbox` or all."""
-        return int(self.call("POST", "/subscriptions/forget", **which)["gone"])
+    def forget_subscriptions(self, **selection: Any) -> int:
+        """Remove the subscriptions of a `mailbox`, or all, without a notification; return their number."""
+        return int(self.call("POST", "/subscriptions/forget", **selection)["removed"])
 
     def call(self, method: str, path: str, **body: Any) -> Any:
-        """One call of the control API."""
+        """One call of the control interface.
+
+        Raises:
+            ControlError: the simulator rejected the call.
+        """
         content = {name: value for name, value in body.items() if value is not None}
-        answer = self.http.request(method, "/control" + path, json=content or None, timeout=LOADING)
-        if answer.status_code != 200:
-            raise ControlError(f"{method} {path}: {answer.status_code} {answer.text}")
-        return answer.json()
+        response = self.http.request(method, "/control" + path, json=content or None, timeout=CONTROL_TIMEOUT)
+        if response.status_code != 200:
+            raise ControlError(f"{method} {path}: {response.status_code} {response.text}")
+        return response.json()
 
 
 class TenantControl:
@@ -111,29 +115,29 @@ class TenantControl:
 
     @property
     def authority(self) -> str:
-        """The authority to give to msal."""
+        """The authority URL for msal."""
         return f"{self.simulator.url}/{self.id}"
 
     def show(self) -> dict[str, Any]:
         """The tenant, its applications and users."""
-        found: dict[str, Any] = self.simulator.call("GET", f"/tenants/{self.id}")
-        return found
+        tenant: dict[str, Any] = self.simulator.call("GET", f"/tenants/{self.id}")
+        return tenant
 
     def conditional_access(self, blocks: bool) -> None:
-        """Whether applications get tokens no longer."""
+        """Set whether a conditional access policy blocks tokens of applications."""
         self.simulator.call("PATCH", f"/tenants/{self.id}", conditional_access=blocks)
 
-    def app(self, client_id: str, **about: Any) -> None:
-        """A registration, new or changed: secrets, certificates, redirects, roles, scope."""
-        self.do("/apps", client_id=client_id, **about)
+    def app(self, client_id: str, **properties: Any) -> None:
+        """Add or change a registration: secrets, certificates, redirects, roles, scope."""
+        self.do("/apps", client_id=client_id, **properties)
 
-    def user(self, address: str, **about: Any) -> dict[str, Any]:
-        """A new user: name, oid, upn, roles, groups, groups_overage, mailbox, other_addresses."""
-        made: dict[str, Any] = self.do("/users", address=address, **about)
-        return made
+    def user(self, address: str, **properties: Any) -> dict[str, Any]:
+        """Add a user: name, oid, upn, roles, groups, groups_overage, mailbox, other_addresses."""
+        user: dict[str, Any] = self.do("/users", address=address, **properties)
+        return user
 
     def change_user(self, user: str, **changes: Any) -> None:
-        """Her name, roles, groups, groups_overage, retry_after."""
+        """Change a user's name, roles, groups, groups_overage, retry_after."""
         self.simulator.call("PATCH", f"/tenants/{self.id}/users", user=user, **changes)
 
     def block(self, user: str, why: str, retry_after: int = 10) -> None:
@@ -145,66 +149,68 @@ class TenantControl:
         self.change_user(user, block="")
 
     def remove_user(self, user: str) -> None:
-        """A user gone from the directory."""
+        """Remove a user from the directory."""
         self.simulator.call("DELETE", f"/tenants/{self.id}/users", user=user)
 
     def send(self, sender: str | dict[str, str], to: list[Any], **mail: Any) -> dict[str, Any]:
-        """A mail: cc, bcc, subject, text or html, sent, internet_message_id, sensitivity.
+        """Send a mail: cc, bcc, subject, text or html, sent, internet_message_id, sensitivity.
 
-        The answer has `internet_message_id` and `copies`, each with `mailbox`, `id`, `folder`.
+        Returns:
+            `internet_message_id`, and `copies`, each with `mailbox`, `id`, `folder`.
         """
-        made: dict[str, Any] = self.do("/mail", **{"from": sender}, to=to, **mail)
-        return made
+        sent: dict[str, Any] = self.do("/mail", **{"from": sender}, to=to, **mail)
+        return sent
 
     def book(
         self, organizer: str | dict[str, str], attendees: list[Any], start: str, **meeting: Any
     ) -> dict[str, Any]:
-        """A meeting: end, optional, subject, text, location, rule, zone, sensitivity, all_day.
+        """Book a meeting: end, optional, subject, text, location, rule, zone, sensitivity, all_day.
 
-        The answer has `uid` and `copies`, each with `mailbox` and `id`.
+        Returns:
+            `uid`, and `copies`, each with `mailbox` and `id`.
         """
-        asked = {"organizer": organizer, "attendees": attendees, "start": start, **meeting}
-        made: dict[str, Any] = self.do("/meetings", **asked)
-        return made
+        body = {"organizer": organizer, "attendees": attendees, "start": start, **meeting}
+        booked: dict[str, Any] = self.do("/meetings", **body)
+        return booked
 
     def change_meeting(self, uid: str, **changes: Any) -> dict[str, Any]:
-        """start, end, subject, text, attendees, location; of one occurrence: original_start."""
-        made: dict[str, Any] = self.do("/meetings/change", uid=uid, **changes)
-        return made
+        """Change start, end, subject, text, attendees, location; of one occurrence: original_start."""
+        changed: dict[str, Any] = self.do("/meetings/change", uid=uid, **changes)
+        return changed
 
     def cancel(self, uid: str, original_start: str | None = None) -> None:
-        """A meeting, or one occurrence, cancelled by its organizer."""
+        """Cancel a meeting, or one occurrence, as its organizer."""
         self.do("/meetings/cancel", uid=uid, original_start=original_start)
 
     def delete_event(self, mailbox: str, uid: str, original_start: str | None = None) -> None:
-        """A mailbox's own copy of a meeting, or one occurrence of it, deleted."""
+        """Delete a mailbox's copy of a meeting, or one occurrence of it."""
         self.do("/meetings/delete", mailbox=mailbox, uid=uid, original_start=original_start)
 
     def respond(self, mailbox: str, uid: str, response: str) -> None:
-        """accepted, tentativelyAccepted or declined."""
+        """Respond to a meeting: accepted, tentativelyAccepted or declined."""
         self.do("/meetings/respond", mailbox=mailbox, uid=uid, response=response)
 
     def move(self, mailbox: str, item: str, folder: str) -> dict[str, Any]:
-        """A message into another folder."""
+        """Move a message to another folder."""
         moved: dict[str, Any] = self.do("/messages/move", mailbox=mailbox, id=item, folder=folder)
         return moved
 
     def delete(self, mailbox: str, item: str, *, hard: bool = False) -> None:
-        """A message into Deleted Items, or gone for good."""
+        """Move a message to Deleted Items, or delete it permanently."""
         self.do("/messages/delete", mailbox=mailbox, id=item, hard=hard)
 
     def put(self, mailbox: str, **message: Any) -> dict[str, Any]:
-        """A message in one folder of one mailbox: from, to, subject, folder, draft, received."""
-        made: dict[str, Any] = self.do("/messages", mailbox=mailbox, **message)
-        return made
+        """Create a message in one folder of one mailbox: from, to, subject, folder, draft, received."""
+        created: dict[str, Any] = self.do("/messages", mailbox=mailbox, **message)
+        return created
 
     def mailbox(self, user: str) -> dict[str, Any]:
-        """What lies in a mailbox: folders, messages, events."""
-        found: dict[str, Any] = self.do("/mailbox", mailbox=user)
-        return found
+        """The content of a mailbox: folders, messages, events."""
+        content: dict[str, Any] = self.do("/mailbox", mailbox=user)
+        return content
 
     def do(self, path: str, **body: Any) -> Any:
-        """Any action of the control API on this tenant, such as /messages/change or /folders."""
+        """Run any action on this tenant, such as /messages/change or /folders."""
         return self.simulator.call("POST", f"/tenants/{self.id}{path}", **body)
 
     # archives
@@ -212,30 +218,34 @@ class TenantControl:
     def load_archive(
         self, mail: Path | str | None = None, meetings: Path | str | None = None
     ) -> list[dict[str, Any]]:
-        """Load folders; nothing arrives yet. Each mailbox: name, oid, address, messages, meetings."""
+        """Load folders without delivering items.
+
+        Returns:
+            For each mailbox `name`, `oid`, `address`, `messages`, `meetings`.
+        """
         paths = {
             name: str(Path(path).resolve())
             for name, path in (("mail", mail), ("meetings", meetings))
             if path is not None
         }
-        found: list[dict[str, Any]] = self.do("/archive", **paths)
-        return found
+        mailboxes: list[dict[str, Any]] = self.do("/archive", **paths)
+        return mailboxes
 
     def archive(self) -> list[dict[str, Any]]:
-        """The archive's mailboxes, each with what of it was `released` and is `remaining`."""
-        found: list[dict[str, Any]] = self.simulator.call("GET", f"/tenants/{self.id}/archive")
-        return found
+        """The mailboxes of the archive, each with the counts `released` and `remaining`."""
+        mailboxes: list[dict[str, Any]] = self.simulator.call("GET", f"/tenants/{self.id}/archive")
+        return mailboxes
 
     def release(self, mailbox: str | None = None, count: int | None = None) -> dict[str, int]:
-        """The next items of a mailbox (name or oid), or all; `released` and `remaining`."""
-        done: dict[str, int] = self.do("/archive/release", mailbox=mailbox, count=count)
-        return done
+        """Deliver the next items of a mailbox (name or oid) or of all; return `released`, `remaining`."""
+        counts: dict[str, int] = self.do("/archive/release", mailbox=mailbox, count=count)
+        return counts
 
     # tokens
 
-    def mint(self, user: str, kind: str = "good", **about: Any) -> str:
-        """A user's access token without a sign-in; `tokens.SPECIAL` has the kinds to be refused."""
-        return str(self.do("/tokens", user=user, kind=kind, **about)["access_token"])
+    def mint(self, user: str, kind: str = "valid", **properties: Any) -> str:
+        """A user's access token without a sign-in; the invalid kinds are `INVALID_TOKEN_KINDS`."""
+        return str(self.do("/tokens", user=user, kind=kind, **properties)["access_token"])
 
     def app_token(self, client_id: str = CAPTURE_CLIENT_ID, secret: str = CAPTURE_CLIENT_SECRET) -> str:
         """An application's token for Graph, from the token endpoint."""
@@ -245,9 +255,9 @@ class TenantControl:
             "client_secret": secret,
             "scope": "https://graph.microsoft.com/.default",
         }
-        answer = self.simulator.http.post(f"/{self.id}/oauth2/v2.0/token", data=form)
-        answer.raise_for_status()
-        return str(answer.json()["access_token"])
+        response = self.simulator.http.post(f"/{self.id}/oauth2/v2.0/token", data=form)
+        response.raise_for_status()
+        return str(response.json()["access_token"])
 
     def sign_in(
         self,
@@ -257,10 +267,14 @@ class TenantControl:
         api: str = API_CLIENT_ID,
         redirect_uri: str = "http://localhost/",
     ) -> str:
-        """A user's access token for the API, by the whole way that a browser goes, with PKCE."""
+        """A user's access token for the API, by the authorization code flow of a browser, with PKCE.
+
+        Raises:
+            ControlError: the authority did not return a code.
+        """
         verifier, state = secrets.token_urlsafe(48), secrets.token_urlsafe(16)
         digest = sha256(verifier.encode()).digest()
-        asked = {
+        parameters = {
             "client_id": client_id,
             "response_type": "code",
             "redirect_uri": redirect_uri,
@@ -271,12 +285,12 @@ class TenantControl:
             "prompt": "none",
             "login_hint": user,
         }
-        page = self.simulator.http.get(f"/{self.id}/oauth2/v2.0/authorize", params=asked)
+        page = self.simulator.http.get(f"/{self.id}/oauth2/v2.0/authorize", params=parameters)
         returned = parse_qs(urlsplit(page.headers.get("location", "")).query)
         if returned.get("state") != [state] or "code" not in returned:
             raise ControlError(f"sign-in of {user}: {page.status_code} {returned or page.text}")
         origin = "{0.scheme}://{0.netloc}".format(urlsplit(redirect_uri))
-        answer = self.simulator.http.post(
+        response = self.simulator.http.post(
             f"/{self.id}/oauth2/v2.0/token",
             headers={"origin": origin},
             data={
@@ -287,5 +301,5 @@ class TenantControl:
                 "code_verifier": verifier,
             },
         )
-        answer.raise_for_status()
-        return str(answer.json()["access_token"])
+        response.raise_for_status()
+        return str(response.json()["access_token"])

@@ -1,210 +1,208 @@
-"""Control of single items: mail, meetings, folders; each action a POST below its tenant."""
+"""Actions on single items: mail, folders, meetings; each is a POST below its tenant."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from simulator.state import ids, meetings, recurrence
-from simulator.state import mail_delivery as postoffice
+from simulator.state import ids, mail_delivery, meetings, recurrence
 from simulator.state.bodies import EMPTY, Body
 from simulator.state.items import Attendee, Event, Mail, Meeting, Message, Recipient, Recurrence
-from simulator.state.mail_delivery import Copy
+from simulator.state.mail_delivery import MessageCopy
 from simulator.state.mailbox import Mailbox
 from simulator.state.meetings import EventCopy
 from simulator.state.tenants import Tenant
 from simulator.state.world import World
 
-Asked = dict[str, Any]
+JsonBody = dict[str, Any]
 
-LENGTH = timedelta(minutes=30)
-"""Of a meeting whose end is not given."""
+DEFAULT_MEETING_LENGTH = timedelta(minutes=30)
 
 
-def send(world: World, tenant: Tenant, asked: Asked) -> Any:
-    """A mail from `from` to `to`, `cc`, `bcc`: into every addressee's Inbox and the Sent Items."""
-    mail, copies = postoffice.send(
+def send_mail(world: World, tenant: Tenant, body: JsonBody) -> Any:
+    """Send a mail from `from` to `to`, `cc`, `bcc`: into each recipient's Inbox and the Sent Items."""
+    mail, copies = mail_delivery.send(
         world,
         tenant,
-        sender=_person(tenant, asked["from"]),
-        to=_people(tenant, asked.get("to")),
-        cc=_people(tenant, asked.get("cc")),
-        bcc=_people(tenant, asked.get("bcc")),
-        subject=asked.get("subject", ""),
-        body=_body(asked),
-        sent=_moment(asked.get("sent")),
-        internet_message_id=asked.get("internet_message_id"),
-        sensitivity=asked.get("sensitivity", "normal"),
-        importance=asked.get("importance", "normal"),
-        keep=bool(asked.get("keep", True)),
+        sender=_recipient(tenant, body["from"]),
+        to=_recipients(tenant, body.get("to")),
+        cc=_recipients(tenant, body.get("cc")),
+        bcc=_recipients(tenant, body.get("bcc")),
+        subject=body.get("subject", ""),
+        body=_message_body(body),
+        sent=_parse_time(body.get("sent")),
+        internet_message_id=body.get("internet_message_id"),
+        sensitivity=body.get("sensitivity", "normal"),
+        importance=body.get("importance", "normal"),
+        keep=bool(body.get("keep", True)),
     )
-    return {"internet_message_id": mail.internet_message_id, "copies": [_copy(c) for c in copies]}
+    return {"internet_message_id": mail.internet_message_id, "copies": [_render_message(c) for c in copies]}
 
 
-def put(world: World, tenant: Tenant, asked: Asked) -> Any:
-    """A message in one `folder` of one `mailbox` only; `draft` makes it one."""
-    mailbox = _mailbox(tenant, asked["mailbox"])
+def create_message(world: World, tenant: Tenant, body: JsonBody) -> Any:
+    """Create a message in one `folder` of one `mailbox` only; with `draft`, as a draft."""
+    mailbox = _find_mailbox(tenant, body["mailbox"])
     now = world.now()
-    sent = _moment(asked.get("sent")) or now
-    who = asked.get("from")
+    sent = _parse_time(body.get("sent")) or now
+    sender = body.get("from")
     mail = Mail(
-        internet_message_id=asked.get("internet_message_id"),
-        subject=asked.get("subject", ""),
+        internet_message_id=body.get("internet_message_id"),
+        subject=body.get("subject", ""),
         sent=sent,
-        origin=_person(tenant, who) if who else None,
-        to=_people(tenant, asked.get("to")),
-        cc=_people(tenant, asked.get("cc")),
-        bcc=_people(tenant, asked.get("bcc")),
-        body=_body(asked),
-        sensitivity=asked.get("sensitivity", "normal"),
+        origin=_recipient(tenant, sender) if sender else None,
+        to=_recipients(tenant, body.get("to")),
+        cc=_recipients(tenant, body.get("cc")),
+        bcc=_recipients(tenant, body.get("bcc")),
+        body=_message_body(body),
+        sensitivity=body.get("sensitivity", "normal"),
     )
-    received = _moment(asked.get("received")) or sent
-    draft = bool(asked.get("draft"))
-    folder = asked.get("folder", "drafts" if draft else "inbox")
-    return _copy(postoffice.put(world, mailbox, mail, folder, received, is_draft=draft))
+    received = _parse_time(body.get("received")) or sent
+    draft = bool(body.get("draft"))
+    folder = body.get("folder", "drafts" if draft else "inbox")
+    return _render_message(mail_delivery.add_copy(world, mailbox, mail, folder, received, is_draft=draft))
 
 
-def move(world: World, tenant: Tenant, asked: Asked) -> Any:
-    """A message into another `folder`, by its name or id."""
-    mailbox, message = _message(tenant, asked)
-    return _copy(Copy(mailbox, postoffice.move(world, mailbox, message, asked["folder"])))
+def move_message(world: World, tenant: Tenant, body: JsonBody) -> Any:
+    """Move a message to another `folder`, given by name or id."""
+    mailbox, message = _find_message(tenant, body)
+    return _render_message(MessageCopy(mailbox, mail_delivery.move(world, mailbox, message, body["folder"])))
 
 
-def delete(world: World, tenant: Tenant, asked: Asked) -> Any:
-    """A message into Deleted Items, or with `hard` gone for good."""
-    mailbox, message = _message(tenant, asked)
-    postoffice.delete(world, mailbox, message, hard=bool(asked.get("hard")))
+def delete_message(world: World, tenant: Tenant, body: JsonBody) -> Any:
+    """Move a message to Deleted Items, or with `hard` delete it permanently."""
+    mailbox, message = _find_message(tenant, body)
+    mail_delivery.delete(world, mailbox, message, hard=bool(body.get("hard")))
     return {}
 
 
-def change(world: World, tenant: Tenant, asked: Asked) -> Any:
-    """A message read (`is_read`), with another `subject` or text, or sent (`send`) from Drafts."""
-    mailbox, message = _message(tenant, asked)
+def change_message(world: World, tenant: Tenant, body: JsonBody) -> Any:
+    """Mark a message as read (`is_read`), change its `subject` or text, or `send` a draft."""
+    mailbox, message = _find_message(tenant, body)
     mail = message.mail
-    if "subject" in asked:
-        mail = replace(mail, subject=asked["subject"])
-    if "text" in asked or "html" in asked:
-        mail = replace(mail, body=_body(asked))
-    changed = postoffice.change(
+    if "subject" in body:
+        mail = replace(mail, subject=body["subject"])
+    if "text" in body or "html" in body:
+        mail = replace(mail, body=_message_body(body))
+    changed = mail_delivery.change(
         world,
         mailbox,
         message,
-        is_read=asked.get("is_read"),
+        is_read=body.get("is_read"),
         mail=mail,
-        send_draft=bool(asked.get("send")),
+        send_draft=bool(body.get("send")),
     )
-    return _copy(Copy(mailbox, changed))
+    return _render_message(MessageCopy(mailbox, changed))
 
 
-def make_folder(world: World, tenant: Tenant, asked: Asked) -> Any:
-    """A folder called `name` below `parent`, the root if there is none."""
-    mailbox = _mailbox(tenant, asked["mailbox"])
+def create_folder(world: World, tenant: Tenant, body: JsonBody) -> Any:
+    """Create a folder with a `name` below `parent`, by default the root."""
+    mailbox = _find_mailbox(tenant, body["mailbox"])
     with world.lock:
-        parent = mailbox.folder(asked.get("parent", "msgfolderroot"))
+        parent = mailbox.find_folder(body.get("parent", "msgfolderroot"))
         if parent is None:
-            raise LookupError(f"no folder {asked['parent']}")
-        return {"id": mailbox.make_folder(asked["name"], parent).id}
+            raise LookupError(f"no folder {body['parent']}")
+        return {"id": mailbox.create_folder(body["name"], parent).id}
 
 
-def move_folder(world: World, tenant: Tenant, asked: Asked) -> Any:
-    """A `folder` with all in it below another `parent`; Graph says nothing of it to anyone."""
-    mailbox = _mailbox(tenant, asked["mailbox"])
+def move_folder(world: World, tenant: Tenant, body: JsonBody) -> Any:
+    """Move a `folder` with its content below another `parent`; Graph sends no notification of it."""
+    mailbox = _find_mailbox(tenant, body["mailbox"])
     with world.lock:
-        folder, parent = mailbox.folder(asked["folder"]), mailbox.folder(asked["parent"])
+        folder, parent = mailbox.find_folder(body["folder"]), mailbox.find_folder(body["parent"])
         if folder is None or parent is None:
             raise LookupError("no such folder")
         return {"id": mailbox.move_folder(folder, parent).id}
 
 
-def show(world: World, tenant: Tenant, asked: Asked) -> Any:
-    """What lies in a `mailbox`."""
-    mailbox = _mailbox(tenant, asked["mailbox"])
+def show_mailbox(world: World, tenant: Tenant, body: JsonBody) -> Any:
+    """The folders, messages and events of a `mailbox`."""
+    mailbox = _find_mailbox(tenant, body["mailbox"])
     with world.lock:
         return {
             "folders": dict(mailbox.well_known),
-            "messages": [_copy(Copy(mailbox, m)) for m in mailbox.messages_in()],
-            "events": [_event_copy(EventCopy(mailbox, e)) for e in mailbox.events.values()],
+            "messages": [_render_message(MessageCopy(mailbox, m)) for m in mailbox.messages_in()],
+            "events": [_render_event(EventCopy(mailbox, e)) for e in mailbox.events.values()],
         }
 
 
 # meetings
 
 
-def book(world: World, tenant: Tenant, asked: Asked) -> Any:
-    """A meeting of `organizer` with `attendees`; `rule` (RFC 5545) makes it a series."""
-    start = _moment(asked["start"]) or world.now()
-    rule = asked.get("rule", "")
+def book_meeting(world: World, tenant: Tenant, body: JsonBody) -> Any:
+    """Book a meeting of `organizer` with `attendees`; with a `rule` (RFC 5545), as a series."""
+    start = _parse_time(body["start"]) or world.now()
+    rule = body.get("rule", "")
     if rule and not recurrence.is_usable(rule, start):
         raise ValueError(f"a series cannot follow {rule}")
     meeting = Meeting(
-        uid=asked.get("uid", ""),
-        subject=asked.get("subject", ""),
+        uid=body.get("uid", ""),
+        subject=body.get("subject", ""),
         start=start,
-        end=_moment(asked.get("end")) or start + LENGTH,
-        organizer=_person(tenant, asked["organizer"]),
-        attendees=_attendees(tenant, asked),
-        body=_body(asked),
-        location=asked.get("location", ""),
-        all_day=bool(asked.get("all_day")),
-        zone=asked.get("zone", "UTC"),
-        sensitivity=asked.get("sensitivity", "normal"),
-        join_url=asked.get("join_url", ""),
+        end=_parse_time(body.get("end")) or start + DEFAULT_MEETING_LENGTH,
+        organizer=_recipient(tenant, body["organizer"]),
+        attendees=_attendees(tenant, body),
+        body=_message_body(body),
+        location=body.get("location", ""),
+        all_day=bool(body.get("all_day")),
+        zone=body.get("zone", "UTC"),
+        sensitivity=body.get("sensitivity", "normal"),
+        join_url=body.get("join_url", ""),
         recurrence=Recurrence(rule) if rule else None,
     )
-    return _booked(meetings.book(world, tenant, meeting))
+    return _render_meeting(meetings.book(world, tenant, meeting))
 
 
-def change_meeting(world: World, tenant: Tenant, asked: Asked) -> Any:
-    """The meeting `uid` changed by its organizer: start, end, subject, text, attendees, location.
+def change_meeting(world: World, tenant: Tenant, body: JsonBody) -> Any:
+    """Change the meeting `uid` as its organizer: start, end, subject, text, attendees, location.
 
-    With `original_start`, only that occurrence of a series.
+    With `original_start`, only that occurrence of a series changes.
     """
 
-    def changed(meeting: Meeting) -> Meeting:
-        start = _moment(asked.get("start")) or meeting.start
-        end = _moment(asked.get("end")) or start + meeting.length
+    def edit(meeting: Meeting) -> Meeting:
+        start = _parse_time(body.get("start")) or meeting.start
+        end = _parse_time(body.get("end")) or start + meeting.length
         meeting = replace(meeting, start=start, end=end)
         for name in ("subject", "location", "sensitivity", "join_url"):
-            if name in asked:
-                meeting = replace(meeting, **{name: asked[name]})
-        if "text" in asked or "html" in asked:
-            meeting = replace(meeting, body=_body(asked))
-        if "attendees" in asked or "optional" in asked:
-            meeting = replace(meeting, attendees=_attendees(tenant, asked))
+            if name in body:
+                meeting = replace(meeting, **{name: body[name]})
+        if "text" in body or "html" in body:
+            meeting = replace(meeting, body=_message_body(body))
+        if "attendees" in body or "optional" in body:
+            meeting = replace(meeting, attendees=_attendees(tenant, body))
         return meeting
 
-    original = _moment(asked.get("original_start"))
-    return _booked(meetings.change(world, tenant, asked["uid"], changed, original))
+    original = _parse_time(body.get("original_start"))
+    return _render_meeting(meetings.change(world, tenant, body["uid"], edit, original))
 
 
-def cancel_meeting(world: World, tenant: Tenant, asked: Asked) -> Any:
-    """The meeting `uid`, or one occurrence of it, cancelled by its organizer."""
-    original = _moment(asked.get("original_start"))
-    return _booked(meetings.cancel(world, tenant, asked["uid"], original))
+def cancel_meeting(world: World, tenant: Tenant, body: JsonBody) -> Any:
+    """Cancel the meeting `uid`, or one occurrence of it, as its organizer."""
+    original = _parse_time(body.get("original_start"))
+    return _render_meeting(meetings.cancel(world, tenant, body["uid"], original))
 
 
-def delete_event(world: World, tenant: Tenant, asked: Asked) -> Any:
-    """A `mailbox`'s own copy of the meeting `uid`, or one occurrence, deleted by its owner."""
-    mailbox, event = _event(tenant, asked)
-    meetings.delete(world, mailbox, event, _moment(asked.get("original_start")))
+def delete_event_copy(world: World, tenant: Tenant, body: JsonBody) -> Any:
+    """Delete the copy of the meeting `uid` in a `mailbox`, or one occurrence of it, as its owner."""
+    mailbox, event = _find_event(tenant, body)
+    meetings.delete_copy(world, mailbox, event, _parse_time(body.get("original_start")))
     return {}
 
 
-def respond(world: World, tenant: Tenant, asked: Asked) -> Any:
-    """The owner of a `mailbox` answers: accepted, tentativelyAccepted or declined."""
-    mailbox, event = _event(tenant, asked)
-    if asked["response"] not in meetings.MAIL_OF_RESPONSE:
-        raise ValueError(f"no response {asked['response']}")
-    meetings.respond(world, tenant, mailbox, event, asked["response"])
+def respond_to_meeting(world: World, tenant: Tenant, body: JsonBody) -> Any:
+    """Respond as the owner of a `mailbox`: accepted, tentativelyAccepted or declined."""
+    mailbox, event = _find_event(tenant, body)
+    if body["response"] not in meetings.RESPONSE_MAIL_KINDS:
+        raise ValueError(f"no response {body['response']}")
+    meetings.respond(world, tenant, mailbox, event, body["response"])
     return {}
 
 
-def _booked(copies: list[EventCopy]) -> Any:
+def _render_meeting(copies: list[EventCopy]) -> Any:
     uid = copies[0].event.meeting.uid if copies else None
-    return {"uid": uid, "copies": [_event_copy(copy) for copy in copies]}
+    return {"uid": uid, "copies": [_render_event(copy) for copy in copies]}
 
 
-def _event_copy(copy: EventCopy) -> Asked:
+def _render_event(copy: EventCopy) -> JsonBody:
     event = copy.event
     return {
         "mailbox": copy.mailbox.owner,
@@ -219,7 +217,7 @@ def _event_copy(copy: EventCopy) -> Asked:
     }
 
 
-def _copy(copy: Copy) -> Asked:
+def _render_message(copy: MessageCopy) -> JsonBody:
     message = copy.message
     return {
         "mailbox": copy.mailbox.owner,
@@ -233,20 +231,20 @@ def _copy(copy: Copy) -> Asked:
     }
 
 
-def _mailbox(tenant: Tenant, name: str) -> Mailbox:
-    user = tenant.user(name)
+def _find_mailbox(tenant: Tenant, name: str) -> Mailbox:
+    user = tenant.find_user(name)
     if user is None or user.mailbox is None:
         raise LookupError(f"no mailbox {name}")
     return user.mailbox
 
 
-def _message(tenant: Tenant, asked: Asked) -> tuple[Mailbox, Message]:
-    """The message that `id` or `internet_message_id` names in a `mailbox`."""
-    mailbox = _mailbox(tenant, asked["mailbox"])
-    wanted = asked.get("id", "")
+def _find_message(tenant: Tenant, body: JsonBody) -> tuple[Mailbox, Message]:
+    """Find the message with `id` or `internet_message_id` in a `mailbox`."""
+    mailbox = _find_mailbox(tenant, body["mailbox"])
+    wanted = body.get("id", "")
     message = mailbox.find_message(wanted)
-    if message is None and asked.get("internet_message_id"):
-        wanted = asked["internet_message_id"]
+    if message is None and body.get("internet_message_id"):
+        wanted = body["internet_message_id"]
         found = (m for m in mailbox.messages_in() if m.mail.internet_message_id == wanted)
         message = next(found, None)
     if message is None:
@@ -254,39 +252,39 @@ def _message(tenant: Tenant, asked: Asked) -> tuple[Mailbox, Message]:
     return mailbox, message
 
 
-def _event(tenant: Tenant, asked: Asked) -> tuple[Mailbox, Event]:
-    mailbox = _mailbox(tenant, asked["mailbox"])
-    event = mailbox.event_of(asked["uid"])
+def _find_event(tenant: Tenant, body: JsonBody) -> tuple[Mailbox, Event]:
+    mailbox = _find_mailbox(tenant, body["mailbox"])
+    event = mailbox.find_event_by_uid(body["uid"])
     if event is None:
-        raise LookupError(f"no meeting {asked['uid']}")
+        raise LookupError(f"no meeting {body['uid']}")
     return mailbox, event
 
 
-def _person(tenant: Tenant, who: str | Mapping[str, str]) -> Recipient:
-    """An address, or an object of `name` and `address`; a user's id stands for her address."""
-    if not isinstance(who, str):
-        return Recipient(who.get("name", ""), who.get("address", ""))
-    user = tenant.users.get(who.lower()) if ids.is_guid(who) else None
-    return postoffice.recipient(tenant, user.address if user else who)
+def _recipient(tenant: Tenant, person: str | Mapping[str, str]) -> Recipient:
+    """A recipient: an address, a user's object id, or an object of `name` and `address`."""
+    if not isinstance(person, str):
+        return Recipient(person.get("name", ""), person.get("address", ""))
+    user = tenant.users.get(person.lower()) if ids.is_guid(person) else None
+    return mail_delivery.directory_recipient(tenant, user.address if user else person)
 
 
-def _people(tenant: Tenant, who: list[Any] | None) -> tuple[Recipient, ...]:
-    return tuple(_person(tenant, each) for each in who or ())
+def _recipients(tenant: Tenant, persons: list[Any] | None) -> tuple[Recipient, ...]:
+    return tuple(_recipient(tenant, each) for each in persons or ())
 
 
-def _attendees(tenant: Tenant, asked: Asked) -> tuple[Attendee, ...]:
-    required = [Attendee(p) for p in _people(tenant, asked.get("attendees"))]
-    optional = [Attendee(p, "optional") for p in _people(tenant, asked.get("optional"))]
+def _attendees(tenant: Tenant, body: JsonBody) -> tuple[Attendee, ...]:
+    required = [Attendee(p) for p in _recipients(tenant, body.get("attendees"))]
+    optional = [Attendee(p, "optional") for p in _recipients(tenant, body.get("optional"))]
     return tuple(required + optional)
 
 
-def _body(asked: Asked) -> Body:
-    if "html" in asked:
-        return Body("html", asked["html"])
-    return Body("text", asked["text"]) if "text" in asked else EMPTY
+def _message_body(body: JsonBody) -> Body:
+    if "html" in body:
+        return Body("html", body["html"])
+    return Body("text", body["text"]) if "text" in body else EMPTY
 
 
-def _moment(text: str | None) -> datetime | None:
+def _parse_time(text: str | None) -> datetime | None:
     if text is None:
         return None
     value = datetime.fromisoformat(text)
@@ -294,18 +292,18 @@ def _moment(text: str | None) -> datetime | None:
     return value.replace(microsecond=0)
 
 
-ITEM_ACTIONS: Mapping[str, Callable[[World, Tenant, Asked], Any]] = {
-    "/mail": send,
-    "/messages": put,
-    "/messages/move": move,
-    "/messages/delete": delete,
-    "/messages/change": change,
-    "/folders": make_folder,
+ITEM_ACTIONS: Mapping[str, Callable[[World, Tenant, JsonBody], Any]] = {
+    "/mail": send_mail,
+    "/messages": create_message,
+    "/messages/move": move_message,
+    "/messages/delete": delete_message,
+    "/messages/change": change_message,
+    "/folders": create_folder,
     "/folders/move": move_folder,
-    "/mailbox": show,
-    "/meetings": book,
+    "/mailbox": show_mailbox,
+    "/meetings": book_meeting,
     "/meetings/change": change_meeting,
     "/meetings/cancel": cancel_meeting,
-    "/meetings/delete": delete_event,
-    "/meetings/respond": respond,
+    "/meetings/delete": delete_event_copy,
+    "/meetings/respond": respond_to_meeting,
 }

@@ -1,7 +1,7 @@
-"""What browsers get: the sign-in, and a control page on which one can play.
+"""The plain-http endpoint for browsers: the sign-in, and a page to send mail, book meetings, close mailboxes.
 
-A browser does not trust the simulator's private CA, so this is plain http, on the local host alone.
-Of the authority only what a browser needs is here, and nothing of Graph.
+A browser does not trust the simulator's private CA, so this endpoint has no TLS and listens on the loopback
+interface only. It has the authority's routes for browsers, and no route of Graph.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,38 +15,55 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from simulator import sample_company as story
+from simulator import sample_company
 from simulator.entra.authority import Authority
 from simulator.state.tenants import BLOCKS, Tenant, User
 from simulator.state.world import World
 
-from . import item_actions as control_items
+from . import item_actions
 
-LOCAL = ("127.0.0.1", "localhost", "[::1]")
-FOR_BROWSERS = ("/authorize", "/token", "/logout")
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+AUTHORITY_ROUTES = ("/authorize", "/token", "/logout")
+"""Endings of the authority's routes that browsers need."""
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+CORRESPONDENTS = (sample_company.CARLA, sample_company.DEEPAK, sample_company.EVE)
+"""Outside addresses that the forms suggest."""
+
 Form = Mapping[str, str]
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Simulator</title>
-<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">
 <style>
 :root{{--back:#f6f6f3;--card:#fff;--text:#1d1f23;--soft:#5b6068;--line:#d9dade;--mark:#2f5d50}}
-@media (prefers-color-scheme:dark){{:root{{--back:#15171a;--card:#1e2125;--text:#eceef1;--soft:#a5abb4;--line:#3a3f46;--mark:#8fd0b9}}}}
-*{{box-sizing:border-box}} body{{font:16px/1.5 system-ui,sans-serif;background:var(--back);color:var(--text);margin:0}}
-main{{max-width:64rem;margin:0 auto;padding:2rem 1.25rem}} h1{{font-size:1.5rem;margin:0}} h2{{font-size:1.1rem;margin:0 0 .8rem}}
-p{{color:var(--soft);margin:.3rem 0 1.5rem}} section{{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:1.25rem}}
+@media (prefers-color-scheme:dark){{
+:root{{--back:#15171a;--card:#1e2125;--text:#eceef1;--soft:#a5abb4;--line:#3a3f46;--mark:#8fd0b9}}
+}}
+*{{box-sizing:border-box}}
+body{{font:16px/1.5 system-ui,sans-serif;background:var(--back);color:var(--text);margin:0}}
+main{{max-width:64rem;margin:0 auto;padding:2rem 1.25rem}}
+h1{{font-size:1.5rem;margin:0}} h2{{font-size:1.1rem;margin:0 0 .8rem}}
+p{{color:var(--soft);margin:.3rem 0 1.5rem}}
+section{{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:1.25rem}}
 .all{{display:grid;gap:1.25rem;grid-template-columns:repeat(auto-fit,minmax(18rem,1fr));align-items:start}}
 label{{display:block;font-size:.9rem;color:var(--soft);margin-bottom:.7rem}}
 input,select,textarea{{display:block;width:100%;font:inherit;color:var(--text);background:var(--back);
 border:1px solid var(--line);border-radius:8px;padding:.5rem .6rem}}
-button{{font:inherit;font-weight:600;border:0;border-radius:8px;padding:.55rem 1rem;background:var(--mark);color:var(--card);cursor:pointer}}
-[role=status]{{background:var(--card);border-left:4px solid var(--mark);padding:.7rem 1rem;margin:0 0 1.25rem;color:var(--text)}}
+button{{font:inherit;font-weight:600;border:0;border-radius:8px;padding:.55rem 1rem;background:var(--mark);
+color:var(--card);cursor:pointer}}
+[role=status]{{background:var(--card);border-left:4px solid var(--mark);padding:.7rem 1rem;margin:0 0 1.25rem;
+color:var(--text)}}
 </style></head><body><main><h1>Simulator</h1>
-<p>A small world to play with: what you do here arrives as it would in Microsoft 365. Keep the timeline open beside it.</p>
-{said}<div class="all">
+<p>Mail and meetings of this page arrive as in Microsoft 365. Keep the timeline open beside it.</p>
+{result}<div class="all">
 <section><h2>Send a mail</h2><form method="post" action="/control/mail">
 <label>From <input name="from" list="people" required value="{sender}"></label>
-<label>To <input name="to" list="people" required value="{addressee}"></label>
+<label>To <input name="to" list="people" required value="{recipient}"></label>
 <label>Cc <input name="cc" list="people"></label>
 <label>Subject <input name="subject" required value="A question about the offer"></label>
 <label>Text <textarea name="text" rows="4">Hello,
@@ -54,47 +71,48 @@ could we talk about the delivery dates?</textarea></label>
 <label>Sensitivity <select name="sensitivity"><option>normal</option><option>private</option></select></label>
 <button>Send</button></form></section>
 <section><h2>Book a meeting</h2><form method="post" action="/control/meeting">
-<label>Organizer <input name="organizer" list="people" required value="{addressee}"></label>
+<label>Organizer <input name="organizer" list="people" required value="{recipient}"></label>
 <label>Attendee <input name="attendee" list="people" required value="{sender}"></label>
 <label>Subject <input name="subject" required value="Talk about delivery"></label>
-<label>In how many hours <input name="hours" type="number" min="-48" max="72" value="3" required></label>
+<label>In how many hours
+<input name="hours" type="number" min="-48" max="72" value="3" required></label>
 <button>Book</button></form></section>
 <section><h2>Close a mailbox</h2><form method="post" action="/control/mailbox">
 <label>Mailbox <select name="user">{mailboxes}</select></label>
 <label>State <select name="block"><option value="">open</option>{blocks}</select></label>
 <button>Apply</button></form></section>
 </div><datalist id="people">{people}</datalist></main></body></html>"""
-SAID = '<div role="status">{}</div>'
+RESULT = '<div role="status">{}</div>'
 
 
 def create_app(world: World, authority: Authority) -> Starlette:
-    """The application; the world is the one that Graph shows."""
+    """The application for browsers, for the same world as Graph's."""
     page = ControlPage(world)
-    signs_in = [route for route in authority.routes() if route.path.endswith(FOR_BROWSERS)]
+    authority_routes = [route for route in authority.routes() if route.path.endswith(AUTHORITY_ROUTES)]
     app = Starlette(
         routes=[
-            Route("/", page.home),
+            Route("/", page.redirect_home),
             Route("/control", page.show),
-            Route("/control/{what}", page.do, methods=["POST"]),
-            *signs_in,
+            Route("/control/{form}", page.submit, methods=["POST"]),
+            *authority_routes,
         ]
     )
-    app.add_middleware(_FromHere)
+    app.add_middleware(_LoopbackOnly)
     return app
 
 
 class ControlPage:
-    """Sends mail, books meetings, closes mailboxes, in the tenant that was there first."""
+    """Sends mail, books meetings and closes mailboxes in the first tenant of the world."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def home(self, _: Request) -> Response:
-        """The way to the page."""
+    async def redirect_home(self, _: Request) -> Response:
+        """Redirect to the page."""
         return RedirectResponse("/control")
 
     async def show(self, request: Request) -> Response:
-        """The page."""
+        """The page, with the result of the last submitted form."""
         tenant = next(iter(self._world.tenants.values()), None)
         if tenant is None:
             return PlainTextResponse("There is no tenant yet.", 404)
@@ -102,13 +120,13 @@ class ControlPage:
             users = sorted(
                 (user for user in tenant.users.values() if user.mailbox), key=lambda user: user.name
             )
-        said = request.query_params.get("said", "")
+        result = request.query_params.get("result", "")
         own = {user.address: user.name for user in users}
-        others = {person.address: person.name for person in (story.CARLA, story.DEEPAK, story.EVE)}
+        others = {person.address: person.name for person in CORRESPONDENTS}
         html = PAGE.format(
-            said=SAID.format(escape(said)) if said else "",
-            sender=story.CARLA.address,
-            addressee=escape(next(iter(own), "")),
+            result=RESULT.format(escape(result)) if result else "",
+            sender=sample_company.CARLA.address,
+            recipient=escape(next(iter(own), "")),
             mailboxes="".join(
                 f'<option value="{escape(user.oid)}">{escape(user.name)}{_state(user)}</option>'
                 for user in users
@@ -119,43 +137,47 @@ class ControlPage:
                 for address, name in (own | others).items()
             ),
         )
-        policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-        return HTMLResponse(html, headers={"cache-control": "no-store", "content-security-policy": policy})
+        headers = {"cache-control": "no-store", "content-security-policy": CONTENT_SECURITY_POLICY}
+        return HTMLResponse(html, headers=headers)
 
-    async def do(self, request: Request) -> Response:
-        """One of the forms; back to the page with what was done."""
-        act = ACTS.get(request.path_params["what"])
-        if act is None:
+    async def submit(self, request: Request) -> Response:
+        """Run the action of a form, and redirect to the page with its result."""
+        action = FORM_ACTIONS.get(request.path_params["form"])
+        if action is None:
             return PlainTextResponse("There is no such form.", 404)
         form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
         try:
-            said = act(self._world, next(iter(self._world.tenants.values())), form)
+            result = action(self._world, next(iter(self._world.tenants.values())), form)
         except (LookupError, ValueError, StopIteration) as error:
-            said = f"That did not work: {error}"
-        return RedirectResponse(f"/control?said={quote(said)}", 303)
+            result = f"That did not work: {error}"
+        return RedirectResponse(f"/control?result={quote(result)}", 303)
 
 
-def _send(world: World, tenant: Tenant, form: Form) -> str:
+def _send_mail(world: World, tenant: Tenant, form: Form) -> str:
     cc = [form["cc"]] if form.get("cc") else []
-    asked = {"from": _person(form["from"]), "to": [_person(form["to"])], "cc": [_person(each) for each in cc]}
-    asked |= {name: form[name] for name in ("subject", "text", "sensitivity") if form.get(name)}
-    copies = control_items.send(world, tenant, asked)["copies"]
+    body = {
+        "from": _recipient(form["from"]),
+        "to": [_recipient(form["to"])],
+        "cc": [_recipient(each) for each in cc],
+    }
+    body |= {name: form[name] for name in ("subject", "text", "sensitivity") if form.get(name)}
+    copies = item_actions.send_mail(world, tenant, body)["copies"]
     return f"Sent: {form.get('subject', '')}. {len(copies)} mailboxes here have a copy."
 
 
-def _book(world: World, tenant: Tenant, form: Form) -> str:
+def _book_meeting(world: World, tenant: Tenant, form: Form) -> str:
     start = world.now().replace(minute=0, second=0) + timedelta(hours=int(form["hours"]))
-    asked = {
-        "organizer": _person(form["organizer"]),
-        "attendees": [_person(form["attendee"])],
+    body = {
+        "organizer": _recipient(form["organizer"]),
+        "attendees": [_recipient(form["attendee"])],
         "start": start.isoformat(),
         "subject": form.get("subject", ""),
     }
-    control_items.book(world, tenant, asked)
+    item_actions.book_meeting(world, tenant, body)
     return f"Booked: {form.get('subject', '')}, {start:%d %B %H:%M} UTC."
 
 
-def _close(world: World, tenant: Tenant, form: Form) -> str:
+def _close_mailbox(world: World, tenant: Tenant, form: Form) -> str:
     user = tenant.users[form["user"]]
     block = form.get("block") or None
     if block not in (None, *BLOCKS):
@@ -169,25 +191,25 @@ def _close(world: World, tenant: Tenant, form: Form) -> str:
     )
 
 
-ACTS: Mapping[str, Callable[[World, Tenant, Form], str]] = {
-    "mail": _send,
-    "meeting": _book,
-    "mailbox": _close,
+FORM_ACTIONS: Mapping[str, Callable[[World, Tenant, Form], str]] = {
+    "mail": _send_mail,
+    "meeting": _book_meeting,
+    "mailbox": _close_mailbox,
 }
 
 
-def _person(address: str) -> str | dict[str, str]:
-    """An address, with the name of somebody whom the story knows."""
-    known = {person.address: person for person in (story.CARLA, story.DEEPAK, story.EVE)}
-    return known[address].as_recipient() if address in known else address
+def _recipient(address: str) -> str | dict[str, str]:
+    """An address; one of the sample company's correspondents has a name."""
+    named = {person.address: person for person in CORRESPONDENTS}
+    return named[address].as_recipient() if address in named else address
 
 
 def _state(user: User) -> str:
     return f" ({user.block})" if user.block else ""
 
 
-class _FromHere:
-    """Lets only this host's own pages in: no other site may send a form, whatever name it gives to this host."""
+class _LoopbackOnly:
+    """Rejects requests with another host name, and forms of other sites, including DNS rebinding."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -197,7 +219,7 @@ class _FromHere:
             request = Request(scope)
             origin = request.headers.get("origin")
             own = origin is None or origin == f"http://{request.headers.get('host')}"
-            if request.url.hostname not in LOCAL or (
+            if request.url.hostname not in LOOPBACK_HOSTS or (
                 request.method == "POST" and request.url.path.startswith("/control") and not own
             ):
                 await PlainTextResponse("Only from this machine, and from this page.", 403)(

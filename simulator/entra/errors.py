@@ -1,4 +1,4 @@
-"""Entra's error answers: the AADSTS codes that the authority can give."""
+"""Entra's error responses: the AADSTS codes of this authority, with Entra's own texts."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from uuid import uuid4
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One AADSTS code: the OAuth error it comes with, the status, and the text."""
+    """One AADSTS code with its OAuth error, HTTP status, and text; `{0}` and `{1}` are placeholders."""
 
     code: int
     error: str
@@ -49,7 +49,8 @@ ASSERTION = Problem(
     700027,
     "invalid_client",
     401,
-    "The certificate with identifier used to sign the client assertion is not registered on application. [Reason - {0}]",
+    "The certificate with identifier used to sign the client assertion is not registered on "
+    "application. [Reason - {0}]",
 )
 GRANT_TYPE = Problem(
     70003, "unsupported_grant_type", 400, "The app requested an unsupported grant type '{0}'."
@@ -74,19 +75,22 @@ SCOPE = Problem(
     70011,
     "invalid_scope",
     400,
-    "The provided value for the input parameter 'scope' is not valid. The scope '{0}' is not configured for this resource.",
+    "The provided value for the input parameter 'scope' is not valid. The scope '{0}' is not "
+    "configured for this resource.",
 )
 REDIRECT = Problem(
     50011,
     "invalid_request",
     400,
-    "The redirect URI '{0}' specified in the request does not match the redirect URIs configured for the application '{1}'.",
+    "The redirect URI '{0}' specified in the request does not match the redirect URIs configured "
+    "for the application '{1}'.",
 )
 CODE_USED = Problem(
     54005,
     "invalid_grant",
     400,
-    "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token.",
+    "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an "
+    "existing refresh token.",
 )
 CODE_UNKNOWN = Problem(9002313, "invalid_grant", 400, "Invalid request. Request is malformed or invalid.")
 CODE_EXPIRED = Problem(
@@ -114,13 +118,15 @@ NOT_SPA = Problem(
     9002326,
     "invalid_request",
     400,
-    "Cross-origin token redemption is permitted only for the 'Single-Page Application' client-type. Request origin: '{0}'.",
+    "Cross-origin token redemption is permitted only for the 'Single-Page Application' client-type. "
+    "Request origin: '{0}'.",
 )
 SPA_ONLY = Problem(
     9002327,
     "invalid_request",
     400,
-    "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via cross-origin requests.",
+    "Tokens issued for the 'Single-Page Application' client-type may only be redeemed via "
+    "cross-origin requests.",
 )
 LOGIN_REQUIRED = Problem(
     50058, "login_required", 400, "A silent sign-in request was sent but no user is signed in."
@@ -129,7 +135,8 @@ NO_USER = Problem(
     50034,
     "login_required",
     400,
-    "The user account {0} does not exist in the {1} directory. To sign into this application, the account must be added to the directory.",
+    "The user account {0} does not exist in the {1} directory. To sign into this application, the "
+    "account must be added to the directory.",
 )
 RESPONSE_TYPE = Problem(
     700054, "unsupported_response_type", 400, "response_type '{0}' is not enabled for the application."
@@ -138,14 +145,15 @@ CONDITIONAL_ACCESS = Problem(
     53003,
     "invalid_grant",
     400,
-    "Access has been blocked due to Conditional Access policies. The access policy does not allow token issuance.",
+    "Access has been blocked due to Conditional Access policies. The access policy does not allow "
+    "token issuance.",
 )
 THROTTLED = Problem(90055, "temporarily_unavailable", 429, "The server has received too many requests.")
 DOWN = Problem(90033, "temporarily_unavailable", 503, "A transient error has occurred. Please try again.")
 
 
 class AuthorityError(Exception):
-    """A request that the authority refuses."""
+    """The authority rejects the request; `problem` is the response."""
 
     def __init__(self, problem: Problem, *details: str) -> None:
         self.problem = problem
@@ -153,14 +161,15 @@ class AuthorityError(Exception):
         super().__init__(self.text)
 
     def body(self, now: datetime, base_url: str, correlation: str | None = None) -> dict[str, Any]:
-        """The error as the token endpoint writes it."""
+        """The JSON of the error at the token endpoint."""
         trace, correlated = str(uuid4()), correlation or str(uuid4())
-        stamp = f"{now:%Y-%m-%d %H:%M:%SZ}"
+        timestamp = f"{now:%Y-%m-%d %H:%M:%SZ}"
+        description = f"{self.text} Trace ID: {trace} Correlation ID: {correlated} Timestamp: {timestamp}"
         return {
             "error": self.problem.error,
-            "error_description": f"{self.text} Trace ID: {trace} Correlation ID: {correlated} Timestamp: {stamp}",
+            "error_description": description,
             "error_codes": [self.problem.code],
-            "timestamp": stamp,
+            "timestamp": timestamp,
             "trace_id": trace,
             "correlation_id": correlated,
             "error_uri": f"{base_url}/error?code={self.problem.code}",

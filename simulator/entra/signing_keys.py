@@ -1,4 +1,4 @@
-"""The authority's signing keys: published as JWKS, rolled over on demand."""
+"""The signing keys of the authority: published as JWKS, rolled over on request."""
 
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """A key pair and the name that tokens call it by."""
+    """A key pair and its key id (`kid`)."""
 
     kid: str
     private: rsa.RSAPrivateKey
@@ -19,12 +19,12 @@ class SigningKey:
 
 
 def new_private_key() -> rsa.RSAPrivateKey:
-    """A fresh RSA key of the size that Entra uses."""
+    """Generate an RSA key of the size that Entra uses."""
     return rsa.generate_private_key(65537, 2048)
 
 
 def signing_key(private: rsa.RSAPrivateKey) -> SigningKey:
-    """A private key with its public half as a JWK."""
+    """Add key id and public JWK to a private key."""
     public = private.public_key()
     der = public.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     kid = urlsafe_b64encode(sha1(der, usedforsecurity=False).digest()).decode().rstrip("=")
@@ -41,14 +41,18 @@ def signing_key(private: rsa.RSAPrivateKey) -> SigningKey:
 
 
 class KeyRing:
-    """Keys that are published; the newest signs."""
+    """The published keys; the newest one signs."""
 
     def __init__(self, private: rsa.RSAPrivateKey | None = None) -> None:
         self._keys = [signing_key(private or new_private_key())]
 
     @classmethod
     def from_pem(cls, pem: bytes) -> "KeyRing":
-        """A ring with a key that was kept."""
+        """Create a ring with a stored key.
+
+        Raises:
+            TypeError: the key is no RSA key.
+        """
         private = serialization.load_pem_private_key(pem, password=None)
         if not isinstance(private, rsa.RSAPrivateKey):
             raise TypeError("the signing key is no RSA key")
@@ -56,22 +60,22 @@ class KeyRing:
 
     @property
     def current(self) -> SigningKey:
-        """The key that signs now."""
+        """The key that signs."""
         return self._keys[-1]
 
     def find(self, kid: str) -> SigningKey | None:
-        """A published key by its name."""
+        """Find a published key by its key id."""
         return next((key for key in self._keys if key.kid == kid), None)
 
     def roll(self, *, forget_old: bool = False) -> SigningKey:
-        """A new key signs from now on; the old ones stay published unless they are forgotten."""
+        """Generate a new key, which signs from now on; `forget_old` removes the old keys from the JWKS."""
         if forget_old:
             self._keys.clear()
         self._keys.append(signing_key(new_private_key()))
         return self.current
 
     def jwks(self, issuer: str) -> dict[str, Any]:
-        """The key set document, each key with the issuer it is for."""
+        """The key set document, with the issuer in each key."""
         return {"keys": [{**key.jwk, "issuer": issuer} for key in self._keys]}
 
 

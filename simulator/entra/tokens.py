@@ -1,4 +1,4 @@
-"""Tokens: what stands in them, how they are signed, and what Graph makes of the one it is given."""
+"""Tokens: their claims, their signature, and their verification by Graph."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,17 +17,17 @@ GRAPH = "https://graph.microsoft.com"
 GRAPH_APP = "00000003-0000-0000-c000-000000000000"
 
 LIFETIME = timedelta(seconds=3599)
-"""As `expires_in` says in Entra's answers when nothing is configured."""
+"""The default of `expires_in` in Entra's responses."""
 
-MOST_GROUPS = 200
-"""A token of more groups than this has the overage marker instead of them."""
+MAX_GROUPS = 200
+"""Entra's limit; a token of a user with more groups has the overage marker instead of the groups."""
 
-MOST_CACHED = 20_000
+MAX_CACHED_TOKENS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class AppToken:
-    """What Graph reads out of an application's token."""
+    """The claims of an application's token that Graph uses."""
 
     tenant: str
     app: str
@@ -35,28 +35,28 @@ class AppToken:
 
 
 class Tokens:
-    """Signs tokens for a world's tenants, and reads those that come to Graph."""
+    """Signs tokens for the tenants of a world, and verifies the tokens that Graph receives."""
 
     def __init__(self, base_url: str, keys: KeyRing, clock: Clock) -> None:
         self._base = base_url
         self.keys = keys
         self._clock = clock
-        self._foreign = new_private_key()
-        self._read: dict[str, tuple[AppToken, int]] = {}
+        self._unpublished_key = new_private_key()
+        self._verified: dict[str, tuple[AppToken, int]] = {}
 
     def issuer(self, tenant: str) -> str:
         """The issuer of a tenant's v2 tokens."""
         return f"{self._base}/{tenant}/v2.0"
 
     def sign(self, claims: dict[str, Any]) -> str:
-        """A token with these claims, signed by the current key."""
+        """Sign a token with these claims by the current key."""
         key = self.keys.current
         return jwt.encode(claims, key.private, "RS256", headers={"kid": key.kid})
 
-    def for_app(self, tenant: Tenant, app: App) -> dict[str, Any]:
+    def app_claims(self, tenant: Tenant, app: App) -> dict[str, Any]:
         """Claims of an application's own token for Graph."""
         return {
-            **self._times(),
+            **self._time_claims(),
             "aud": GRAPH,
             "iss": f"{self._base}/{tenant.id}/",
             "appid": app.client_id,
@@ -70,10 +70,10 @@ class Tokens:
             "ver": "1.0",
         }
 
-    def for_user(self, tenant: Tenant, user: User, api: App, client: str, scope: str) -> dict[str, Any]:
+    def user_claims(self, tenant: Tenant, user: User, api: App, client: str, scope: str) -> dict[str, Any]:
         """Claims of a user's v2 access token for an API."""
         claims = {
-            **self._times(),
+            **self._time_claims(),
             "aud": api.client_id,
             "iss": self.issuer(tenant.id),
             "azp": client,
@@ -89,7 +89,7 @@ class Tokens:
         }
         if user.roles:
             claims["roles"] = list(user.roles)
-        if user.groups_overage or len(user.groups) > MOST_GROUPS:
+        if user.groups_overage or len(user.groups) > MAX_GROUPS:
             claims["_claim_names"] = {"groups": "src1"}
             where = f"{self._base}/v1.0/users/{user.oid}/getMemberObjects"
             claims["_claim_sources"] = {"src1": {"endpoint": where}}
@@ -97,10 +97,10 @@ class Tokens:
             claims["groups"] = list(user.groups)
         return claims
 
-    def identity(self, tenant: Tenant, user: User, client: str, nonce: str | None) -> str:
-        """A user's signed id token for the client that signs her in."""
+    def sign_id_token(self, tenant: Tenant, user: User, client: str, nonce: str | None) -> str:
+        """Sign a user's id token for the client of the sign-in."""
         claims = {
-            **self._times(),
+            **self._time_claims(),
             "aud": client,
             "iss": self.issuer(tenant.id),
             "name": user.name,
@@ -113,17 +113,18 @@ class Tokens:
         }
         return self.sign(claims if nonce is None else {**claims, "nonce": nonce})
 
-    def special(self, kind: str, claims: dict[str, Any]) -> str:
-        """A token that something is wrong with, made from the claims of a right one.
+    def sign_invalid(self, kind: str, claims: dict[str, Any]) -> str:
+        """Sign an invalid token, from the claims of a valid one.
 
-        Raises LookupError for a kind that is not among `SPECIAL`.
+        Raises:
+            LookupError: the kind is not among `INVALID_TOKEN_KINDS`.
         """
         key = self.keys.current
         now = int(self._clock().timestamp())
         if kind == "bad_signature":
-            return jwt.encode(claims, self._foreign, "RS256", headers={"kid": key.kid})
+            return jwt.encode(claims, self._unpublished_key, "RS256", headers={"kid": key.kid})
         if kind == "unknown_key":
-            return jwt.encode(claims, self._foreign, "RS256", headers={"kid": uuid4().hex})
+            return jwt.encode(claims, self._unpublished_key, "RS256", headers={"kid": uuid4().hex})
         if kind == "unsigned":
             return jwt.encode(claims, "", "none", headers={"kid": key.kid})
         if kind == "shared_secret":
@@ -142,17 +143,21 @@ class Tokens:
             "app": {"scp": None, "idtyp": "app", "name": None, "preferred_username": None},
         }
         if kind not in changes:
-            raise LookupError(f"no token of the kind {kind}; there are {', '.join(SPECIAL)}")
+            raise LookupError(f"unknown kind of token {kind}; the kinds are {', '.join(INVALID_TOKEN_KINDS)}")
         changed = {**claims, **changes[kind]}
         return self.sign({name: value for name, value in changed.items() if value is not None})
 
-    def read(self, header: str | None) -> AppToken | str:  # noqa: PLR0911 - one a problem
-        """The application's token in an Authorization header, or what is wrong with it."""
+    def verify(self, header: str | None) -> AppToken | str:  # noqa: PLR0911 - one return for each problem
+        """Verify an application's token in an Authorization header.
+
+        Returns:
+            The token, or Graph's error text if it is invalid.
+        """
         if not header or not header.lower().startswith("bearer "):
             return "Access token is empty."
         token = header[7:].strip()
         now = int(self._clock().timestamp())
-        known = self._read.get(token)
+        known = self._verified.get(token)
         if known is not None and known[1] > now:
             return known[0]
         try:
@@ -177,17 +182,17 @@ class Tokens:
             return "Access token validation failure."
         if claims["exp"] <= now:
             return "Lifetime validation failed, the token is expired."
-        read = AppToken(claims["tid"], claims["appid"], frozenset(claims.get("roles", ())))
-        if len(self._read) >= MOST_CACHED:
-            self._read.clear()
-        self._read[token] = (read, claims["exp"])
-        return read
+        verified = AppToken(claims["tid"], claims["appid"], frozenset(claims.get("roles", ())))
+        if len(self._verified) >= MAX_CACHED_TOKENS:
+            self._verified.clear()
+        self._verified[token] = (verified, claims["exp"])
+        return verified
 
-    def forget_read(self) -> None:
-        """Verify again every token that comes, as after a roll-over of keys."""
-        self._read.clear()
+    def clear_cache(self) -> None:
+        """Forget all verified tokens; needed after a roll-over of keys."""
+        self._verified.clear()
 
-    def _times(self) -> dict[str, int]:
+    def _time_claims(self) -> dict[str, int]:
         now: datetime = self._clock()
         begin = int(now.timestamp())
         return {"iat": begin, "nbf": begin, "exp": begin + int(LIFETIME.total_seconds()) + 1}
@@ -195,7 +200,7 @@ class Tokens:
 
 _OTHER = "99999999-9999-4999-8999-999999999999"
 
-SPECIAL = (
+INVALID_TOKEN_KINDS = (
     "expired",
     "not_yet_valid",
     "foreign_tenant",
@@ -211,4 +216,4 @@ SPECIAL = (
     "unsigned",
     "shared_secret",
 )
-"""Kinds of tokens that an API must refuse."""
+"""Kinds of tokens that an API must reject."""

@@ -1,10 +1,11 @@
-"""Checks recorded answers against Graph's schema.
+"""Checks recorded responses against Graph's schema (CSDL).
 
-`python -m simulator.csdl --check CHECKER --recorded FOLDER` loads a checker by its path, a Python
-file with `faults(answer, type) -> list of strings`, and prints the faults of everything that a
-simulator recorded in the folder (`SIMULATOR_RECORD`). Exit 1 if there are any, or nothing to check.
+`python -m simulator.graph.csdl_check --check CHECKER --recorded FOLDER` loads a checker from a Python
+file with `faults(response, type) -> list of strings`, and prints the faults of all responses that a
+simulator recorded in the folder (`SIMULATOR_RECORD`). It exits with 1 if there are faults or no
+responses.
 
-Errors and batches have no type in the schema; what they have to look like stands here.
+Errors and batches have no type in the schema; this module checks their form.
 """
 
 import argparse
@@ -22,14 +23,18 @@ from .recorder import BATCH, ERROR
 
 Checker = Callable[[dict[str, Any], str], list[str]]
 
-WHOLE = frozenset(("changeNotificationCollection",))
-"""Types whose `value` is a property of their own, not a list of answers."""
+TYPES_WITH_VALUE = frozenset(("changeNotificationCollection",))
+"""Types with a property `value`, which is no list of entities."""
 
 ENVELOPE = frozenset(("@odata.context", "@odata.nextLink", "@odata.count", "value"))
 
 
 def load_checker(path: Path) -> Checker:
-    """The function `faults` of a Python file."""
+    """Load the function `faults` of a Python file.
+
+    Raises:
+        FileNotFoundError: Python cannot import the file.
+    """
     spec = importlib.util.spec_from_file_location("csdl_checker", path)
     if spec is None or spec.loader is None:
         raise FileNotFoundError(path)
@@ -39,27 +44,27 @@ def load_checker(path: Path) -> Checker:
     return checker
 
 
-def faults(answer: dict[str, Any], kind: str, checker: Checker) -> Iterator[str]:
-    """What is wrong with one recorded answer of a type."""
+def faults(response: dict[str, Any], kind: str, checker: Checker) -> Iterator[str]:
+    """The faults of one recorded response of a type."""
     if kind == ERROR:
-        yield from error_faults(answer)
+        yield from error_faults(response)
     elif kind == BATCH:
-        yield from batch_faults(answer)
-    elif kind not in WHOLE and isinstance(answer.get("value"), list):
-        for name in answer.keys() - ENVELOPE:
+        yield from batch_faults(response)
+    elif kind not in TYPES_WITH_VALUE and isinstance(response.get("value"), list):
+        for name in response.keys() - ENVELOPE:
             yield f"{name}: not part of a collection"
-        for number, item in enumerate(answer["value"]):
+        for number, item in enumerate(response["value"]):
             yield from (f"[{number}] {fault}" for fault in checker(item, kind))
     else:
-        yield from checker(answer, kind)
+        yield from checker(response, kind)
 
 
-def error_faults(answer: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with an error: it has code, message and the ids of the request."""
-    if set(answer) != {"error"} or not isinstance(answer["error"], dict):
+def error_faults(response: dict[str, Any]) -> Iterator[str]:
+    """The faults of an error: it has code, message and the ids of the request."""
+    if set(response) != {"error"} or not isinstance(response["error"], dict):
         yield "an error has the property error, and nothing else"
         return
-    error = answer["error"]
+    error = response["error"]
     for name in ("code", "message"):
         if not isinstance(error.get(name), str) or not error[name]:
             yield f"error.{name}: should be a text"
@@ -76,10 +81,10 @@ def error_faults(answer: dict[str, Any]) -> Iterator[str]:
         yield "error.innerError.request-id: should be a GUID"
 
 
-def batch_faults(answer: dict[str, Any]) -> Iterator[str]:
-    """What is wrong with a batch's envelope; its parts are recorded on their own."""
-    responses = answer.get("responses")
-    if set(answer) != {"responses"} or not isinstance(responses, list):
+def batch_faults(response: dict[str, Any]) -> Iterator[str]:
+    """The faults of a batch's envelope; its parts are recorded separately."""
+    responses = response.get("responses")
+    if set(response) != {"responses"} or not isinstance(responses, list):
         yield "a batch has the property responses, and nothing else"
         return
     for number, part in enumerate(responses):
@@ -89,8 +94,8 @@ def batch_faults(answer: dict[str, Any]) -> Iterator[str]:
             yield f"[{number}] the id is a text, the status a number"
 
 
-def recorded(folder: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """Type, line and answer of everything recorded in a folder."""
+def read_recordings(folder: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """Type, line number and response of every recording in a folder."""
     for path in sorted(folder.glob("*.jsonl")):
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -98,21 +103,21 @@ def recorded(folder: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
 
 
 def main() -> int:
-    """Print the faults and how much was checked."""
-    parser = argparse.ArgumentParser(prog="python -m simulator.csdl", description=__doc__)
+    """Print the faults and the number of checked responses of each type."""
+    parser = argparse.ArgumentParser(prog="python -m simulator.graph.csdl_check", description=__doc__)
     parser.add_argument("--check", type=Path, required=True, help="the checker's Python file")
-    parser.add_argument("--recorded", type=Path, required=True, help="the folder of answers")
-    asked = parser.parse_args()
-    checker = load_checker(asked.check)
+    parser.add_argument("--recorded", type=Path, required=True, help="the folder of recordings")
+    args = parser.parse_args()
+    checker = load_checker(args.check)
     checked: Counter[str] = Counter()
     bad = 0
-    for kind, line, answer in recorded(asked.recorded):
+    for kind, line, response in read_recordings(args.recorded):
         checked[kind] += 1
-        for fault in faults(answer, kind, checker):
+        for fault in faults(response, kind, checker):
             bad += 1
             print(f"{kind}.jsonl:{line} {fault}")
     counts = ", ".join(f"{count} {kind}" for kind, count in checked.items())
-    print(f"{bad} faults in {counts or 'no answers'}")
+    print(f"{bad} faults in {counts or 'no responses'}")
     return 1 if bad or not checked else 0
 
 

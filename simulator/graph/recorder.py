@@ -1,4 +1,4 @@
-"""A record of every Graph answer with its type, so that a checker can read them afterwards."""
+"""Recordings of all Graph responses with their types, for the check against Graph's schema."""
 
 from pathlib import Path
 from threading import Lock
@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 
 ERROR, BATCH = "error", "batch"
-"""Kinds of answers that Graph's schema has no type for."""
+"""Kinds of responses without a type in Graph's schema."""
 
 
 class Recorder:
-    """Appends answers to one file of JSON lines a type; without a folder it does nothing."""
+    """Appends responses to one file of JSON lines for each type; without a folder it records nothing."""
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
@@ -20,7 +20,7 @@ class Recorder:
             folder.mkdir(parents=True, exist_ok=True)
 
     def record(self, kind: str, body: Any) -> None:
-        """One answer of a type: message, event, mailFolder, user, subscription, error."""
+        """Record a response of a type: message, event, mailFolder, user, subscription, error and so on."""
         if self._folder is None or body is None or not kind:
             return
         with self._lock, (self._folder / f"{kind}.jsonl").open("ab") as file:

@@ -1,4 +1,4 @@
-"""A request to Graph, read out of its URL however it is written, and an answer to one."""
+"""A request to Graph, parsed from any form of URL that Graph accepts, and a response."""
 
 import re
 from collections.abc import Mapping
@@ -9,6 +9,8 @@ from urllib.parse import unquote
 from uuid import uuid4
 
 from simulator.entra.tokens import AppToken
+from simulator.state.mailbox import Mailbox
+from simulator.state.tenants import Tenant, User
 
 from . import odata
 from .odata import Options, Preferences
@@ -16,15 +18,21 @@ from .odata import Options, Preferences
 _KEYED = re.compile(r"^([A-Za-z$.]+)\('((?:[^']|'')*)'\)$|^([A-Za-z$.]+)\(\)$")
 
 TRANSPARENT = frozenset(("calendar",))
-"""Segments that name the only one there is: /calendar/events are the mailbox's events."""
+"""Segments that name a singleton: /calendar/events are the events of the mailbox."""
+
+WITHOUT_KEY = frozenset(("calendarview", "$batch", "me", "reauthorize"))
+"""Names that no id follows."""
+
+TAILS = frozenset(("$count",))
+"""Names that may follow a collection directly."""
 
 
 @dataclass(frozen=True)
-class Call:
-    """One request, whether it came alone or in a batch.
+class GraphRequest:
+    """One request, alone or as a part of a batch.
 
-    `names` are the path's segments that name collections, in lower case; `keys` are the ids between
-    them, as they were written.
+    `names` are the path segments that name collections, in lower case; `keys` are the ids between
+    them, unchanged.
     """
 
     method: str
@@ -40,23 +48,23 @@ class Call:
 
     @property
     def client_request_id(self) -> str:
-        """The caller's own id of the request, else ours."""
+        """The caller's id of the request; without one, the id of the simulator."""
         return self.headers.get("client-request-id", self.request_id)
 
     @cached_property
     def options(self) -> Options:
         """Its query options."""
-        return odata.options(self.query)
+        return odata.parse_options(self.query)
 
     @cached_property
     def prefer(self) -> Preferences:
         """Its preferences."""
-        return odata.preferences(self.headers.get("prefer", ""))
+        return odata.parse_preferences(self.headers.get("prefer", ""))
 
 
 @dataclass(slots=True)
-class Answer:
-    """An answer: `kind` is the schema type of its body, or of the items in it."""
+class GraphResponse:
+    """A response; `kind` is the schema type of its body, or of the items in the body."""
 
     status: int
     body: Any = None
@@ -64,17 +72,27 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-def segments(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names and keys of a path below the version, in any of the forms that Graph takes."""
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The user and mailbox that a path names, and whether the caller may read bodies."""
+
+    tenant: Tenant
+    user: User
+    mailbox: Mailbox
+    bodies: bool
+
+
+def parse_path(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names and keys of a path below the version, in any of the forms that Graph accepts."""
     parts: list[str] = []
     for part in path.split("/"):
         if not part:
             continue
-        found = _KEYED.match(part)
-        if found and found[2] is not None:
-            parts += [found[1], found[2].replace("''", "'")]
+        keyed = _KEYED.match(part)
+        if keyed and keyed[2] is not None:
+            parts += [keyed[1], keyed[2].replace("''", "'")]
         else:
-            parts.append(found[3] if found else part)
+            parts.append(keyed[3] if keyed else part)
     names: list[str] = []
     keys: list[str] = []
     name_next = True
@@ -91,15 +109,8 @@ def segments(path: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(names), tuple(keys)
 
 
-WITHOUT_KEY = frozenset(("calendarview", "$batch", "me", "reauthorize"))
-"""Names that are not followed by an id."""
-
-TAILS = frozenset(("$count",))
-"""Names that may follow a collection at once."""
-
-
 def split_url(url: str) -> tuple[str, str]:
-    """Path below the version, and query, of a URL in a batch: relative or absolute."""
+    """Path below the version, and query, of a relative or absolute URL in a batch."""
     rest = url.partition("://")[2].partition("/")[2] if "://" in url else url
     path, _, query = rest.partition("?")
     path = unquote(path).lstrip("/")

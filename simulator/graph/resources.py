@@ -1,5 +1,5 @@
-"""Items as Graph's JSON: one table a type, property by property."""
-# ruff: noqa: ARG005 - all properties of a table are read alike, whether they need the view or not
+"""Items as Graph's JSON: for each schema type one table from property to value."""
+# ruff: noqa: ARG005 - all properties of a table have one signature
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ from simulator.state.items import (
     Recipient,
 )
 from simulator.state.mailbox import Folder, Mailbox
-from simulator.state.subscriptions import Subscription, moment
+from simulator.state.subscriptions import Subscription, format_timestamp
 from simulator.state.tenants import User
 
-from . import errors as errors
+from . import errors
 from .errors import GraphError
 from .odata import Preferences
 
@@ -33,44 +33,44 @@ NEVER = "0001-01-01T00:00:00Z"
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How items are to be shown: preferences, and whether bodies may be seen."""
+    """How a request reads items: its preferences, and whether it may read bodies."""
 
     prefer: Preferences
     bodies: bool = True
 
     def id(self, immutable: str, default: str) -> str:
-        """The form of an id that was asked for."""
+        """Select the form of an id by the preference."""
         return immutable if self.prefer.immutable else default
 
 
 Property = Callable[[View, Any], Any]
-"""Reads one property of an item for a view."""
+"""Computes one property of an item for a view."""
 
 
 def utc(value: datetime) -> str:
-    """A moment as Graph writes it in messages."""
+    """A time in the format of messages."""
     return f"{value:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def local(value: datetime, zone: str, zone_name: str | None) -> dict[str, str]:
-    """A moment as Graph writes it in events: wall time, and the zone apart."""
+    """A time in the format of events: wall time and zone."""
     wall = value if zone == "UTC" else value.astimezone(ZoneInfo(zone))
     text = f"{wall:%Y-%m-%dT%H:%M:%S}.{wall.microsecond:06d}0"
     return {"dateTime": text, "timeZone": zone_name or zone}
 
 
-def person(who: Recipient | None) -> dict[str, Any] | None:
-    """A recipient; a part that is not there is left out of it."""
-    if who is None:
+def recipient(item: Recipient | None) -> dict[str, Any] | None:
+    """A recipient; an empty name or address is omitted."""
+    if item is None:
         return None
-    address: dict[str, str] = {"name": who.name} if who.name else {}
-    if who.address:
-        address["address"] = who.address
+    address: dict[str, str] = {"name": item.name} if item.name else {}
+    if item.address:
+        address["address"] = item.address
     return {"emailAddress": address}
 
 
-def _people(who: tuple[Recipient, ...]) -> list[Any]:
-    return [person(each) for each in who]
+def _recipients(items: tuple[Recipient, ...]) -> list[Any]:
+    return [recipient(each) for each in items]
 
 
 def _body(view: View, content: Mail | Meeting) -> dict[str, str]:
@@ -78,22 +78,22 @@ def _body(view: View, content: Mail | Meeting) -> dict[str, str]:
     return {"contentType": body.kind, "content": body.content}
 
 
-def _thread(mail: Mail) -> tuple[str, str]:
+def _conversation(mail: Mail) -> tuple[str, str]:
     subject = mail.subject.lower()
     while subject.startswith(("re:", "fw:", "fwd:")):
         subject = subject.partition(":")[2].strip()
     return ids.conversation(subject)
 
 
-def _link(item: str, model: str) -> str:
+def _web_link(item: str, model: str) -> str:
     return f"https://outlook.office365.com/owa/?ItemID={quote(item, safe='')}&exvsurl=1&viewmodel={model}"
 
 
 def _headers(mail: Mail) -> list[dict[str, str]]:
     found = {"Subject": mail.subject, "Message-ID": mail.internet_message_id or ""}
     if mail.sensitivity != "normal":
-        spoken = {"confidential": "Company-Confidential"}
-        found["Sensitivity"] = spoken.get(mail.sensitivity, mail.sensitivity.capitalize())
+        header_values = {"confidential": "Company-Confidential"}
+        found["Sensitivity"] = header_values.get(mail.sensitivity, mail.sensitivity.capitalize())
     return [{"name": name, "value": value} for name, value in found.items() if value]
 
 
@@ -111,21 +111,21 @@ MESSAGE: Mapping[str, Property] = {
     "bodyPreview": lambda v, m: m.mail.body.read().preview(),
     "importance": lambda v, m: m.mail.importance,
     "parentFolderId": lambda v, m: m.folder,
-    "conversationId": lambda v, m: _thread(m.mail)[0],
-    "conversationIndex": lambda v, m: _thread(m.mail)[1],
+    "conversationId": lambda v, m: _conversation(m.mail)[0],
+    "conversationIndex": lambda v, m: _conversation(m.mail)[1],
     "isDeliveryReceiptRequested": lambda v, m: None if m.is_draft else False,
     "isReadReceiptRequested": lambda v, m: False,
     "isRead": lambda v, m: m.is_read,
     "isDraft": lambda v, m: m.is_draft,
-    "webLink": lambda v, m: _link(v.id(m.immutable_id, m.id), "ReadMessageItem"),
+    "webLink": lambda v, m: _web_link(v.id(m.immutable_id, m.id), "ReadMessageItem"),
     "inferenceClassification": lambda v, m: "focused",
     "body": lambda v, m: _body(v, m.mail),
-    "sender": lambda v, m: person(m.mail.sender or m.mail.origin),
-    "from": lambda v, m: person(m.mail.origin),
-    "toRecipients": lambda v, m: _people(m.mail.to),
-    "ccRecipients": lambda v, m: _people(m.mail.cc),
-    "bccRecipients": lambda v, m: _people(m.mail.bcc),
-    "replyTo": lambda v, m: _people(m.mail.reply_to),
+    "sender": lambda v, m: recipient(m.mail.sender or m.mail.origin),
+    "from": lambda v, m: recipient(m.mail.origin),
+    "toRecipients": lambda v, m: _recipients(m.mail.to),
+    "ccRecipients": lambda v, m: _recipients(m.mail.cc),
+    "bccRecipients": lambda v, m: _recipients(m.mail.bcc),
+    "replyTo": lambda v, m: _recipients(m.mail.reply_to),
     "flag": lambda v, m: {"flagStatus": "notFlagged"},
 }
 
@@ -135,8 +135,8 @@ MEETING_MAIL: Mapping[str, Property] = {
     "isOutOfDate": lambda v, m: False,
     "isAllDay": lambda v, m: m.mail.about.meeting.all_day,
     "isDelegated": lambda v, m: False,
-    "startDateTime": lambda v, m: _moment(v, m.mail.about.meeting.start),
-    "endDateTime": lambda v, m: _moment(v, m.mail.about.meeting.end),
+    "startDateTime": lambda v, m: _local_time(v, m.mail.about.meeting.start),
+    "endDateTime": lambda v, m: _local_time(v, m.mail.about.meeting.end),
     "location": lambda v, m: _location(m.mail.about.meeting),
     "recurrence": lambda v, m: recurrence.as_graph(m.mail.about.meeting),
 }
@@ -145,13 +145,13 @@ ON_REQUEST: Mapping[str, Property] = {
     "uniqueBody": lambda v, m: _body(v, m.mail),
     "internetMessageHeaders": lambda v, m: _headers(m.mail),
 }
-"""Properties of messages that are only given to who selects them."""
+"""Properties of messages that a response contains only if the request selects them."""
 
-NEEDS_BODIES = frozenset(("body", "bodyPreview", "uniqueBody", "internetMessageHeaders"))
-"""Properties that the basic permissions do not show."""
+BODY_PROPERTIES = frozenset(("body", "bodyPreview", "uniqueBody", "internetMessageHeaders"))
+"""Properties that need more than the basic permissions."""
 
 
-def _moment(view: View, value: datetime) -> dict[str, str]:
+def _local_time(view: View, value: datetime) -> dict[str, str]:
     return local(value, view.prefer.zone, view.prefer.zone_name)
 
 
@@ -163,7 +163,7 @@ def _location(meeting: Meeting) -> dict[str, Any]:
 
 def _occurrence_id(view: View, o: Occurrence) -> str:
     own = view.id(o.event.immutable_id, o.event.id)
-    return own if o.original_start is None else ids.of_occurrence(own, o.original_start)
+    return own if o.original_start is None else ids.occurrence_id(own, o.original_start)
 
 
 def _response(o: Occurrence) -> dict[str, str]:
@@ -179,7 +179,7 @@ def _attendees(meeting: Meeting) -> list[dict[str, Any]]:
                 "response": a.response,
                 "time": utc(a.responded) if a.responded else NEVER,
             },
-            **(person(a.who) or {}),
+            **(recipient(a.recipient) or {}),
         }
         for a in meeting.attendees
     ]
@@ -196,8 +196,8 @@ def _online(meeting: Meeting) -> dict[str, str] | None:
 
 EVENT: Mapping[str, Property] = {
     "id": _occurrence_id,
-    "createdDateTime": lambda v, o: moment(o.event.created),
-    "lastModifiedDateTime": lambda v, o: moment(o.event.modified),
+    "createdDateTime": lambda v, o: format_timestamp(o.event.created),
+    "lastModifiedDateTime": lambda v, o: format_timestamp(o.event.modified),
     "changeKey": lambda v, o: o.event.change_key,
     "categories": lambda v, o: [],
     "transactionId": lambda v, o: None,
@@ -221,7 +221,7 @@ EVENT: Mapping[str, Property] = {
     "originalStart": lambda v, o: None if o.original_start is None else utc(o.original_start),
     "showAs": lambda v, o: o.meeting.show_as,
     "type": lambda v, o: o.kind,
-    "webLink": lambda v, o: _link(_occurrence_id(v, o), "ReadMessageItem").replace(
+    "webLink": lambda v, o: _web_link(_occurrence_id(v, o), "ReadMessageItem").replace(
         "viewmodel=ReadMessageItem", "path=/calendar/item"
     ),
     "onlineMeetingUrl": lambda v, o: None,
@@ -233,12 +233,12 @@ EVENT: Mapping[str, Property] = {
     "recurrence": lambda v, o: recurrence.as_graph(o.meeting),
     "responseStatus": lambda v, o: _response(o),
     "body": lambda v, o: _body(v, o.meeting),
-    "start": lambda v, o: _moment(v, o.meeting.start),
-    "end": lambda v, o: _moment(v, o.meeting.end),
+    "start": lambda v, o: _local_time(v, o.meeting.start),
+    "end": lambda v, o: _local_time(v, o.meeting.end),
     "location": lambda v, o: _location(o.meeting),
     "locations": lambda v, o: [_location(o.meeting)] if o.meeting.location else [],
     "attendees": lambda v, o: _attendees(o.meeting),
-    "organizer": lambda v, o: person(o.meeting.organizer),
+    "organizer": lambda v, o: recipient(o.meeting.organizer),
     "onlineMeeting": lambda v, o: _online(o.meeting),
 }
 
@@ -277,7 +277,7 @@ MESSAGE_FILTERS: Mapping[str, Callable[[Message], Any]] = {
     "importance": lambda m: m.mail.importance,
     "hasAttachments": lambda m: m.mail.has_attachments,
     "parentFolderId": lambda m: m.folder,
-    "conversationId": lambda m: _thread(m.mail)[0],
+    "conversationId": lambda m: _conversation(m.mail)[0],
     "from/emailAddress/address": lambda m: m.mail.origin.address if m.mail.origin else None,
 }
 EVENT_FILTERS: Mapping[str, Callable[[Occurrence], Any]] = {
@@ -293,11 +293,11 @@ EVENT_FILTERS: Mapping[str, Callable[[Occurrence], Any]] = {
     "sensitivity": lambda o: o.meeting.sensitivity,
     "organizer/emailAddress/address": lambda o: o.meeting.organizer.address if o.meeting.organizer else None,
 }
-"""What `$filter` and `$orderby` may name."""
+"""Properties that `$filter` and `$orderby` may name."""
 
 
 def message(view: View, item: Message, select: tuple[str, ...] | None, expand: bool) -> Any:
-    """A message; `expand` adds its sensitivity as the extended property that was asked for."""
+    """A message; `expand` adds its sensitivity as an extended property."""
     out: dict[str, Any] = {}
     table = MESSAGE
     if item.mail.about is not None:
@@ -312,7 +312,7 @@ def message(view: View, item: Message, select: tuple[str, ...] | None, expand: b
 
 
 def event(view: View, item: Occurrence, select: tuple[str, ...] | None) -> Any:
-    """An event, a series' master or an occurrence."""
+    """A single meeting, a series master or an occurrence."""
     out: dict[str, Any] = {"@odata.etag": f'W/"{item.event.change_key}"'}
     _fill(out, view, item, EVENT, {}, select, "Microsoft.OutlookServices.Event")
     return out
@@ -332,7 +332,7 @@ def folder(mailbox: Mailbox, item: Folder, select: tuple[str, ...] | None) -> An
         "id": item.id,
         "displayName": item.name,
         "parentFolderId": item.parent,
-        "childFolderCount": len(mailbox.children(item)),
+        "childFolderCount": len(mailbox.child_folders(item)),
         "unreadItemCount": sum(1 for m in here if not m.is_read),
         "totalItemCount": len(here),
         "isHidden": False,
@@ -344,7 +344,7 @@ def folder(mailbox: Mailbox, item: Folder, select: tuple[str, ...] | None) -> An
 
 
 def subscription(item: Subscription) -> Any:
-    """A subscription as Graph repeats it."""
+    """A subscription."""
     return {
         "id": item.id,
         "resource": item.resource,
@@ -354,7 +354,7 @@ def subscription(item: Subscription) -> Any:
         "notificationUrl": item.url,
         "notificationQueryOptions": None,
         "lifecycleNotificationUrl": item.lifecycle_url,
-        "expirationDateTime": moment(item.expires.astimezone(UTC)),
+        "expirationDateTime": format_timestamp(item.expires.astimezone(UTC)),
         "creatorId": ids.object_id(item.tenant, item.app),
         "includeResourceData": None,
         "latestSupportedTlsVersion": item.tls or "v1_2",
@@ -375,22 +375,22 @@ def _fill(
 ) -> None:
     if select is None:
         for name, read in table.items():
-            if view.bodies or name not in NEEDS_BODIES:
+            if view.bodies or name not in BODY_PROPERTIES:
                 out[name] = read(view, item)
         return
     known = {name.lower(): name for name in (*table, *on_request)}
     names = ["id"]
-    for asked in select:
-        wanted = asked.partition("/")[0].lower()
+    for selected in select:
+        wanted = selected.partition("/")[0].lower()
         if wanted not in known:
-            if wanted in ELSEWHERE:
+            if wanted in MEETING_MAIL_NAMES:
                 continue
-            raise GraphError(errors.PROPERTY, asked, kind)
+            raise GraphError(errors.PROPERTY, selected, kind)
         names.append(known[wanted])
     for name in dict.fromkeys(names):
-        if view.bodies or name not in NEEDS_BODIES:
+        if view.bodies or name not in BODY_PROPERTIES:
             out[name] = (table.get(name) or on_request[name])(view, item)
 
 
-ELSEWHERE = frozenset(name.lower() for name in MEETING_MAIL)
-"""Properties that only mail about meetings has; other mail is shown without them."""
+MEETING_MAIL_NAMES = frozenset(name.lower() for name in MEETING_MAIL)
+"""Properties of meeting messages; other messages are returned without them."""

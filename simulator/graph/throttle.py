@@ -1,44 +1,48 @@
-"""Outlook's limits, per application and mailbox: requests at once, and requests in ten minutes."""
+"""Outlook's limits for each application and mailbox: concurrent requests, and requests in ten minutes."""
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 
-from . import errors as errors
+from . import errors
 from .errors import GraphError
 
-AT_ONCE = 4
-IN_WINDOW = 10_000
+MAX_CONCURRENT = 4
+MAX_IN_WINDOW = 10_000
 WINDOW = timedelta(minutes=10)
 RETRY_AFTER = 1
-"""Seconds that Graph says most often when too many requests are in flight."""
+"""Seconds in the Retry-After header that Graph sends most often for too many concurrent requests."""
 
-Key = tuple[str, str, str]
+ThrottleKey = tuple[str, str, str]
 """Tenant, application, mailbox."""
 
 
 class Throttle:
-    """Counts the requests that are in flight, and those of the present window."""
+    """Counts the requests in flight and the requests of the current window."""
 
     def __init__(self) -> None:
-        self.at_once = AT_ONCE
-        self.in_window = IN_WINDOW
-        self.highest: Counter[Key] = Counter()
-        self._in_flight: Counter[Key] = Counter()
-        self._windows: dict[Key, tuple[datetime, int]] = {}
+        self.max_concurrent = MAX_CONCURRENT
+        self.max_in_window = MAX_IN_WINDOW
+        self.highest: Counter[ThrottleKey] = Counter()
+        self._in_flight: Counter[ThrottleKey] = Counter()
+        self._windows: dict[ThrottleKey, tuple[datetime, int]] = {}
 
     @contextmanager
-    def request(self, key: Key, now: datetime) -> Iterator[None]:
-        """One request in flight; GraphError 429 where it is one too many."""
-        begun, count = self._windows.get(key, (now, 0))
-        if now - begun >= WINDOW:
-            begun, count = now, 0
-        self._windows[key] = begun, count + 1
-        if count >= self.in_window:
-            left = (begun + WINDOW - now).total_seconds()
-            raise GraphError(errors.TOO_MANY, retry_after=max(1, int(left)))
-        if self._in_flight[key] >= self.at_once:
+    def request(self, key: ThrottleKey, now: datetime) -> Iterator[None]:
+        """Count a request as in flight while the context is open.
+
+        Raises:
+            GraphError: 429, because the request exceeds a limit.
+        """
+        started, count = self._windows.get(key, (now, 0))
+        if now - started >= WINDOW:
+            started, count = now, 0
+        self._windows[key] = started, count + 1
+        if count >= self.max_in_window:
+            remaining = (started + WINDOW - now).total_seconds()
+            raise GraphError(errors.TOO_MANY, retry_after=max(1, int(remaining)))
+        if self._in_flight[key] >= self.max_concurrent:
             raise GraphError(errors.BUSY, retry_after=RETRY_AFTER)
         self._in_flight[key] += 1
         self.highest[key] = max(self.highest[key], self._in_flight[key])

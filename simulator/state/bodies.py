@@ -1,4 +1,4 @@
-"""Bodies of messages and meetings, as text or as HTML, whichever is asked for."""
+"""Bodies of messages and meetings, and their conversion between text and HTML."""
 
 import re
 from dataclasses import dataclass
@@ -8,7 +8,10 @@ from typing import Protocol
 PREVIEW = 255
 """Characters of a body that Graph shows as its preview."""
 
-_HTML = '<html><head>\r\n<meta http-equiv="Content-Type" content="text/html; charset=utf-8"></head><body>{}</body></html>'
+_HTML = (
+    '<html><head>\r\n<meta http-equiv="Content-Type" content="text/html; charset=utf-8"></head>'
+    "<body>{}</body></html>"
+)
 _INVISIBLE = re.compile(r"(?is)<(head|style|script|title)\b.*?</\1\s*>|<!--.*?-->")
 _BREAK = re.compile(r"(?i)<(br|/p|/div|/tr|/li|/h[1-6])\b[^>]*>")
 _TAG = re.compile(r"<[a-zA-Z/!?][^<>]*>")
@@ -17,7 +20,7 @@ _SPACE = re.compile(r"\s+")
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """A body as it is stored: `kind` is text or html."""
+    """A stored body; `kind` is text or html."""
 
     kind: str
     content: str
@@ -27,7 +30,7 @@ class Body:
         return self
 
     def as_kind(self, kind: str) -> "Body":
-        """This body as text or as html."""
+        """Convert to `kind`, text or html."""
         if kind == self.kind:
             return self
         if kind == "html":
@@ -37,16 +40,16 @@ class Body:
         return Body("text", unescape(_TAG.sub("", shown)).strip())
 
     def preview(self) -> str:
-        """The first characters, without markup."""
+        """The first 255 characters of the text, without markup and with runs of white space collapsed."""
         beginning = self if len(self.content) < 20_000 else Body(self.kind, self.content[:20_000])
         return _SPACE.sub(" ", beginning.as_kind("text").content).strip()[:PREVIEW]
 
 
 class Readable(Protocol):
-    """Anything that a body can be read from when it is asked for."""
+    """A body that may be decoded only when it is read."""
 
     def read(self) -> Body:
-        """The body."""
+        """Return the decoded body."""
         ...
 
 

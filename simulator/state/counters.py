@@ -1,11 +1,11 @@
-"""What the simulator was asked and what it sent, counted."""
+"""Counters of received requests and of sent notifications."""
 
 from collections import Counter, defaultdict
 from typing import Any
 
 
 class Counters:
-    """Counts since the start, or since the last reset."""
+    """Counts since the start or since the last reset."""
 
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
@@ -16,16 +16,16 @@ class Counters:
         """made, sent, answered_202, answered_other, retried, lost, duplicated, given_up."""
         self.by_mailbox: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         self.fetched: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
-        """Immutable ids of what was fetched by its own id, by tenant and mailbox."""
+        """Immutable ids of the items that were fetched by their own id, by (tenant, mailbox)."""
         self.oddities: Counter[str] = Counter()
-        """Things in loaded archives that Graph cannot show: further From addresses and the like."""
+        """Properties of loaded archives that Graph cannot represent, such as further From addresses."""
 
     def reset(self) -> None:
-        """Everything to zero."""
+        """Set all counters to zero."""
         self.__init__()  # type: ignore[misc]
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it, for the control API."""
+        """All counters as JSON for the control interface."""
         return {
             "requests": dict(self.requests),
             "statuses": {str(status): count for status, count in self.statuses.items()},

@@ -1,4 +1,4 @@
-"""What lies in mailboxes: the content that copies share, and the copies themselves.
+"""Items of mailboxes: the content that copies share, and the copies.
 
 `Mail` and `Meeting` are content, the same object in every mailbox that has a copy.
 `Message` and `Event` are the copies: their ids, their folder, their change key.
@@ -13,7 +13,7 @@ from .bodies import EMPTY, Readable
 
 NORMAL, PERSONAL, PRIVATE, CONFIDENTIAL = "normal", "personal", "private", "confidential"
 SENSITIVITIES = (NORMAL, PERSONAL, PRIVATE, CONFIDENTIAL)
-"""In the order of the numbers that the extended property `Integer 0x36` has for them."""
+"""In the order of their numbers in the extended property `Integer 0x36`."""
 
 REQUEST, CANCELLATION, ACCEPTED, TENTATIVE, DECLINED = (
     "meetingRequest",
@@ -22,7 +22,7 @@ REQUEST, CANCELLATION, ACCEPTED, TENTATIVE, DECLINED = (
     "meetingTenativelyAccepted",
     "meetingDeclined",
 )
-"""Kinds of mail about meetings; Graph's own spelling."""
+"""Kinds of meeting messages, in Graph's spelling."""
 
 TYPE_OF_MEETING_MAIL = {
     REQUEST: "#microsoft.graph.eventMessageRequest",
@@ -43,9 +43,9 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Attendee:
-    """Who is asked to a meeting: kind is required, optional or resource."""
+    """An invited person or resource; kind is required, optional or resource."""
 
-    who: Recipient
+    recipient: Recipient
     kind: str = "required"
     response: str = "none"
     responded: datetime | None = None
@@ -53,7 +53,7 @@ class Attendee:
 
 @dataclass(frozen=True, slots=True)
 class Recurrence:
-    """How a meeting repeats: an RFC 5545 rule counted from its first start, and its exceptions."""
+    """The pattern of a series: an RFC 5545 rule counted from the first start, and its exceptions."""
 
     rule: str
     excluded: frozenset[datetime] = frozenset()
@@ -63,7 +63,7 @@ class Recurrence:
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """A meeting, or a whole series; start and end are UTC."""
+    """A meeting or a whole series; start and end are in UTC."""
 
     uid: str
     subject: str
@@ -84,13 +84,13 @@ class Meeting:
 
     @property
     def length(self) -> timedelta:
-        """From start to end."""
+        """Time from start to end."""
         return self.end - self.start
 
 
 @dataclass(frozen=True, slots=True)
 class MeetingMail:
-    """What a mail about a meeting says of it."""
+    """The kind of a meeting message, and the meeting that it is about."""
 
     kind: str
     meeting: Meeting
@@ -98,7 +98,7 @@ class MeetingMail:
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A mail as it was sent."""
+    """The content of an e-mail."""
 
     internet_message_id: str | None
     subject: str
@@ -118,7 +118,7 @@ class Mail:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A mail's copy in one mailbox."""
+    """The copy of an e-mail in one mailbox."""
 
     key: bytes
     immutable_id: str
@@ -137,7 +137,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A meeting's copy in one mailbox."""
+    """The copy of a meeting in one mailbox."""
 
     key: bytes
     immutable_id: str
@@ -154,9 +154,9 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """An event as a calendar shows it: itself, or one occurrence of its series.
+    """An event in a calendar view: a single meeting, a series master, or one occurrence of a series.
 
-    `meeting` is what holds for this occurrence; `kind` is Graph's event type.
+    `meeting` has the properties of this occurrence; `kind` is Graph's event type.
     """
 
     event: Event

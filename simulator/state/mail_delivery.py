@@ -1,4 +1,4 @@
-"""Mail on its way: into the mailboxes of those it is for, and between their folders."""
+"""Delivery of e-mail: into the mailboxes of the recipients, and between folders."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -14,16 +14,16 @@ from .world import World
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
-    """A mail's copy in a mailbox."""
+class MessageCopy:
+    """The copy of an e-mail in a mailbox."""
 
     mailbox: Mailbox
     message: Message
 
 
-def recipient(tenant: Tenant, address: str, name: str = "") -> Recipient:
-    """An address with the name that the tenant's directory has for it."""
-    user = tenant.user(address)
+def directory_recipient(tenant: Tenant, address: str, name: str = "") -> Recipient:
+    """An address with its name in the tenant's directory."""
+    user = tenant.find_user(address)
     return Recipient(name or (user.name if user else address), address)
 
 
@@ -43,10 +43,10 @@ def send(
     importance: str = "normal",
     about: MeetingMail | None = None,
     keep: bool = True,
-) -> tuple[Mail, list[Copy]]:
-    """Send a mail: a copy to each addressee's Inbox in the tenant, one to the sender's Sent Items.
+) -> tuple[Mail, list[MessageCopy]]:
+    """Send an e-mail: a copy to the Inbox of each recipient in the tenant, one to the sender's Sent Items.
 
-    Only the sender's copy shows the bcc. `keep` false leaves the sender without a copy.
+    Only the sender's copy contains the bcc. With `keep` false the sender gets no copy.
     """
     now = world.now()
     mail = Mail(
@@ -66,20 +66,20 @@ def send(
     received = mail.sent + timedelta(seconds=1) if sent else now
     copies = []
     with world.lock:
-        own = world.mailbox_of(tenant, sender.address)
+        own = world.find_mailbox(tenant, sender.address)
         if own is not None and keep:
-            copies.append(put(world, own, mail, "sentitems", mail.sent))
-        shown = replace(mail, bcc=())
-        reached: set[str] = set()
-        for each in (*mail.to, *mail.cc, *mail.bcc):
-            box = world.mailbox_of(tenant, each.address)
-            if box is not None and box.owner not in reached:
-                reached.add(box.owner)
-                copies.append(put(world, box, shown, "inbox", received))
+            copies.append(add_copy(world, own, mail, "sentitems", mail.sent))
+        without_bcc = replace(mail, bcc=())
+        delivered_to: set[str] = set()
+        for recipient in (*mail.to, *mail.cc, *mail.bcc):
+            mailbox = world.find_mailbox(tenant, recipient.address)
+            if mailbox is not None and mailbox.owner not in delivered_to:
+                delivered_to.add(mailbox.owner)
+                copies.append(add_copy(world, mailbox, without_bcc, "inbox", received))
     return mail, copies
 
 
-def put(
+def add_copy(
     world: World,
     mailbox: Mailbox,
     mail: Mail,
@@ -87,36 +87,44 @@ def put(
     received: datetime,
     *,
     is_draft: bool = False,
-) -> Copy:
-    """A copy of a mail in one folder of one mailbox."""
+) -> MessageCopy:
+    """Add a copy of an e-mail to one folder of one mailbox.
+
+    Raises:
+        LookupError: the mailbox has no such folder.
+    """
     with world.lock:
-        there = mailbox.folder(folder)
-        if there is None:
+        target = mailbox.find_folder(folder)
+        if target is None:
             raise LookupError(f"no folder {folder}")
-        message = mailbox.add_message(mail, there, received, world.clock(), is_draft)
-        world.message_changed(mailbox, CREATED, message)
-        return Copy(mailbox, message)
+        message = mailbox.add_message(mail, target, received, world.clock(), is_draft)
+        world.notify_message_change(mailbox, CREATED, message)
+        return MessageCopy(mailbox, message)
 
 
 def move(world: World, mailbox: Mailbox, message: Message, folder: str) -> Message:
-    """The message in another folder, by id or well-known name."""
+    """Move a message to another folder, given by id or well-known name.
+
+    Raises:
+        LookupError: the mailbox has no such folder.
+    """
     with world.lock:
-        there = mailbox.folder(folder)
-        if there is None:
+        target = mailbox.find_folder(folder)
+        if target is None:
             raise LookupError(f"no folder {folder}")
-        moved = mailbox.move_message(message, there, world.clock())
-        world.message_changed(mailbox, UPDATED, moved, before=message)
+        moved = mailbox.move_message(message, target, world.clock())
+        world.notify_message_change(mailbox, UPDATED, moved, before=message)
         return moved
 
 
 def delete(world: World, mailbox: Mailbox, message: Message, *, hard: bool = False) -> None:
-    """The message in Deleted Items, or gone for good."""
+    """Move a message to Deleted Items, or delete it permanently."""
     if not hard:
         move(world, mailbox, message, "deleteditems")
         return
     with world.lock:
         mailbox.remove_message(message)
-        world.message_changed(mailbox, DELETED, message)
+        world.notify_message_change(mailbox, DELETED, message)
 
 
 def change(
@@ -128,7 +136,7 @@ def change(
     mail: Mail | None = None,
     send_draft: bool = False,
 ) -> Message:
-    """The message read, edited, or, when it is a draft, sent."""
+    """Mark a message as read, edit it, or send it if it is a draft."""
     with world.lock:
         now = world.clock()
         changed = mailbox.change_message(
@@ -136,5 +144,5 @@ def change(
         )
         if send_draft:
             return move(world, mailbox, changed, "sentitems")
-        world.message_changed(mailbox, UPDATED, changed)
+        world.notify_message_change(mailbox, UPDATED, changed)
         return changed

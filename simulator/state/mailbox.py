@@ -19,7 +19,7 @@ WELL_KNOWN = {
     "outbox": "Outbox",
     "sentitems": "Sent Items",
 }
-"""Folders that every mailbox has: well-known name and display name."""
+"""Folders of every mailbox: well-known name and display name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +34,15 @@ class Folder:
 class Mailbox:
     """The content of one user's mailbox.
 
-    Changes return what is new; nothing here says anything to anyone. `salt` makes the ids of this
-    mailbox its own.
+    Each change returns the new state of the item; the caller notifies subscriptions. `salt` makes the
+    ids of this mailbox unique.
     """
 
     def __init__(self, tenant: str, owner: str, salt: str) -> None:
         self.tenant = tenant
         self.owner = owner
         self._salt = f"{salt}:{tenant}:{owner}"
-        self._made = 0
+        self._created_count = 0
         self.well_known = {name: self._folder_id(name) for name in WELL_KNOWN}
         root = self.well_known[ROOT]
         self.folders = {
@@ -59,23 +59,23 @@ class Mailbox:
     def _folder_id(self, name: str) -> str:
         return ids.item_id(ids.FOLDER, ids.digest(self._salt, "folder", name))
 
-    def folder(self, name: str) -> Folder | None:
-        """A folder by its id or well-known name."""
+    def find_folder(self, name: str) -> Folder | None:
+        """Find a folder by its id or well-known name."""
         return self.folders.get(self.well_known.get(name.lower(), name))
 
-    def children(self, folder: Folder) -> list[Folder]:
-        """The folders directly below this one."""
+    def child_folders(self, folder: Folder) -> list[Folder]:
+        """The folders directly below a folder, by name."""
         below = [f for f in self.folders.values() if f.parent == folder.id and f.id != folder.id]
         return sorted(below, key=lambda f: f.name)
 
-    def make_folder(self, name: str, parent: Folder) -> Folder:
-        """A new folder below another."""
+    def create_folder(self, name: str, parent: Folder) -> Folder:
+        """Create a folder below another."""
         made = Folder(self._folder_id(f"{parent.id}/{name}/{len(self.folders)}"), name, parent.id)
         self.folders[made.id] = made
         return made
 
     def move_folder(self, folder: Folder, parent: Folder) -> Folder:
-        """The same folder, and all in it, below another one."""
+        """Move a folder with its content below another folder."""
         moved = replace(folder, parent=parent.id)
         self.folders[folder.id] = moved
         return moved
@@ -83,20 +83,20 @@ class Mailbox:
     # messages
 
     def find_message(self, item: str) -> Message | None:
-        """A message by either form of its id."""
+        """Find a message by its immutable or default id."""
         return self.messages.get(item) or self.messages.get(self._messages_by_default_id.get(item, ""))
 
     def messages_in(self, folder: Folder | None = None) -> list[Message]:
-        """The messages of one folder, or of all; newest first."""
+        """The messages of one folder or of all folders, newest first."""
         found = [m for m in self.messages.values() if folder is None or m.folder == folder.id]
         return sorted(found, key=lambda m: m.received, reverse=True)
 
     def add_message(
         self, mail: Mail, folder: Folder, received: datetime, now: datetime, is_draft: bool = False
     ) -> Message:
-        """A mail's new copy in a folder."""
-        self._made += 1
-        key = ids.digest(self._salt, "message", self._made)
+        """Add a copy of an e-mail to a folder."""
+        self._created_count += 1
+        key = ids.digest(self._salt, "message", self._created_count)
         message = Message(
             key=key,
             immutable_id=ids.item_id(ids.IMMUTABLE, key),
@@ -110,15 +110,15 @@ class Mailbox:
             is_read=folder.id == self.well_known["sentitems"],
             is_draft=is_draft,
         )
-        return self._keep(message)
+        return self._store(message)
 
     def move_message(self, message: Message, folder: Folder, now: datetime) -> Message:
-        """The message in another folder: a new default id, the same immutable one."""
+        """Move a message to another folder: its default id changes, its immutable id does not."""
         moves = message.moves + 1
         self._messages_by_default_id.pop(message.id, None)
         there = replace(message, folder=folder.id, moves=moves)
         there = replace(there, id=ids.item_id(ids.DEFAULT, ids.digest(message.key, moves)))
-        return self._keep(_touched_message(there, now))
+        return self._store(_with_next_version(there, now))
 
     def change_message(
         self,
@@ -129,21 +129,21 @@ class Mailbox:
         is_read: bool | None = None,
         is_draft: bool | None = None,
     ) -> Message:
-        """The message with another content or state."""
+        """Change the content or state of a message."""
         changed = replace(
             message,
             mail=mail or message.mail,
             is_read=message.is_read if is_read is None else is_read,
             is_draft=message.is_draft if is_draft is None else is_draft,
         )
-        return self._keep(_touched_message(changed, now))
+        return self._store(_with_next_version(changed, now))
 
     def remove_message(self, message: Message) -> None:
-        """The message gone for good."""
+        """Delete a message permanently."""
         del self.messages[message.immutable_id]
         del self._messages_by_default_id[message.id]
 
-    def _keep(self, message: Message) -> Message:
+    def _store(self, message: Message) -> Message:
         self.messages[message.immutable_id] = message
         self._messages_by_default_id[message.id] = message.immutable_id
         return message
@@ -151,29 +151,29 @@ class Mailbox:
     # events
 
     def find_event(self, item: str) -> Occurrence | None:
-        """An event, a series or one occurrence of it, by either form of its id."""
+        """Find an event, a series or one occurrence of it by its immutable or default id."""
         base, original = ids.split_occurrence(item)
         event = self.events.get(base) or self.events.get(self._events_by_default_id.get(base, ""))
         if event is None:
             return None
         if original is None:
             return as_stored(event)
-        there = recurrence.at(event.meeting, original)
+        there = recurrence.occurrence_at(event.meeting, original)
         if there is None:
             return None
         meeting, is_exception = there
         return Occurrence(event, meeting, "exception" if is_exception else "occurrence", original)
 
-    def event_of(self, uid: str) -> Event | None:
-        """This mailbox's copy of a meeting."""
+    def find_event_by_uid(self, uid: str) -> Event | None:
+        """Find this mailbox's copy of a meeting."""
         return next((e for e in self.events.values() if e.meeting.uid == uid), None)
 
     def add_event(
         self, meeting: Meeting, now: datetime, *, is_organizer: bool, response: str = "none"
     ) -> Event:
-        """A meeting's new copy in the calendar."""
-        self._made += 1
-        key = ids.digest(self._salt, "event", self._made)
+        """Add a copy of a meeting to the calendar."""
+        self._created_count += 1
+        key = ids.digest(self._salt, "event", self._created_count)
         event = Event(
             key=key,
             immutable_id=ids.item_id(ids.IMMUTABLE, key),
@@ -192,7 +192,7 @@ class Mailbox:
     def change_event(
         self, event: Event, meeting: Meeting, now: datetime, response: str | None = None
     ) -> Event:
-        """The event with another content or response."""
+        """Change the content or response of an event."""
         version = event.version + 1
         changed = replace(
             event,
@@ -207,17 +207,17 @@ class Mailbox:
         return changed
 
     def remove_event(self, event: Event) -> None:
-        """The event gone from the calendar."""
+        """Remove an event from the calendar."""
         del self.events[event.immutable_id]
         del self._events_by_default_id[event.id]
 
-    def calendar(self, start: datetime, end: datetime) -> list[Occurrence]:
-        """What touches a window, series expanded, by start."""
+    def calendar_view(self, start: datetime, end: datetime) -> list[Occurrence]:
+        """The events that overlap a window, with series expanded, by start."""
         found = list(self._between(self.events.values(), start, end))
         return sorted(found, key=lambda o: (o.meeting.start, o.event.immutable_id))
 
     def instances(self, event: Event, start: datetime, end: datetime) -> list[Occurrence]:
-        """What of one series touches a window, by start."""
+        """The occurrences of one series that overlap a window, by start."""
         found = list(self._between([event], start, end))
         return sorted(found, key=lambda o: o.meeting.start)
 
@@ -235,12 +235,12 @@ class Mailbox:
 
 
 def as_stored(event: Event) -> Occurrence:
-    """An event as itself: a single meeting or the master of a series."""
+    """An event without expansion: a single meeting or the master of a series."""
     kind = "singleInstance" if event.meeting.recurrence is None else "seriesMaster"
     return Occurrence(event, event.meeting, kind)
 
 
-def _touched_message(message: Message, now: datetime) -> Message:
+def _with_next_version(message: Message, now: datetime) -> Message:
     version = message.version + 1
     return replace(
         message,

@@ -1,4 +1,4 @@
-"""Series of meetings: which occurrences fall into a window, and how Graph writes the pattern."""
+"""Series of meetings: the occurrences in a window, and the pattern as Graph represents it."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,10 +11,10 @@ from dateutil.rrule import rrule, rruleset, rrulestr  # type: ignore[import-unty
 from .items import Meeting, Recurrence
 
 HORIZON = timedelta(days=5 * 366)
-"""A series is expanded this far from its first start; also what bounds a rule that never ends."""
+"""Limit of the expansion from the first start of a series; it also bounds a rule without an end."""
 
 FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
-"""What Outlook knows; a rule that repeats more often than daily is taken as a single meeting."""
+"""Frequencies of Outlook; a meeting whose rule repeats more often than daily is a single meeting."""
 
 DAYS = {
     "MO": "monday",
@@ -28,7 +28,7 @@ DAYS = {
 INDEXES = {1: "first", 2: "second", 3: "third", 4: "fourth", -1: "last", 5: "last"}
 
 ONCE = Recurrence("FREQ=DAILY;COUNT=1")
-"""What a meeting that is no series is expanded as."""
+"""The pattern with which a single meeting is expanded."""
 
 TIED_TO_DATES = (
     "BYDAY",
@@ -41,18 +41,18 @@ TIED_TO_DATES = (
     "BYSECOND",
     "BYSETPOS",
 )
-"""Parts of a rule that no longer fit when its series is moved in time."""
+"""Parts of a rule that are wrong after its series is shifted in time."""
 
 
-def parts_of(rule: str) -> dict[str, str]:
-    """The parts of an RFC 5545 rule by their upper-cased names."""
+def rule_parts(rule: str) -> dict[str, str]:
+    """The parts of an RFC 5545 rule by their upper-case names."""
     pairs = (part.partition("=") for part in rule.split(";") if "=" in part)
     return {name.strip().upper(): value.strip().upper() for name, _, value in pairs}
 
 
 def is_usable(rule: str, start: datetime) -> bool:
-    """Whether this rule can be expanded at all."""
-    if parts_of(rule).get("FREQ") not in FREQUENCIES:
+    """Whether the rule can be expanded."""
+    if rule_parts(rule).get("FREQ") not in FREQUENCIES:
         return False
     try:
         _expand(rule, start.replace(tzinfo=None))
@@ -62,12 +62,12 @@ def is_usable(rule: str, start: datetime) -> bool:
 
 
 def _expand(rule: str, start: datetime) -> rrule:
-    """The rule in wall time. An UNTIL in UTC is compared as wall time, which is near enough."""
-    parts = parts_of(rule)
+    """Parse the rule in wall time; an UNTIL in UTC is compared as wall time, which is precise enough here."""
+    parts = rule_parts(rule)
     until = parts.pop("UNTIL", None)
     made = rrulestr(";".join(f"{k}={v}" for k, v in parts.items()), dtstart=start)
     if not isinstance(made, rrule):
-        raise ValueError("one rule only")  # noqa: TRY004 - the text is wrong, not its type
+        raise ValueError("one rule only")  # noqa: TRY004 - the value is wrong, not its type
     last = start + HORIZON
     if until:
         last = min(last, _until(until))
@@ -82,7 +82,7 @@ def _until(text: str) -> datetime:
 
 
 def starts(meeting: Meeting, after: datetime, before: datetime) -> Iterator[datetime]:
-    """Original starts of a series between two moments, in order. Overridden ones are among them."""
+    """Original starts of a series in [after, before), in order, including the overridden ones."""
     pattern = meeting.recurrence or ONCE
     zone = ZoneInfo(meeting.zone)
     wall = meeting.start.astimezone(zone).replace(tzinfo=None)
@@ -99,10 +99,10 @@ def starts(meeting: Meeting, after: datetime, before: datetime) -> Iterator[date
             yield moment
 
 
-def at(meeting: Meeting, original_start: datetime) -> tuple[Meeting, bool] | None:
-    """The meeting as it holds at one original start, and whether it is an exception there.
+def occurrence_at(meeting: Meeting, original_start: datetime) -> tuple[Meeting, bool] | None:
+    """The occurrence at an original start, and whether it is an exception.
 
-    None where the series has no occurrence at that start.
+    None if the series has no occurrence at that start.
     """
     pattern = meeting.recurrence
     if pattern is None or original_start in pattern.excluded:
@@ -119,7 +119,7 @@ def at(meeting: Meeting, original_start: datetime) -> tuple[Meeting, bool] | Non
 def occurrences(
     meeting: Meeting, after: datetime, before: datetime
 ) -> Iterator[tuple[datetime, Meeting, bool]]:
-    """What of a series touches a window: original start, meeting, whether it is an exception."""
+    """Occurrences that overlap a window: original start, meeting, whether it is an exception."""
     pattern = meeting.recurrence or ONCE
     for original in starts(meeting, after - meeting.length, before):
         if original in pattern.overrides:
@@ -134,8 +134,8 @@ def occurrences(
 
 
 def shifted(pattern: Recurrence, by: timedelta) -> Recurrence:
-    """The same pattern, moved in time with its series; its days of the week move with it."""
-    parts = parts_of(pattern.rule)
+    """The pattern of a series that is shifted in time, with shifted days of the week."""
+    parts = rule_parts(pattern.rule)
     days = [day for day in parts.get("BYDAY", "").split(",") if day in DAYS]
     for tied in TIED_TO_DATES:
         parts.pop(tied, None)
@@ -159,10 +159,10 @@ def shifted(pattern: Recurrence, by: timedelta) -> Recurrence:
 
 
 def as_graph(meeting: Meeting) -> dict[str, Any] | None:
-    """Graph's patternedRecurrence of a series."""
+    """Graph's patternedRecurrence of a series; None for a single meeting."""
     if meeting.recurrence is None:
         return None
-    parts = parts_of(meeting.recurrence.rule)
+    parts = rule_parts(meeting.recurrence.rule)
     wall = meeting.start.astimezone(ZoneInfo(meeting.zone))
     by_day = [d for d in parts.get("BYDAY", "").split(",") if d]
     days = [DAYS[d[-2:]] for d in by_day if d[-2:] in DAYS] or [DAYS[list(DAYS)[wall.weekday()]]]

@@ -8,34 +8,39 @@ TIMELINE_SCOPE = "Timeline.ReadWrite"
 ADMIN_ROLE = "AutoCapture.Admin"
 
 CAPTURE_CLIENT_ID = "5f0c1c5e-8a57-4c0e-9a4b-3f0f6b1f7a01"
-CAPTURE_CLIENT_SECRET = "capture-secret-of-the-simulator"  # noqa: S105 - opens only a simulator
+CAPTURE_CLIENT_SECRET = "capture-secret-of-the-simulator"  # noqa: S105 - valid only in a simulator
 API_CLIENT_ID = "5f0c1c5e-8a57-4c0e-9a4b-3f0f6b1f7a02"
 API_CLIENT_SECRET = "timeline-secret-of-the-simulator"  # noqa: S105 - as above
-"""The two registrations that a tenant gets when it is not told others. Known to everyone: they
-open nothing else."""
+"""The two default registrations of a tenant. Their secrets are public and are valid only here."""
 
 CAPTURE_ROLES = ("Mail.Read", "Calendars.Read", "User.Read.All")
 
 ACCESS_POLICY, NO_LICENCE, REMOVED = "access-policy", "no-licence", "removed"
 THROTTLED = "throttled"
 BLOCKS = (ACCESS_POLICY, NO_LICENCE, REMOVED, THROTTLED)
-"""Why a mailbox may be closed to applications, each with its own answer by Graph."""
+"""Reasons why a mailbox is closed to applications; Graph answers each with its own error."""
 
 
 @dataclass(frozen=True, slots=True)
 class RedirectUri:
-    """Where a sign-in may return to: kind is spa, web or public, as in a registration."""
+    """A redirect URI of a registration; kind is spa, web or public."""
 
     uri: str
     kind: str = "spa"
+
+    @classmethod
+    def parse(cls, text: str) -> "RedirectUri":
+        """Parse `http://…`, a single-page application's, or `KIND:http://…`."""
+        kind, _, uri = text.partition(":")
+        return cls(uri, kind) if kind in ("web", "spa", "public") else cls(text)
 
 
 @dataclass(frozen=True, slots=True)
 class App:
     """An application registration.
 
-    `roles` are its application permissions on Graph. `scope` is what it exposes to users; an
-    application without one is no API.
+    `roles` are its application permissions on Graph. `scope` is the delegated permission that it exposes;
+    an application without one is no API.
     """
 
     client_id: str
@@ -49,7 +54,7 @@ class App:
 
 @dataclass(slots=True)
 class User:
-    """A user of a tenant; `mailbox` is None for one without a licence."""
+    """A user of a tenant; `mailbox` is None without a licence."""
 
     oid: str
     name: str
@@ -76,31 +81,31 @@ class Tenant:
     conditional_access: bool = False
     _names: dict[str, str] = field(default_factory=dict)
 
-    def add(self, user: User) -> User:
-        """A new user of this tenant, or the new state of one with the same id."""
+    def add_user(self, user: User) -> User:
+        """Add a user, or replace the user with the same object id."""
         self.users[user.oid] = user
         for name in (user.upn, user.address, *user.other_addresses):
             self._names.setdefault(name.strip().lower(), user.oid)
         return user
 
-    def user(self, name: str) -> User | None:
-        """A user by object id, user principal name or mail address."""
+    def find_user(self, name: str) -> User | None:
+        """Find a user by object id, user principal name or mail address."""
         key = name.strip().lower()
         return self.users.get(key) or self.users.get(self._names.get(key, ""))
 
-    def remove(self, user: User) -> None:
-        """This user gone from the directory."""
+    def remove_user(self, user: User) -> None:
+        """Remove a user from the directory."""
         self.users.pop(user.oid, None)
         self._names = {name: oid for name, oid in self._names.items() if oid != user.oid}
 
-    def register(self, app: App) -> App:
-        """A new registration, or the new state of one with the same client id."""
+    def register_app(self, app: App) -> App:
+        """Add a registration, or replace the one with the same client id."""
         self.apps[app.client_id] = app
         return app
 
 
 def default_apps(redirects: tuple[RedirectUri, ...] = ()) -> tuple[App, ...]:
-    """The application that captures, and the API that users sign in to."""
+    """The application of mail-ingest, and the API that users sign in to."""
     return (
         App(CAPTURE_CLIENT_ID, "Auto capture", (CAPTURE_CLIENT_SECRET,), roles=CAPTURE_ROLES),
         App(

@@ -1,37 +1,44 @@
-"""All that the simulator knows: tenants, mailboxes, subscriptions, counts. No input, no output."""
+"""The complete state of the simulator: tenants, mailboxes, subscriptions, counters. No input or output."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from threading import RLock
 from uuid import uuid4
 
-from . import subscriptions as subs
 from .counters import Counters
 from .faults import Faults
 from .items import Event, Message
 from .mailbox import Mailbox
-from .subscriptions import EVENTS, MESSAGES, Notification, Subscription
+from .subscriptions import (
+    EVENTS,
+    MESSAGES,
+    Notification,
+    Subscription,
+    event_notifications,
+    lifecycle_notification,
+    message_notifications,
+)
 from .tenants import RedirectUri, Tenant, User, default_apps
 
 Clock = Callable[[], datetime]
 
 
 def system_clock() -> datetime:
-    """The machine's clock."""
+    """The current time of this machine."""
     return datetime.now(UTC)
 
 
 class World:
-    """The simulator's state.
+    """The state of the simulator.
 
     Args:
-        base_url: where it is reachable; issuers and links are made of it.
-        clock: answers the present moment.
-        seed: makes ids and faults repeatable; without one they are new in every world.
-        redirects: where sign-ins to a new tenant's API may return to.
+        base_url: the public URL of the simulator; issuers and links begin with it.
+        clock: returns the current time.
+        seed: makes ids and faults repeatable; without one every world has new ones.
+        redirects: redirect URIs of the API registration of a new tenant.
 
-    Whoever changes it holds `lock`, which may be taken again by its holder. Every change of an
-    item is announced to `listeners` as the notifications that it makes.
+    A thread that changes the state holds `lock`, which is reentrant. Every change of an item creates
+    notifications, and the world passes each to all `listeners`.
     """
 
     def __init__(
@@ -52,24 +59,24 @@ class World:
         self.counters = Counters()
         self.faults = Faults(seed)
         self.listeners: list[Callable[[Notification], None]] = []
-        self._subscriptions_of: dict[tuple[str, str], dict[str, Subscription]] = {}
+        self._subscriptions_by_mailbox: dict[tuple[str, str], dict[str, Subscription]] = {}
 
     def now(self) -> datetime:
-        """The present moment in whole seconds, as Exchange keeps its times."""
+        """The current time in whole seconds, the precision of Exchange."""
         return self.clock().replace(microsecond=0)
 
-    # who there is
+    # directory
 
     def add_tenant(
         self, tenant: str | None = None, name: str = "Contoso", domain: str = "contoso.example"
     ) -> Tenant:
-        """A new tenant with the two default registrations; the same one if it is there already."""
+        """Add a tenant with the two default registrations; return the existing tenant if the id exists."""
         with self.lock:
             key = tenant or str(uuid4())
             if key not in self.tenants:
-                made = self.tenants[key] = Tenant(key, name, domain)
+                added = self.tenants[key] = Tenant(key, name, domain)
                 for app in default_apps(self.redirects):
-                    made.register(app)
+                    added.register_app(app)
             return self.tenants[key]
 
     def add_user(
@@ -86,7 +93,7 @@ class World:
         mailbox: bool = True,
         other_addresses: tuple[str, ...] = (),
     ) -> User:
-        """A new user, with a mailbox unless told otherwise."""
+        """Add a user, with an empty mailbox unless `mailbox` is false."""
         with self.lock:
             key = (oid or str(uuid4())).lower()
             user = User(
@@ -100,66 +107,65 @@ class World:
                 mailbox=Mailbox(tenant.id, key, self.salt) if mailbox else None,
                 other_addresses=other_addresses,
             )
-            return tenant.add(user)
+            return tenant.add_user(user)
 
-    def mailbox_of(self, tenant: Tenant, address: str) -> Mailbox | None:
-        """The mailbox in this tenant that gets mail for an address."""
-        user = tenant.user(address)
+    def find_mailbox(self, tenant: Tenant, address: str) -> Mailbox | None:
+        """Find the mailbox in this tenant that receives mail for an address."""
+        user = tenant.find_user(address)
         return None if user is None else user.mailbox
 
-    # who wants to be told
+    # subscriptions
 
     def subscribe(self, subscription: Subscription) -> None:
-        """A new subscription, or the new state of an old one."""
+        """Add a subscription, or replace the one with the same id."""
         self.subscriptions[subscription.id] = subscription
         key = (subscription.tenant, subscription.mailbox)
-        self._subscriptions_of.setdefault(key, {})[subscription.id] = subscription
+        self._subscriptions_by_mailbox.setdefault(key, {})[subscription.id] = subscription
 
     def unsubscribe(self, subscription: str) -> Subscription | None:
-        """The end of a subscription."""
-        gone = self.subscriptions.pop(subscription, None)
-        if gone is not None:
-            self._subscriptions_of[gone.tenant, gone.mailbox].pop(gone.id, None)
-        return gone
+        """Remove a subscription; return it, or None if it does not exist."""
+        removed = self.subscriptions.pop(subscription, None)
+        if removed is not None:
+            self._subscriptions_by_mailbox[removed.tenant, removed.mailbox].pop(removed.id, None)
+        return removed
 
     def live_subscriptions(self, tenant: str, mailbox: str | None = None) -> list[Subscription]:
-        """A tenant's subscriptions, or one mailbox's, that have not expired."""
+        """The subscriptions of a tenant, or of one mailbox, that have not expired."""
         now = self.clock()
-        found = (
+        candidates = (
             self.subscriptions.values()
             if mailbox is None
-            else self._subscriptions_of.get((tenant, mailbox), {}).values()
+            else self._subscriptions_by_mailbox.get((tenant, mailbox), {}).values()
         )
-        return [s for s in found if s.tenant == tenant and s.expires > now]
+        return [s for s in candidates if s.tenant == tenant and s.expires > now]
 
-    def message_changed(
+    def notify_message_change(
         self, mailbox: Mailbox, change: str, message: Message, before: Message | None = None
     ) -> None:
-        """Tell whoever subscribed that a message was created, updated, moved or deleted."""
-        for subscription in self._concerned(mailbox, MESSAGES):
-            for notification in subs.of_message(subscription, change, message, before):
-                self.tell(notification)
+        """Notify the subscriptions of a message that was created, updated, moved or deleted."""
+        for subscription in self._subscriptions_to(mailbox, MESSAGES):
+            for notification in message_notifications(subscription, change, message, before):
+                self._emit(notification)
 
-    def event_changed(self, mailbox: Mailbox, change: str, event: Event) -> None:
-        """Tell whoever subscribed that an event was created, updated or deleted."""
-        for subscription in self._concerned(mailbox, EVENTS):
-            for notification in subs.of_event(subscription, change, event):
-                self.tell(notification)
+    def notify_event_change(self, mailbox: Mailbox, change: str, event: Event) -> None:
+        """Notify the subscriptions of an event that was created, updated or deleted."""
+        for subscription in self._subscriptions_to(mailbox, EVENTS):
+            for notification in event_notifications(subscription, change, event):
+                self._emit(notification)
 
-    def lifecycle(self, subscription: Subscription, event: str) -> None:
-        """Send a lifecycle notification, where the subscription has a URL for it."""
+    def notify_lifecycle(self, subscription: Subscription, event: str) -> None:
+        """Send a lifecycle notification, if the subscription has a URL for it."""
         if event == "subscriptionRemoved":
             self.unsubscribe(subscription.id)
         if subscription.lifecycle_url:
-            self.tell(subs.lifecycle(subscription, event))
+            self._emit(lifecycle_notification(subscription, event))
 
-    def tell(self, notification: Notification) -> None:
-        """Hand a notification to whoever delivers them."""
+    def _emit(self, notification: Notification) -> None:
         self.counters.notifications["made"] += 1
         for listener in self.listeners:
             listener(notification)
 
-    def _concerned(self, mailbox: Mailbox, collection: str) -> Iterator[Subscription]:
+    def _subscriptions_to(self, mailbox: Mailbox, collection: str) -> Iterator[Subscription]:
         for subscription in self.live_subscriptions(mailbox.tenant, mailbox.owner):
             if subscription.collection == collection:
                 yield subscription

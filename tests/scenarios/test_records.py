@@ -1,4 +1,4 @@
-"""CRM records of an archive, as upstream systems publish them."""
+"""CRM records record an archive, as upstream systems publish them."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from scenarios.records.csv_files import COLUMNS, LOOKUPS, BadRecords, Cell
+from scenarios.records.csv_files import COLUMNS, LOOKUPS, Cell, RecordFileError
 from scenarios.records.files import load_changes, load_records, read_records
 from shared.records import MODELS, ContactSection, Custom
 
@@ -28,7 +28,7 @@ def test_records_get_tenant_and_version(tmp_path: Path) -> None:
     ]
 
 
-def test_changes_come_in_order(tmp_path: Path) -> None:
+def test_changes_are_in_order(tmp_path: Path) -> None:
     write(tmp_path / "custom.jsonl", {"type": "custom", "entity": "cr_ticket", "id": "c"})
     write(
         tmp_path / "changes.jsonl",
@@ -43,7 +43,7 @@ def test_changes_come_in_order(tmp_path: Path) -> None:
     ]
 
 
-def test_an_unknown_change_is_refused(tmp_path: Path) -> None:
+def test_unknown_operation_is_rejected(tmp_path: Path) -> None:
     write(tmp_path / "changes.jsonl", {"seq": 1, "op": "rename"})
     with pytest.raises(ValueError, match="rename"):
         list(load_changes(tmp_path / "changes.jsonl", "t"))
@@ -83,7 +83,7 @@ def test_columns_become_fields(tmp_path: Path) -> None:
     )
     csv(tmp_path, "cr_ticket.csv", "id,lookups.customer,lookups.visitor", "t,account/fab,", "u,,contact/eve")
     assert {f"{record['type']}/{record['id']}": record for record in read_records(tmp_path, "t")} == {
-        "account/fab": of(
+        "account/fab": record(
             "account",
             "fab",
             name="Fabrikam",
@@ -91,7 +91,7 @@ def test_columns_become_fields(tmp_path: Path) -> None:
             modified_on="2026-11-20T00:00:00+00:00",
             primary_contact_id="carla",
         ),
-        "contact/carla": of(
+        "contact/carla": record(
             "contact",
             "carla",
             name="Reyes, Carla",
@@ -99,35 +99,37 @@ def test_columns_become_fields(tmp_path: Path) -> None:
             parent_account_id="fab",
         )
         | {"version": 7},
-        "contact/eve": of("contact", "eve", name="Eve", emails=[None, "e@x.example"], parent_account_id=None),
-        "lead/l": of("lead", "l", contact={"name": "Lea", "email": "lea@x.example"}, contact_id=None),
-        "lead/m": of("lead", "m", contact_id="eve"),
-        "opportunity/o": of(
+        "contact/eve": record(
+            "contact", "eve", name="Eve", emails=[None, "e@x.example"], parent_account_id=None
+        ),
+        "lead/l": record("lead", "l", contact={"name": "Lea", "email": "lea@x.example"}, contact_id=None),
+        "lead/m": record("lead", "m", contact_id="eve"),
+        "opportunity/o": record(
             "opportunity",
             "o",
             stakeholder_ids=["eve", "carla"],
             account_id="fab",
             readers=["*", "group:sales"],
         ),
-        "cr_ticket/t": of("cr_ticket", "t", lookups={"customer": {"type": "account", "id": "fab"}}),
-        "cr_ticket/u": of("cr_ticket", "u", lookups={"visitor": {"type": "contact", "id": "eve"}}),
+        "cr_ticket/t": record("cr_ticket", "t", lookups={"customer": {"type": "account", "id": "fab"}}),
+        "cr_ticket/u": record("cr_ticket", "u", lookups={"visitor": {"type": "contact", "id": "eve"}}),
     }
 
 
-def of(kind: str, id_: str, **fields: object) -> dict[str, object]:
+def record(kind: str, id_: str, **fields: object) -> dict[str, object]:
     return {"tenant": "t", "type": kind, "id": id_, "version": 1, **fields}
 
 
-def test_one_file_is_enough_and_may_begin_with_a_mark(tmp_path: Path) -> None:
+def test_single_file_with_byte_order_mark_is_read(tmp_path: Path) -> None:
     file = tmp_path / "contact.csv"
     file.write_bytes("id,name\r\nzoë,Zoë\r\n".encode("utf-8-sig"))
-    assert read_records(file, "t") == [of("contact", "zoë", name="Zoë")]
+    assert read_records(file, "t") == [record("contact", "zoë", name="Zoë")]
     write(tmp_path / "leads.jsonl", {"id": "l"})
-    assert read_records(tmp_path / "leads.jsonl", "t") == [of("lead", "l")]
+    assert read_records(tmp_path / "leads.jsonl", "t") == [record("lead", "l")]
 
 
 @pytest.mark.parametrize(
-    "name,lines,said",
+    "name,lines,message",
     [
         (
             "contacts.csv",
@@ -167,12 +169,12 @@ def test_one_file_is_enough_and_may_begin_with_a_mark(tmp_path: Path) -> None:
         (
             "contacts.csv",
             ("id,account_id", "a,", "b,fab"),
-            "line 3, column account_id: a record of the type contact has no such field; it has id, type, name",
+            "line 3, column account_id: a record record the type contact has no such field; it has id, type, name",
         ),
         (
             "contacts.csv",
             ("id,lookups.customer", "a,account/fab"),
-            "line 2, column lookups.customer: a record of the type contact has no such field",
+            "line 2, column lookups.customer: a record record the type contact has no such field",
         ),
         ("leads.csv", ("id,contact_email", f"a,{'x' * 1001}"), "line 2, column contact_email: "),
         (
@@ -186,23 +188,23 @@ def test_one_file_is_enough_and_may_begin_with_a_mark(tmp_path: Path) -> None:
         ("contacts.jsonl", ('{"id": "a"}', '{"id": "b", "emails": "b@x.example"}'), "line 2, field emails: "),
     ],
 )
-def test_a_mistake_is_named_by_its_place(
-    tmp_path: Path, name: str, lines: tuple[str, ...], said: str
+def test_error_has_file_line_and_column(
+    tmp_path: Path, name: str, lines: tuple[str, ...], message: str
 ) -> None:
     file = csv(tmp_path, name, *lines)
-    with pytest.raises(BadRecords) as mistake:
+    with pytest.raises(RecordFileError) as error:
         read_records(tmp_path, "t")
-    assert str(mistake.value).startswith(f"{file}, {said}")
-    assert "\n" not in str(mistake.value)
+    assert str(error.value).startswith(f"{file}, {message}")
+    assert "\n" not in str(error.value)
 
 
-def test_what_is_not_utf_8_is_named_by_its_line(tmp_path: Path) -> None:
+def test_invalid_utf_8_is_reported_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "contacts.csv").write_bytes(b"id,name\na,Ann\nb,Zo\xeb\n")
-    with pytest.raises(BadRecords, match=r"contacts\.csv, line 3: this is not UTF-8"):
+    with pytest.raises(RecordFileError, match=r"contacts\.csv, line 3: this is not UTF-8"):
         read_records(tmp_path, "t")
 
 
-def test_every_field_of_a_record_has_its_column() -> None:
+def test_every_field_of_a_record_has_a_column() -> None:
     for kind, model in {**MODELS, "project": Custom}.items():
         columns = {column.path[0] for column in COLUMNS if column.is_of(kind)} | (
             {"lookups"} if model is Custom else set()
@@ -213,7 +215,7 @@ def test_every_field_of_a_record_has_its_column() -> None:
     } == ContactSection.model_fields.keys()
 
 
-def test_the_columns_are_those_that_the_document_explains() -> None:
+def test_document_explains_all_columns() -> None:
     rows = re.findall(
         r"^\| `([\w.]+)` \| ([^|]+) \| ([^|]+) \| `([\w.]+)`",
         DOCUMENT.read_text(encoding="utf-8"),
@@ -221,14 +223,14 @@ def test_the_columns_are_those_that_the_document_explains() -> None:
     )
     assert rows == [
         *(
-            (column.name, ", ".join(column.of) or "every type", column.cell, ".".join(column.path))
+            (column.name, ", ".join(column.record) or "every type", column.cell, ".".join(column.path))
             for column in COLUMNS
         ),
         (f"{LOOKUPS}FIELD", "custom types", Cell.LOOKUP, "lookups.FIELD"),
     ]
 
 
-def test_the_document_s_own_example_is_taken(tmp_path: Path) -> None:
+def test_example_of_the_document_is_valid(tmp_path: Path) -> None:
     [example] = re.findall(r"```csv\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
     (tmp_path / "contacts.csv").write_text(example, encoding="utf-8")
     assert [(record["id"], record["emails"]) for record in read_records(tmp_path, "t")] == [

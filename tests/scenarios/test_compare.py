@@ -46,11 +46,11 @@ def faults(folders: tuple[Path, Path, Path]) -> dict[str, tuple[int, int]]:
     }
 
 
-def test_what_is_the_same_is_identical(folders: tuple[Path, Path, Path]) -> None:
+def test_equal_folders_are_identical(folders: tuple[Path, Path, Path]) -> None:
     assert faults(folders) == {}
 
 
-def test_a_missing_match_and_an_extra_one_are_counted(folders: tuple[Path, Path, Path]) -> None:
+def test_missing_and_extra_matches_are_counted(folders: tuple[Path, Path, Path]) -> None:
     write(
         folders[0] / "message-matches.jsonl",
         [{"message_id": "<1@x>", "matches": [["contact", "ann"], ["contact", "bob"]]}],
@@ -58,23 +58,23 @@ def test_a_missing_match_and_an_extra_one_are_counted(folders: tuple[Path, Path,
     assert faults(folders) == {"message matches": (1, 1)}
 
 
-def test_a_record_without_addresses_must_be_there_too(folders: tuple[Path, Path, Path]) -> None:
+def test_record_without_addresses_must_exist(folders: tuple[Path, Path, Path]) -> None:
     write(folders[0] / "record-addresses.jsonl", MATCHES["record-addresses.jsonl"][:1])
     assert faults(folders) == {"record addresses": (1, 0)}
 
 
-def test_a_delivery_that_did_not_arrive_is_missing(folders: tuple[Path, Path, Path]) -> None:
+def test_delivery_that_did_not_arrive_is_missing(folders: tuple[Path, Path, Path]) -> None:
     write(folders[0] / "deliveries.jsonl", DELIVERIES[:1])
     assert faults(folders) == {"message deliveries": (1, 0)}
 
 
-def test_one_copy_with_fewer_matches_is_seen_though_the_union_is_right(
+def test_copy_with_fewer_matches_is_found_although_the_union_is_equal(
     folders: tuple[Path, Path, Path],
 ) -> None:
     write(folders[0] / "deliveries.jsonl", [DELIVERIES[0] | {"matches": [["contact", "ann"]]}, DELIVERIES[1]])
     assert faults(folders) == {"message copies": (1, 0)}
 
 
-def test_a_message_delivered_twice_is_extra(folders: tuple[Path, Path, Path]) -> None:
+def test_message_delivered_twice_is_extra(folders: tuple[Path, Path, Path]) -> None:
     write(folders[0] / "deliveries.jsonl", [*DELIVERIES, DELIVERIES[1]])
     assert faults(folders) == {"message deliveries": (0, 1)}
