@@ -11,7 +11,7 @@ from playwright.async_api import async_playwright, expect
 
 from deploy.local.stack import LocalStack, local_dir
 from deploy.local.system import TENANT, System
-from scenarios import demo
+from scenarios import story
 from simulator import sample_company
 from simulator.control.client import Simulator
 
@@ -22,7 +22,7 @@ THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 async def take(system: System, chromium: str) -> None:
     """Tells the story, and takes a picture in each theme."""
-    await demo.play(
+    await story.play(
         system, Simulator(system.simulator, system.ca).tenant(TENANT, domain=sample_company.DOMAIN)
     )
     async with async_playwright() as playwright:

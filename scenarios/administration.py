@@ -1,4 +1,4 @@
-"""mail-ingest as its administrator sees it, by its internal port."""
+"""A client of the administration interface of mail-ingest."""
 
 from typing import Any
 
@@ -15,14 +15,16 @@ class Administration:
         self._http = httpx2.Client(
             base_url=system["mail-ingest"].url,
             headers={"Authorization": f"Bearer {system.service_token}"},
-            timeout=30,
+            timeout=60,
             trust_env=False,
         )
 
     def enrol(self, mailbox: str) -> None:
-        """Has a mailbox captured, by its owner's object id or user principal name."""
-        self._http.post("/mailboxes", json={"tenant": self._tenant, "mailbox": mailbox}).raise_for_status()
+        """Start the capture of a mailbox, given by object id or user principal name of its owner."""
+        body = {"tenant": self._tenant, "mailbox": mailbox}
+        self._http.post("/mailboxes", json=body).raise_for_status()
 
     def mailboxes(self) -> list[dict[str, Any]]:
-        """Each mailbox's state, and how many `items` of it are captured."""
-        return list(self._http.get("/mailboxes", params={"tenant": self._tenant}).raise_for_status().json())
+        """The state of each mailbox; `items` is the number of captured items."""
+        response = self._http.get("/mailboxes", params={"tenant": self._tenant})
+        return list(response.raise_for_status().json())

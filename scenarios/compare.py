@@ -1,8 +1,8 @@
-"""Compares what a verification wrote with what an independent oracle expects.
+"""Compares the results of a verification with the expectations of an independent oracle.
 
-`python -m simulator.compare --out DIR --expected DIR --mail DIR [--meetings DIR]` prints missing and
-extra for messages, meetings, record addresses and every single delivery; exit 0 only if all are
-identical. It reads the archive in its own way and shares no code with the loader.
+`python -m scenarios.compare --out DIR --expected DIR --mail DIR [--meetings DIR]` prints the missing and
+extra messages, meetings, record addresses and deliveries, and exits with 0 only if all are identical. It
+reads the archive with code of its own and shares none with the simulator.
 """
 
 import argparse
@@ -17,38 +17,39 @@ from email.policy import compat32
 from pathlib import Path
 from typing import Any, TypeAlias
 
-Pairs: TypeAlias = Counter[tuple[Any, ...]]
+Rows: TypeAlias = Counter[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One comparison: what is missing, what is extra, out of how many."""
+    """The result of one comparison: the missing and the extra rows, and the number of expected rows."""
 
-    what: str
+    subject: str
     expected: int
-    missing: Pairs
-    extra: Pairs
+    missing: Rows
+    extra: Rows
 
     @property
     def identical(self) -> bool:
         return not self.missing and not self.extra
 
     def lines(self) -> Iterator[str]:
-        """The verdict, and the first few differences."""
-        yield f"{self.what:<18} {self.expected:>9} expected  {self.missing.total():>7} missing  {self.extra.total():>7} extra"
-        for word, differences in (("missing", self.missing), ("extra", self.extra)):
+        """The counts, and the first five differences of each kind."""
+        missing, extra = self.missing.total(), self.extra.total()
+        yield f"{self.subject:<18} {self.expected:>9} expected  {missing:>7} missing  {extra:>7} extra"
+        for label, differences in (("missing", self.missing), ("extra", self.extra)):
             for difference in sorted(differences, key=repr)[:5]:
-                yield f"    {word}: {' '.join(str(part) for part in difference)}"
+                yield f"    {label}: {' '.join(str(part) for part in difference)}"
 
 
-def compare(what: str, expected: Iterable[tuple[Any, ...]], found: Iterable[tuple[Any, ...]]) -> Verdict:
-    """Both as multisets."""
-    wanted, had = Counter(expected), Counter(found)
-    return Verdict(what, wanted.total(), wanted - had, had - wanted)
+def compare(subject: str, expected: Iterable[tuple[Any, ...]], found: Iterable[tuple[Any, ...]]) -> Verdict:
+    """Compare two multisets."""
+    expected_rows, found_rows = Counter(expected), Counter(found)
+    return Verdict(subject, expected_rows.total(), expected_rows - found_rows, found_rows - expected_rows)
 
 
-def rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The JSON lines of a file, packed or not; none where there is no such file."""
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON lines of a file, plain or gzipped; no rows if the file does not exist."""
     packed = path.with_name(path.name + ".gz")
     if packed.exists():
         with gzip.open(packed, "rt", encoding="utf-8") as file:
@@ -58,22 +59,22 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
             yield from map(json.loads, file)
 
 
-def matches(folder: Path, kind: str, name: str) -> dict[str, set[tuple[str, str]]]:
+def read_matches(folder: Path, kind: str, name: str) -> dict[str, set[tuple[str, str]]]:
     """Item -> its (type, id) pairs."""
     return {
         row[name]: {(kind, id_) for kind, id_ in row["matches"]}
-        for row in rows(folder / f"{kind}-matches.jsonl")
+        for row in read_rows(folder / f"{kind}-matches.jsonl")
     }
 
 
-def flat(table: dict[str, set[tuple[str, str]]]) -> Iterator[tuple[str, str, str]]:
+def triples(table: dict[str, set[tuple[str, str]]]) -> Iterator[tuple[str, str, str]]:
     """(item, type, id) triples."""
     return ((item, kind, id_) for item, pairs in table.items() for kind, id_ in pairs)
 
 
-def addresses(folder: Path) -> Iterator[tuple[str, str, str]]:
-    """(type, id, address) triples, and (type, id, "") for every record, so that one without addresses counts."""
-    for row in rows(folder / "record-addresses.jsonl"):
+def read_addresses(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """(type, id, address) triples, and (type, id, "") for every record, including those without addresses."""
+    for row in read_rows(folder / "record-addresses.jsonl"):
         yield row["type"], row["id"], ""
         for address in row["addresses"]:
             yield row["type"], row["id"], address
@@ -82,7 +83,7 @@ def addresses(folder: Path) -> Iterator[tuple[str, str, str]]:
 def archived_messages(folder: Path) -> Iterator[tuple[str, str]]:
     """(mailbox, Message-ID) of every delivery of a mail archive."""
     owners: dict[str, list[str]] = defaultdict(list)
-    for row in rows(folder / "index.jsonl"):
+    for row in read_rows(folder / "index.jsonl"):
         if "owners" in row:
             owners[row["id"]].extend(row["owners"])
     for path in sorted(folder.iterdir()):
@@ -90,18 +91,14 @@ def archived_messages(folder: Path) -> Iterator[tuple[str, str]]:
         if not name.endswith((".mbox", ".eml")):
             continue
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        letters = [raw]
+        messages = [raw]
         if name.endswith(".mbox"):
-            letters = [letter.split(b"\n", 1)[-1] for letter in raw.split(b"\n\nFrom ")] if raw else []
-        for letter in letters:
-            message_id = str(
-                BytesHeaderParser(policy=compat32).parsebytes(letter)["message-id"] or ""
-            ).strip()
-            for owner in (
-                owners.get(message_id, [])
-                if owners
-                else [folder.name if name.endswith(".eml") else name.removesuffix(".mbox")]
-            ):
+            messages = [message.split(b"\n", 1)[-1] for message in raw.split(b"\n\nFrom ")] if raw else []
+        file_owner = folder.name if name.endswith(".eml") else name.removesuffix(".mbox")
+        for message in messages:
+            header = BytesHeaderParser(policy=compat32).parsebytes(message)
+            message_id = str(header["message-id"] or "").strip()
+            for owner in owners.get(message_id, []) if owners else [file_owner]:
                 yield owner, message_id
 
 
@@ -121,35 +118,40 @@ def archived_meetings(folder: Path | None) -> Iterator[tuple[str, str]]:
 
 
 def verdicts(out: Path, expected: Path, mail: Path, meetings: Path | None) -> Iterator[Verdict]:
-    """Every comparison."""
-    tables = {}
+    """The verdicts of all comparisons."""
+    expected_matches = {}
     for kind, name in (("message", "message_id"), ("meeting", "uid")):
         if kind == "meeting" and meetings is None:
             continue
-        tables[kind] = matches(expected, kind, name)
-        yield compare(f"{kind} matches", flat(tables[kind]), flat(matches(out, kind, name)))
-    yield compare("record addresses", addresses(expected), addresses(out))
+        expected_matches[kind] = read_matches(expected, kind, name)
+        found = triples(read_matches(out, kind, name))
+        yield compare(f"{kind} matches", triples(expected_matches[kind]), found)
+    yield compare("record addresses", read_addresses(expected), read_addresses(out))
 
-    deliveries = list(rows(out / "deliveries.jsonl"))
+    deliveries = list(read_rows(out / "deliveries.jsonl"))
     for kind, name, archived in (
         ("message", "message_id", archived_messages(mail)),
         ("meeting", "uid", archived_meetings(meetings)),
     ):
-        if kind not in tables:
+        if kind not in expected_matches:
             continue
-        of_kind = [row for row in deliveries if name in row]
-        own = list(archived)
-        yield compare(f"{kind} deliveries", own, ((row["mailbox"], row[name]) for row in of_kind))
+        delivered = [row for row in deliveries if name in row]
+        in_archive = list(archived)
+        yield compare(f"{kind} deliveries", in_archive, ((row["mailbox"], row[name]) for row in delivered))
         yield compare(
             f"{kind} copies",
-            ((box, item, *pair) for box, item in own for pair in tables[kind].get(item, ())),
-            ((row["mailbox"], row[name], kind_, id_) for row in of_kind for kind_, id_ in row["matches"]),
+            (
+                (mailbox, item, *pair)
+                for mailbox, item in in_archive
+                for pair in expected_matches[kind].get(item, ())
+            ),
+            ((row["mailbox"], row[name], kind_, id_) for row in delivered for kind_, id_ in row["matches"]),
         )
 
 
 def main() -> None:
-    """The command."""
-    parser = argparse.ArgumentParser(prog="python -m simulator.compare", description=__doc__)
+    """Print the verdicts."""
+    parser = argparse.ArgumentParser(prog="python -m scenarios.compare", description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--expected", type=Path, required=True)
     parser.add_argument("--mail", type=Path, required=True)

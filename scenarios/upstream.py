@@ -1,7 +1,7 @@
-"""An upstream CRM system as it looks from Kafka: it publishes records, and knows nothing of ours.
+"""An upstream CRM system, as Kafka sees it: a publisher of records.
 
-Key `tenant/type/id`, the whole record as JSON, a tombstone for a deleted one. That is all there is
-to it; docs/topics.md has the rest.
+Key `tenant/type/id`, the complete record as JSON, a tombstone for a deleted record. It uses aiokafka
+directly and none of the services' code; docs/topics.md is its specification.
 """
 
 import asyncio
@@ -10,18 +10,17 @@ from types import TracebackType
 from typing import Any, Self
 
 import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaProducer
 
 Record = dict[str, Any]
 
 
 class Upstream:
-    """A publisher of record events.
+    """A publisher of records; use it as a context manager.
 
     Args:
-        bootstrap: Kafka's address.
-        topic: what `records` is called there.
+        bootstrap: the bootstrap servers of Kafka.
+        topic: the name of the topic of records.
     """
 
     def __init__(self, bootstrap: str, topic: str = "records") -> None:
@@ -43,58 +42,21 @@ class Upstream:
             await self._producer.stop()
 
     async def publish(self, records: Iterable[Record]) -> int:
-        """Publishes records, in order, and waits until Kafka has them; answers how many."""
+        """Publish records in order, and wait for Kafka's acknowledgements; return their number."""
         return await self._send((record, orjson.dumps(record)) for record in records)
 
     async def delete(self, records: Iterable[Record]) -> int:
-        """Deletes records; of each `tenant`, `type` and `id` are enough."""
+        """Publish tombstones of records, which need only `tenant`, `type` and `id`; return their number."""
         return await self._send((record, None) for record in records)
 
     async def _send(self, messages: Iterable[tuple[Record, bytes | None]]) -> int:
         if self._producer is None:
-            raise RuntimeError("use it as a context manager")
-        sent = [
+            raise RuntimeError("Upstream is used without its context manager")
+        acknowledgements = [
             await self._producer.send(
                 self._topic, value, key=f"{record['tenant']}/{record['type']}/{record['id']}".encode()
             )
             for record, value in messages
         ]
-        await asyncio.gather(*sent)
-        return len(sent)
-
-
-Table = dict[bytes, tuple[bytes, dict[str, bytes]]]
-
-
-async def read_all(bootstrap: str, topic: str) -> tuple[Table, int]:
-    """A compacted topic from its start to its present end.
-
-    Returns:
-        Key -> (value, headers) of what is there, tombstones left out; and the sum of its end offsets,
-        which is how many messages were ever written to it.
-    """
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        (described,) = await admin.describe_topics([topic])
-    finally:
-        await admin.close()
-    partitions = [TopicPartition(topic, partition["partition"]) for partition in described["partitions"]]
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, auto_offset_reset="earliest", enable_auto_commit=False
-    )
-    await consumer.start()
-    table: Table = {}
-    try:
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        ends = await consumer.end_offsets(partitions)
-        while [tp for tp in partitions if await consumer.position(tp) < ends[tp]]:
-            for records in (await consumer.getmany(timeout_ms=200)).values():
-                for record in records:
-                    table.pop(record.key, None)
-                    if record.value is not None:
-                        table[record.key] = record.value, dict(record.headers)
-    finally:
-        await consumer.stop()
-    return table, sum(ends.values())
+        await asyncio.gather(*acknowledgements)
+        return len(acknowledgements)

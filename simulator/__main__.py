@@ -15,9 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
     parser.add_argument("--listen", metavar="HOST:PORT", help="listening address (SIMULATOR_LISTEN)")
     parser.add_argument("--dir", type=Path, help="folder of the CA and keys (SIMULATOR_DIR)")
-    parser.add_argument(
-        "--record", type=Path, help="folder of recorded responses (SIMULATOR_RECORD)"
-    )
+    parser.add_argument("--record", type=Path, help="folder of recorded responses (SIMULATOR_RECORD)")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)

@@ -81,7 +81,21 @@ class Settings:
         return self.url or f"https://localhost:{self.listen.port}"
 
 
-NAMES = frozenset(re.findall(r"`(SIMULATOR_\w+)`", Settings.__doc__ or ""))
+NAMES = frozenset(
+    PREFIX + name
+    for name in (
+        "DIR",
+        "LISTEN",
+        "BROWSER_LISTEN",
+        "URL",
+        "TENANT_ID",
+        "REDIRECT_URIS",
+        "RECORD",
+        "LATENCY_MS",
+        "RETRY_SECONDS",
+        "SEED",
+    )
+)
 
 
 def from_environment(env: Mapping[str, str] = os.environ) -> Settings:

@@ -1,6 +1,6 @@
-"""CRM records in CSV files, as people export them: the columns, and how each becomes a field.
+"""CRM records in CSV files: the columns, and their conversion to fields.
 
-docs/own-archive.md explains the columns to their writers.
+docs/own-archive.md is the specification for authors of such files.
 """
 
 import csv
@@ -16,12 +16,12 @@ from typing import Any
 from shared.records import ACCOUNT, CONTACT, LEAD, MODELS, OPPORTUNITY
 
 
-class BadRecords(ValueError):
-    """A file of records that cannot be taken; the message says which, in which line, and why."""
+class RecordFileError(ValueError):
+    """A file of records has an error; the message has the file, the line, the column and the reason."""
 
 
-class Cell(StrEnum):
-    """How a cell is read. An empty one is always null."""
+class CellType(StrEnum):
+    """The type of a column's cells. An empty cell is null in every type."""
 
     TEXT = "text"
     NUMBER = "whole number"
@@ -35,57 +35,57 @@ class Column:
     """A column and the field of the record that it becomes.
 
     Attributes:
-        of: the record types that have it; none: every type.
-        into: the field, if it is not called like the column.
+        types: the record types with this column; empty for every type.
+        field_path: the path of the field; empty if the field has the name of the column.
     """
 
     name: str
-    cell: Cell = Cell.TEXT
-    of: tuple[str, ...] = ()
-    into: tuple[str, ...] = ()
+    cell: CellType = CellType.TEXT
+    types: tuple[str, ...] = ()
+    field_path: tuple[str, ...] = ()
 
     @property
     def path(self) -> tuple[str, ...]:
-        return self.into or (self.name,)
+        return self.field_path or (self.name,)
 
-    def is_of(self, kind: str) -> bool:
-        return not self.of or kind in self.of
+    def belongs_to(self, kind: str) -> bool:
+        return not self.types or kind in self.types
 
 
 COLUMNS = (
     Column("id"),
     Column("type"),
     Column("name"),
-    Column("version", Cell.NUMBER),
-    Column("modified_on", Cell.TIME),
-    Column("readers", Cell.LIST),
-    Column("emails", Cell.LIST),
-    Column("primary_contact_id", of=(ACCOUNT,)),
-    Column("parent_account_id", of=(CONTACT,)),
-    Column("contact_name", of=(LEAD,), into=("contact", "name")),
-    Column("contact_email", of=(LEAD,), into=("contact", "email")),
-    Column("contact_id", of=(LEAD, OPPORTUNITY)),
-    Column("stakeholder_ids", Cell.LIST, of=(OPPORTUNITY,)),
-    Column("account_id", of=(OPPORTUNITY,)),
-    Column("lead_id", of=(OPPORTUNITY,)),
+    Column("version", CellType.NUMBER),
+    Column("modified_on", CellType.TIME),
+    Column("readers", CellType.LIST),
+    Column("emails", CellType.LIST),
+    Column("primary_contact_id", types=(ACCOUNT,)),
+    Column("parent_account_id", types=(CONTACT,)),
+    Column("contact_name", types=(LEAD,), field_path=("contact", "name")),
+    Column("contact_email", types=(LEAD,), field_path=("contact", "email")),
+    Column("contact_id", types=(LEAD, OPPORTUNITY)),
+    Column("stakeholder_ids", CellType.LIST, types=(OPPORTUNITY,)),
+    Column("account_id", types=(OPPORTUNITY,)),
+    Column("lead_id", types=(OPPORTUNITY,)),
 )
-LOOKUPS = "lookups."
-"""Begins the name of a custom record's column that points at an account or a contact."""
+LOOKUP_PREFIX = "lookups."
+"""Prefix of the columns of a custom record that refer to an account or a contact."""
 
 SEPARATOR = ";"
-PLACES_COUNT = ("emails",)
-"""Lists in which an empty place is null; in others it is nothing."""
+POSITIONAL_LISTS = ("emails",)
+"""Lists in which an empty entry is null; in other lists an empty entry is omitted."""
 
-NAMED_IN_PLURAL = {f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s": kind for kind in MODELS}
-"""accounts.csv is a file of the type account. A custom type is called as its file is."""
+BUILT_IN_FILE_NAMES = {f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s": kind for kind in MODELS}
+"""accounts.csv has records of the type account. A custom type has the name of its file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record of a file, before anybody has looked whether it is a good one.
+    """One record of a file, not yet validated.
 
     Attributes:
-        columns: field -> the column that it came from.
+        columns: field -> the column that it is from.
     """
 
     file: Path
@@ -93,51 +93,50 @@ class Row:
     record: dict[str, Any]
     columns: Mapping[str, str] = field(default_factory=dict)
 
-    def bad(self, path: str, why: str) -> BadRecords:
-        """What to raise where the field at this path (such as `emails.1`) is wrong."""
+    def error(self, path: str, reason: str) -> RecordFileError:
+        """The error of the field at this path, such as `emails.1`."""
         parts = path.split(".")
-        column = next(
-            (
-                self.columns[name]
-                for n in range(len(parts), 0, -1)
-                if (name := ".".join(parts[:n])) in self.columns
-            ),
-            None,
-        )
-        return bad(
-            self.file, self.line, f"column {column}" if column else f"field {path}" if path else "", why
-        )
+        prefixes = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+        column = next((self.columns[prefix] for prefix in prefixes if prefix in self.columns), None)
+        place = f"column {column}" if column else f"field {path}" if path else ""
+        return file_error(self.file, self.line, place, reason)
 
 
-def bad(file: Path, line: int, place: str, why: str) -> BadRecords:
-    return BadRecords(": ".join((", ".join(filter(None, (str(file), f"line {line}", place))), why)))
+def file_error(file: Path, line: int, place: str, reason: str) -> RecordFileError:
+    """An error with the place in the file in its message."""
+    places = [str(file), f"line {line}", *([place] if place else [])]
+    return RecordFileError(f"{', '.join(places)}: {reason}")
 
 
-def type_of(file: Path) -> str:
-    """The type of a file's records, where they do not say it themselves."""
-    return NAMED_IN_PLURAL.get(file.stem, file.stem)
+def record_type_of(file: Path) -> str:
+    """The type of the records without a type in a file."""
+    return BUILT_IN_FILE_NAMES.get(file.stem, file.stem)
 
 
 def read_csv(file: Path) -> Iterator[Row]:
-    """The records of a CSV file; BadRecords where it is none, or has columns that records have not."""
-    lines = _lines(file)
+    """The records of a CSV file.
+
+    Raises:
+        RecordFileError: the file is no CSV, or has columns that its records do not have.
+    """
+    lines = _read_lines(file)
     first, header = next(lines, (1, []))
-    columns = _columns(file, first, header)
+    columns = _parse_header(file, first, header)
     for line, cells in lines:
         if len(cells) != len(columns):
-            raise bad(file, line, "", f"there are {len(cells)} cells, and the header has {len(columns)}")
-        yield _row(file, line, columns, [cell.strip() for cell in cells])
+            reason = f"there are {len(cells)} cells, and the header has {len(columns)}"
+            raise file_error(file, line, "", reason)
+        yield _parse_row(file, line, columns, [cell.strip() for cell in cells])
 
 
-def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Each row that is not empty, with the number of the line that it begins in."""
+def _read_lines(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Each row that is not empty, with the number of its first line."""
     raw = file.read_bytes()
     try:
         text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as odd:
-        raise bad(
-            file, raw.count(b"\n", 0, odd.start) + 1, "", "this is not UTF-8; save the file as UTF-8"
-        ) from None
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise file_error(file, line, "", "this is not UTF-8; save the file as UTF-8") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     line = 1
     try:
@@ -145,114 +144,108 @@ def _lines(file: Path) -> Iterator[tuple[int, list[str]]]:
             if any(map(str.strip, cells)):
                 yield line, cells
             line = reader.line_num + 1
-    except csv.Error as wrong:
-        raise bad(file, line, "", f"this is not CSV: {wrong}") from None
+    except csv.Error as error:
+        raise file_error(file, line, "", f"this is not CSV: {error}") from None
 
 
-def _columns(file: Path, line: int, header: Sequence[str]) -> list[Column]:
-    """The columns that the header names."""
+def _parse_header(file: Path, line: int, header: Sequence[str]) -> list[Column]:
+    """The columns in the header."""
     known = {column.name: column for column in COLUMNS}
-    found: list[Column] = []
+    columns: list[Column] = []
     for name in map(str.strip, header):
-        column = (
-            Column(name, Cell.LOOKUP, into=("lookups", name.removeprefix(LOOKUPS)))
-            if name.startswith(LOOKUPS)
-            else known.get(name)
-        )
+        column = known.get(name)
+        if name.startswith(LOOKUP_PREFIX):
+            path = ("lookups", name.removeprefix(LOOKUP_PREFIX))
+            column = Column(name, CellType.LOOKUP, field_path=path)
         if column is None:
-            raise bad(file, line, f"column {name}", _unknown(name, known))
-        if column in found:
-            raise bad(file, line, f"column {name}", "this column is there twice")
-        found.append(column)
-    if known["id"] not in found:
-        raise bad(
+            raise file_error(file, line, f"column {name}", _unknown_column(name, known))
+        if column in columns:
+            raise file_error(file, line, f"column {name}", "this column is there twice")
+        columns.append(column)
+    if known["id"] not in columns:
+        raise file_error(
             file,
             line,
             "column id",
-            "there is no such column; the first line names the columns, and id is one that every file needs",
+            "there is no such column; the first line has the names of the columns, and every file needs id",
         )
-    return found
+    return columns
 
 
-def _unknown(name: str, known: Mapping[str, Column]) -> str:
+def _unknown_column(name: str, known: Mapping[str, Column]) -> str:
     if SEPARATOR in name or "\t" in name:
         return "columns are separated by commas"
-    near = difflib.get_close_matches(name.lower(), known, 1)
-    return "records have no such column" + (
-        f"; is it {near[0]}?" if near else "; delete it, or see docs/own-archive.md for those that there are"
-    )
+    similar = difflib.get_close_matches(name.lower(), known, 1)
+    advice = f"is it {similar[0]}?" if similar else "delete it, or see docs/own-archive.md for all columns"
+    return f"records have no such column; {advice}"
 
 
-def _row(file: Path, line: int, columns: Sequence[Column], cells: Sequence[str]) -> Row:
+def _parse_row(file: Path, line: int, columns: Sequence[Column], cells: Sequence[str]) -> Row:
     record: dict[str, Any] = {}
     row = Row(file, line, record, {".".join(column.path): column.name for column in columns})
-    kind = next(
-        (cell for column, cell in zip(columns, cells, strict=True) if column.name == "type" and cell),
-        type_of(file),
-    )
+    named = zip(columns, cells, strict=True)
+    types = [cell for column, cell in named if column.name == "type" and cell]
+    kind = types[0] if types else record_type_of(file)
     for column, cell in zip(columns, cells, strict=True):
-        if cell and not _has(kind, column):
-            those = (
-                ", ".join(each.name for each in COLUMNS if _has(kind, each))
-                if kind in MODELS
-                else f"{LOOKUPS}FIELD"
-            )
-            raise bad(
-                file,
-                line,
-                f"column {column.name}",
-                f"a record of the type {kind} has no such field; it has {those}",
-            )
+        if cell and not _has_column(kind, column):
+            reason = f"a record of the type {kind} has no such field; it has {_column_names(kind)}"
+            raise file_error(file, line, f"column {column.name}", reason)
         try:
-            value = _read(column, cell) if cell else None
-        except ValueError as wrong:
-            raise bad(file, line, f"column {column.name}", str(wrong)) from None
+            value = _parse_cell(column, cell) if cell else None
+        except ValueError as error:
+            raise file_error(file, line, f"column {column.name}", str(error)) from None
         if column.name == "id" and value is None:
-            raise bad(file, line, "column id", "every record needs one")
-        *above, last = column.path
-        if above and value is None:
-            continue  # a Contact section or a lookup that nobody wrote
-        into = record
-        for name in above:
-            into = into.setdefault(name, {})
-        into[last] = value
+            raise file_error(file, line, "column id", "every record needs one")
+        *parents, last = column.path
+        if parents and value is None:
+            continue  # an empty Contact section or lookup
+        target = record
+        for name in parents:
+            target = target.setdefault(name, {})
+        target[last] = value
     record["type"] = kind
     return row
 
 
-def _has(kind: str, column: Column) -> bool:
-    return kind not in MODELS if column.cell is Cell.LOOKUP else column.is_of(kind)
+def _has_column(kind: str, column: Column) -> bool:
+    return kind not in MODELS if column.cell is CellType.LOOKUP else column.belongs_to(kind)
 
 
-def _read(column: Column, cell: str) -> Any:
-    """What a cell that is not empty means; ValueError with what it should have been."""
+def _column_names(kind: str) -> str:
+    if kind not in MODELS:
+        return f"{LOOKUP_PREFIX}FIELD"
+    return ", ".join(column.name for column in COLUMNS if _has_column(kind, column))
+
+
+def _parse_cell(column: Column, cell: str) -> Any:
+    """The value of a cell that is not empty; ValueError with the expected form."""
     match column.cell:
-        case Cell.NUMBER:
-            return _number(cell)
-        case Cell.TIME:
-            return _time(cell)
-        case Cell.LIST:
-            places = [place.strip() or None for place in cell.split(SEPARATOR)]
-            return places if column.name in PLACES_COUNT else [place for place in places if place]
-        case Cell.LOOKUP:
+        case CellType.NUMBER:
+            return _parse_number(cell)
+        case CellType.TIME:
+            return _parse_time(cell)
+        case CellType.LIST:
+            entries = [entry.strip() or None for entry in cell.split(SEPARATOR)]
+            return entries if column.name in POSITIONAL_LISTS else [entry for entry in entries if entry]
+        case CellType.LOOKUP:
             kind, slash, id_ = cell.partition("/")
             if not slash or kind not in {ACCOUNT, CONTACT}:
                 raise ValueError(f"a lookup is written {ACCOUNT}/ID or {CONTACT}/ID")
             return {"type": kind, "id": id_}
-        case _:
+        case CellType.TEXT:
             return cell
 
 
-def _number(cell: str) -> int:
+def _parse_number(cell: str) -> int:
     try:
         return int(cell)
     except ValueError:
         raise ValueError("this is no whole number") from None
 
 
-def _time(cell: str) -> str:
+def _parse_time(cell: str) -> str:
     try:
-        moment = datetime.fromisoformat(cell)
+        time = datetime.fromisoformat(cell)
     except ValueError:
         raise ValueError("this is no time such as 2026-11-20T09:12:00Z or 2026-11-20") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()

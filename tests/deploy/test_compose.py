@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings
 
 from deploy.local.stack import LocalStack
 from deploy.local.system import DRAIN_SECONDS, TENANT, System
-from scenarios.upstream import read_all
+from scenarios.topic_table import read_topic_table
 from services.mail_ingest.settings import IngestSettings
 from services.matcher.settings import MatcherSettings
 from services.tracking.settings import TrackingSettings
@@ -203,7 +203,7 @@ def test_ports_are_those_of_the_architecture(trial: dict[str, Config]) -> None:
         r"^\| ([a-z-]+) \| (\d+) \| `(\w+)` \|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE
     )
     assert len(rows) == 6
-    assert {(name, setting): given(trial[name])[setting] for name, _, setting in rows} == {
+    assert {(name, setting): given(trial[name])[setting].rpartition(":")[2] for name, _, setting in rows} == {
         (name, setting): port for name, port, setting in rows
     }
 
@@ -220,7 +220,7 @@ def test_only_the_page_and_the_webhook_are_published_and_on_this_machine_alone(
     (door,) = published(trial) - published(own)
     assert door[:2] == ("simulator", str(httpx2.URL(given(trial["tracking"])["BROWSER_AUTHORITY_URL"]).port))
     assert trial["door"]["command"] == [
-        f"0.0.0.0:{door[2]}=127.0.0.1:{given(trial['simulator'])['SIMULATOR_BROWSER_PORT']}",
+        f"0.0.0.0:{door[2]}={given(trial['simulator'])['SIMULATOR_BROWSER_LISTEN']}",
         f"{httpx2.URL(given(trial['mail-ingest'])['WEBHOOK_URL']).netloc.decode()}=mail-ingest:{given(trial['mail-ingest'])['WEBHOOK_PORT']}",
     ]
 
@@ -415,7 +415,7 @@ def plain(name: str) -> str:
 def test_what_an_image_starts_is_that_program(program: str, images: dict[str, Path]) -> None:
     python, *arguments = entrypoint(program)
     assert python == "python"
-    setting = "SIMULATOR_PORT" if program == "simulator" else "PORT"
+    setting = "SIMULATOR_LISTEN" if program == "simulator" else "PORT"
     ran = subprocess.run(
         [sys.executable, *arguments],
         cwd=images[program],
@@ -542,7 +542,7 @@ async def test_the_company_comes_and_comes_again(
                 headers={"Authorization": f"Bearer {here['SERVICE_TOKEN']}"},
                 trust_env=False,
             ).json()
-            records, _ = await read_all(stack.kafka_bootstrap, f"{topic_prefix}records")
+            records, _ = await read_topic_table(stack.kafka_bootstrap, f"{topic_prefix}records")
             said.append(
                 (
                     {mailbox["mailbox"] for mailbox in enrolled},

@@ -17,7 +17,10 @@ DELIVERIES: list[dict[str, Any]] = [
     {"mailbox": "carla", "message_id": "<1@x>", "matches": [["contact", "ann"], ["account", "x"]]},
     {"mailbox": "carla", "message_id": "<2@x>", "matches": []},
 ]
-MBOX = b"From a\nMessage-ID: <1@x>\nFrom: ann@x.example\n\nhello\n\nFrom b\nMessage-ID: <2@x>\nFrom: bob@x.example\n\nhello\n"
+MBOX = (
+    b"From a\nMessage-ID: <1@x>\nFrom: ann@x.example\n\nhello\n\n"
+    b"From b\nMessage-ID: <2@x>\nFrom: bob@x.example\n\nhello\n"
+)
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def write(file: Path, rows: list[dict[str, Any]]) -> None:
 def faults(folders: tuple[Path, Path, Path]) -> dict[str, tuple[int, int]]:
     out, expected, mail = folders
     return {
-        v.what: (v.missing.total(), v.extra.total())
+        v.subject: (v.missing.total(), v.extra.total())
         for v in verdicts(out, expected, mail, None)
         if not v.identical
     }

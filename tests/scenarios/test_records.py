@@ -1,4 +1,4 @@
-"""CRM records record an archive, as upstream systems publish them."""
+"""CRM records of an archive, as upstream systems publish them."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from scenarios.records.csv_files import COLUMNS, LOOKUPS, Cell, RecordFileError
+from scenarios.records.csv_files import COLUMNS, LOOKUP_PREFIX, CellType, RecordFileError
 from scenarios.records.files import load_changes, load_records, read_records
 from shared.records import MODELS, ContactSection, Custom
 
@@ -169,12 +169,15 @@ def test_single_file_with_byte_order_mark_is_read(tmp_path: Path) -> None:
         (
             "contacts.csv",
             ("id,account_id", "a,", "b,fab"),
-            "line 3, column account_id: a record record the type contact has no such field; it has id, type, name",
+            (
+                "line 3, column account_id: a record of the type contact has no such field; "
+                "it has id, type, name"
+            ),
         ),
         (
             "contacts.csv",
             ("id,lookups.customer", "a,account/fab"),
-            "line 2, column lookups.customer: a record record the type contact has no such field",
+            "line 2, column lookups.customer: a record of the type contact has no such field",
         ),
         ("leads.csv", ("id,contact_email", f"a,{'x' * 1001}"), "line 2, column contact_email: "),
         (
@@ -206,7 +209,7 @@ def test_invalid_utf_8_is_reported_with_its_line(tmp_path: Path) -> None:
 
 def test_every_field_of_a_record_has_a_column() -> None:
     for kind, model in {**MODELS, "project": Custom}.items():
-        columns = {column.path[0] for column in COLUMNS if column.is_of(kind)} | (
+        columns = {column.path[0] for column in COLUMNS if column.belongs_to(kind)} | (
             {"lookups"} if model is Custom else set()
         )
         assert columns == model.model_fields.keys() - {"tenant"}, kind
@@ -223,10 +226,10 @@ def test_document_explains_all_columns() -> None:
     )
     assert rows == [
         *(
-            (column.name, ", ".join(column.record) or "every type", column.cell, ".".join(column.path))
+            (column.name, ", ".join(column.types) or "every type", column.cell, ".".join(column.path))
             for column in COLUMNS
         ),
-        (f"{LOOKUPS}FIELD", "custom types", Cell.LOOKUP, "lookups.FIELD"),
+        (f"{LOOKUP_PREFIX}FIELD", "custom types", CellType.LOOKUP, "lookups.FIELD"),
     ]
 
 

@@ -19,7 +19,8 @@ def letter(
     number: int, sender: str = "pat@fabrikam.com", to: str = "ann@contoso.example", date: str | None = None
 ) -> str:
     when = date or f"Mon, 0{number % 7 + 1} Jan 2001 10:00:00 +0100"
-    return f"Message-ID: <{number}@fabrikam.com>\nDate: {when}\nFrom: {sender}\nTo: {to}\nSubject: Letter {number}\n\nBody {number}\n>From here on\n"
+    header = f"Message-ID: <{number}@fabrikam.com>\nDate: {when}\nFrom: {sender}\nTo: {to}\n"
+    return f"{header}Subject: Letter {number}\n\nBody {number}\n>From here on\n"
 
 
 def mbox(*letters: str) -> bytes:
@@ -123,7 +124,10 @@ def test_addresses_are_not_changed() -> None:
         (b"Content-Transfer-Encoding: base64\n\nSGVsbG8=!!", "Hello"),
         (b"Content-Transfer-Encoding: quoted-printable\n\na=3Db=\nc", "a=bc"),
         (
-            b'Content-Type: multipart/mixed; boundary="b"\n\npre\n--b\nContent-Type: text/html\n\n<p>x</p>\n--b\n\nplain\n--b--\n',
+            (
+                b'Content-Type: multipart/mixed; boundary="b"\n\npre\n'
+                b"--b\nContent-Type: text/html\n\n<p>x</p>\n--b\n\nplain\n--b--\n"
+            ),
             "plain",
         ),
         (b"Content-Type: multipart/mixed\n\nno boundary", ""),
@@ -148,7 +152,10 @@ def test_calendars_are_read(tmp_path: Path) -> None:
         "series", "20010101T090000Z", "RRULE:FREQ=WEEKLY;BYDAY=MO,WE;COUNT=6", "EXDATE:20010103T090000Z"
     )
     exception = vevent("series", "20010108T110000Z", "RECURRENCE-ID:20010108T090000Z")
-    day = "BEGIN:VEVENT\r\nUID:day\r\nDTSTART;VALUE=DATE:20010105\r\nSUMMARY:A day\r\nCLASS:PRIVATE\r\nEND:VEVENT"
+    day = (
+        "BEGIN:VEVENT\r\nUID:day\r\nDTSTART;VALUE=DATE:20010105\r\n"
+        "SUMMARY:A day\r\nCLASS:PRIVATE\r\nEND:VEVENT"
+    )
     (tmp_path / "ann.ics").write_text(calendar(vevent("one", "20001231T090000Z"), series, exception, day))
     (tmp_path / "bob.ics").write_text("BEGIN:VCALENDAR\nBEGIN:VEVENT\nnonsense\nEND:VEVENT\n")
     (tmp_path / "notes.txt").write_text("ignored")

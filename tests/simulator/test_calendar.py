@@ -153,6 +153,7 @@ def test_view_has_the_events_that_overlap_the_window(tenant: TenantControl, grap
         (-hour, 0 * hour, 0),
         (-hour, hour, 1),
     ):
-        window = f"startDateTime={TOMORROW + begin:%Y-%m-%dT%H:%M:%SZ}&endDateTime={TOMORROW + end:%Y-%m-%dT%H:%M:%SZ}"
+        first, last = TOMORROW + begin, TOMORROW + end
+        window = f"startDateTime={first:%Y-%m-%dT%H:%M:%SZ}&endDateTime={last:%Y-%m-%dT%H:%M:%SZ}"
         assert len(graph.get(f"{ANN}/calendarView?{window}")["value"]) == found
     assert graph.get(f"{ANN}/calendarView", 400)["error"]["code"] == "ErrorInvalidParameter"

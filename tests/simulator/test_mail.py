@@ -119,7 +119,10 @@ def test_a_window_is_read_in_pages(tenant: TenantControl, graph: Graph) -> None:
             "ann@contoso.example", subject=str(hours), sent=sent.isoformat(), **{"from": "x@fabrikam.com"}
         )
     after = f"{now - timedelta(hours=11):%Y-%m-%dT%H:%M:%SZ}"
-    path = f"{ANN}/messages?$filter=receivedDateTime ge {after}&$orderby=receivedDateTime desc&$select=subject&$count=true"
+    options = (
+        f"$filter=receivedDateTime ge {after}&$orderby=receivedDateTime desc&$select=subject&$count=true"
+    )
+    path = f"{ANN}/messages?{options}"
     first = graph.get(path)
     assert first["@odata.count"] == 11
     assert len(first["value"]) == 10
@@ -129,7 +132,8 @@ def test_a_window_is_read_in_pages(tenant: TenantControl, graph: Graph) -> None:
     assert len(graph.get(f"{path}&$top=500")["value"]) == 11
     paged = graph.http.get(f"/v1.0/{path}", headers={"Prefer": "odata.maxpagesize=4"})
     assert (len(paged.json()["value"]), paged.headers["preference-applied"]) == (4, "odata.maxpagesize=4")
-    both = f"receivedDateTime gt {now - timedelta(hours=5):%Y-%m-%dT%H:%M:%SZ} and receivedDateTime le {now - timedelta(hours=3):%Y-%m-%dT%H:%M:%SZ}"
+    begin, end = (f"{now - timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}" for hours in (5, 3))
+    both = f"receivedDateTime gt {begin} and receivedDateTime le {end}"
     assert [m["subject"] for m in graph.get(f"{ANN}/messages?$filter={both}")["value"]] == ["3", "4"]
 
 

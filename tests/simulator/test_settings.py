@@ -1,8 +1,10 @@
 """Settings of the simulator from environment variables."""
 
+import re
+
 import pytest
 
-from simulator.settings import Address, Settings, from_environment
+from simulator.settings import NAMES, Address, Settings, from_environment
 
 
 def test_listening_addresses_are_host_and_port() -> None:
@@ -32,3 +34,7 @@ def test_unknown_setting_is_rejected_with_a_suggestion() -> None:
 def test_variables_of_kubernetes_are_no_settings() -> None:
     names = ("PORT", "SERVICE_HOST", "SERVICE_PORT", "PORT_18443_TCP_ADDR")
     assert from_environment({f"SIMULATOR_{name}": "tcp://10.0.0.1:18443" for name in names}) == Settings()
+
+
+def test_every_setting_is_documented() -> None:
+    assert set(re.findall(r"`(SIMULATOR_\w+)`", Settings.__doc__ or "")) == NAMES
