@@ -20,7 +20,7 @@ help:  ## list the doors
 	@awk 'BEGIN {FS = ":.*  ## "} /^[a-z-]+:.*  ## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(INSTALLED)  ## the whole system with a story on the terminal [MAIL=folder RECORDS=folder READS=timelines ONCE=1]
-	@exec $(RUN) -m simulator.demo $(call option,MAIL) $(call option,RECORDS) $(call option,READS) $(if $(ONCE),--once)
+	@exec $(RUN) -m scenarios.demo $(call option,MAIL) $(call option,RECORDS) $(call option,READS) $(if $(ONCE),--once)
 
 test: $(INSTALLED)  ## all tests at their small sizes, on a real Kafka and MongoDB [ARGS=pytest's; CI=1: a skip is a failure]
 	@$(RUN) -m deploy.local stack fetch
@@ -40,7 +40,7 @@ status: $(INSTALLED)  ## where it listens, where it logs, what each process says
 	@exec $(RUN) -m deploy.local status
 
 verify: $(INSTALLED)  ## archives through the whole system, compared with what is expected [MAIL MEETINGS RECORDS EXPECTED CHANGES EXPECTED_AFTER OUT REPLICAS]
-	@exec $(RUN) -m simulator.verify $(foreach name,MAIL MEETINGS RECORDS EXPECTED CHANGES EXPECTED_AFTER OUT REPLICAS,$(call option,$(name)))
+	@exec $(RUN) -m scenarios.verify $(foreach name,MAIL MEETINGS RECORDS EXPECTED CHANGES EXPECTED_AFTER OUT REPLICAS,$(call option,$(name)))
 
 lint: $(INSTALLED)  ## check style, types, imports, dependencies, vocabulary, containers and the files of the repository
 	@$(RUN) -m ruff check .

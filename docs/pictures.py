@@ -11,8 +11,9 @@ from playwright.async_api import ViewportSize, async_playwright, expect
 
 from deploy.local.stack import LocalStack, local_dir
 from deploy.local.system import TENANT, System
-from simulator import demo, story
-from simulator.client import Simulator
+from scenarios import story
+from simulator import sample_company
+from simulator.control.client import Simulator
 
 FOLDER = Path(__file__).parent / "pictures"
 SIZE: ViewportSize = {"width": 1180, "height": 880}
@@ -21,16 +22,18 @@ THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 async def take_pictures(system: System, chromium: str) -> None:
     """Plays the story, and takes a picture in each theme."""
-    await demo.play(system, Simulator(system.simulator, system.ca).tenant(TENANT, domain=story.DOMAIN))
+    await story.play(
+        system, Simulator(system.simulator, system.ca).tenant(TENANT, domain=sample_company.DOMAIN)
+    )
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for theme in THEMES:
             page = await browser.new_page(
                 color_scheme=theme, viewport=SIZE, locale="en-GB", reduced_motion="reduce"
             )
-            await page.goto(f"{system['tracking'].url}/#/{'/'.join(story.OPPORTUNITY)}")
+            await page.goto(f"{system['tracking'].url}/#/{'/'.join(sample_company.OPPORTUNITY)}")
             await page.get_by_role("button", name="Sign in").click()
-            await page.get_by_role("button", name=story.ANN.name).click()
+            await page.get_by_role("button", name=sample_company.ANN.name).click()
             await expect(page.get_by_role("article")).to_have_count(3)
             await expect(page.locator(".connection")).to_have_text("Live")
             await page.screenshot(path=FOLDER / f"timeline-{theme}.png")

@@ -1,4 +1,4 @@
-"""`python -m simulator [--port N] [--dir FOLDER] [--record FOLDER]`: start a simulator."""
+"""`python -m simulator [--listen HOST:PORT] [--dir FOLDER] [--record FOLDER]` starts a simulator."""
 
 import argparse
 import logging
@@ -7,30 +7,32 @@ from dataclasses import replace
 from pathlib import Path
 
 from .server import run
-from .settings import from_environment
+from .settings import Address, from_environment
 
 
 def main() -> int:
-    """Start with the environment's settings, changed by the command line's."""
+    """Start with the settings of the environment; options of the command line replace them."""
     parser = argparse.ArgumentParser(prog="python -m simulator", description=__doc__)
-    parser.add_argument("--port", type=int, help="port to listen on (SIMULATOR_PORT, 18443)")
-    parser.add_argument("--dir", type=Path, help="folder of CA and keys (SIMULATOR_DIR)")
-    parser.add_argument("--record", type=Path, help="folder for every Graph answer")
-    asked = parser.parse_args()
+    parser.add_argument("--listen", metavar="HOST:PORT", help="listening address (SIMULATOR_LISTEN)")
+    parser.add_argument("--dir", type=Path, help="folder of the CA and keys (SIMULATOR_DIR)")
+    parser.add_argument("--record", type=Path, help="folder of recorded responses (SIMULATOR_RECORD)")
+    args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)
     try:
         settings = from_environment()
+        listen = Address.parse(args.listen) if args.listen else settings.listen
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    settings = replace(
-        settings,
-        port=asked.port or settings.port,
-        folder=asked.dir or settings.folder,
-        record=asked.record or settings.record,
+    run(
+        replace(
+            settings,
+            listen=listen,
+            folder=args.dir or settings.folder,
+            record=args.record or settings.record,
+        )
     )
-    run(settings)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The simulator over HTTP: authority, Graph, control API and health on one port."""
+"""The HTTP application of the simulator: authority, Graph, control interface and health on one port."""
 
 import contextlib
 import ssl
@@ -11,22 +11,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from . import browser
-from . import graph_errors as errors
-from .authority import Authority
-from .batch import Batches
-from .control import Control
-from .graph import Graph
-from .graph_errors import GraphError
-from .graph_request import Answer, Call, segments
-from .graph_subscriptions import Subscriptions
-from .keys import KeyRing
-from .notifier import Notifier
-from .recorder import ERROR, Recorder
-from .tokens import AppToken, Tokens
-from .world import World
+from .control import page
+from .control.api import ControlApi
+from .entra.authority import Authority
+from .entra.signing_keys import KeyRing
+from .entra.tokens import AppToken, Tokens
+from .graph import errors
+from .graph.api import Graph
+from .graph.batch_endpoint import BatchEndpoint
+from .graph.errors import GraphError
+from .graph.notifier import Notifier
+from .graph.recorder import ERROR, Recorder
+from .graph.requests import GraphRequest, GraphResponse, parse_path
+from .graph.subscription_endpoint import SubscriptionEndpoint
+from .state.world import World
 
-JSON = "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
+ODATA_JSON = (
+    "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
+)
 METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE"]
 
 
@@ -39,25 +41,24 @@ def create_app(
     latency: float = 0.0,
     retry_base: float = 5.0,
 ) -> Starlette:
-    """HTTP around a world; its `state.browser` is the part of it that browsers get over plain http.
+    """The HTTP application of a world; its `state.browser` is the plain-http application for browsers.
 
     Args:
-        world: the state, which others may go on changing while they hold its lock.
-        keys: the authority's signing keys; fresh ones if none are given.
-        tls: whom notifications trust; the system's CAs if nothing is given.
-        record: a folder for every Graph answer.
-        latency: seconds that a mailbox takes over a request.
-        retry_base: seconds before a notification's first retry.
+        world: the state; other threads may change it while they hold its lock.
+        keys: the authority's signing keys; by default new ones.
+        tls: the CAs that notifications trust; by default the system's.
+        record: a folder for the recorded Graph responses.
+        latency: seconds that each request to a mailbox takes.
+        retry_base: seconds before the first retry of a notification.
     """
     recorder = Recorder(record)
     tokens = Tokens(world.base_url, keys or KeyRing(), world.clock)
     notifier = Notifier(world, recorder, tls or ssl.create_default_context(), retry_base)
     graph = Graph(world, recorder, latency)
-    Subscriptions(graph, notifier.handshake)
-    Batches(graph)
-    door = _Door(world, graph, tokens, recorder)
-    control = Control(world, tokens, graph, notifier)
-
+    SubscriptionEndpoint(graph, notifier.handshake)
+    BatchEndpoint(graph)
+    gateway = _GraphGateway(world, graph, tokens, recorder)
+    control = ControlApi(world, tokens, graph, notifier)
     authority = Authority(world, tokens)
 
     @contextlib.asynccontextmanager
@@ -71,15 +72,15 @@ def create_app(
     app = Starlette(
         lifespan=lifespan,
         routes=[
-            Route("/v1.0/{path:path}", door.answer, methods=METHODS),
-            Route("/beta/{path:path}", door.answer, methods=METHODS),
+            Route("/v1.0/{path:path}", gateway.respond, methods=METHODS),
+            Route("/beta/{path:path}", gateway.respond, methods=METHODS),
             Route("/health/live", _healthy),
             Route("/health/ready", _healthy),
             *control.routes(),
             *authority.routes(),
         ],
     )
-    app.state.browser = browser.create_app(world, authority)
+    app.state.browser = page.create_app(world, authority)
     return app
 
 
@@ -87,8 +88,8 @@ async def _healthy(_: Request) -> Response:
     return Response(b'{"status":"ready"}', 200, media_type="application/json")
 
 
-class _Door:
-    """Lets requests with a token through to Graph."""
+class _GraphGateway:
+    """Verifies the token of each HTTP request, and passes the request to Graph."""
 
     def __init__(self, world: World, graph: Graph, tokens: Tokens, recorder: Recorder) -> None:
         self._world = world
@@ -96,12 +97,12 @@ class _Door:
         self._tokens = tokens
         self._recorder = recorder
 
-    async def answer(self, request: Request) -> Response:
-        """The answer to one request over HTTP."""
+    async def respond(self, request: Request) -> Response:
+        """The response to one HTTP request."""
         path = request.scope["path"].partition("/")[2].partition("/")[2]
-        names, keys = segments(path)
-        token = self._tokens.read(request.headers.get("authorization"))
-        call = Call(
+        names, keys = parse_path(path)
+        token = self._tokens.verify(request.headers.get("authorization"))
+        graph_request = GraphRequest(
             method=request.method,
             path=path,
             query=request.scope["query_string"].decode("latin-1"),
@@ -115,29 +116,29 @@ class _Door:
             keys=keys,
         )
         if isinstance(token, str):
-            return _response(self._refused(call, token))
-        return _response(await self._graph.answer(call))
+            return _http_response(self._unauthorized(graph_request, token))
+        return _http_response(await self._graph.respond(graph_request))
 
-    def _refused(self, call: Call, why: str) -> Answer:
-        error = GraphError(errors.TOKEN, why)
-        body = error.body(self._world.clock(), call.request_id, call.client_request_id)
+    def _unauthorized(self, request: GraphRequest, message: str) -> GraphResponse:
+        error = GraphError(errors.TOKEN, message)
+        body = error.body(self._world.clock(), request.request_id, request.client_request_id)
         self._world.counters.statuses[error.status] += 1
         self._recorder.record(ERROR, body)
-        return Answer(
+        return GraphResponse(
             error.status,
             body,
             ERROR,
             {
-                "request-id": call.request_id,
-                "client-request-id": call.client_request_id,
+                "request-id": request.request_id,
+                "client-request-id": request.client_request_id,
                 "WWW-Authenticate": 'Bearer realm="", error="invalid_token"',
             },
         )
 
 
-def _response(answer: Answer) -> Response:
-    headers = {**answer.headers, "OData-Version": "4.0", "Cache-Control": "private"}
-    if answer.body is None:
-        return Response(b"", answer.status, headers)
-    kind = "application/json" if answer.kind == ERROR else JSON
-    return Response(orjson.dumps(answer.body), answer.status, headers, kind)
+def _http_response(response: GraphResponse) -> Response:
+    headers = {**response.headers, "OData-Version": "4.0", "Cache-Control": "private"}
+    if response.body is None:
+        return Response(b"", response.status, headers)
+    media_type = "application/json" if response.kind == ERROR else ODATA_JSON
+    return Response(orjson.dumps(response.body), response.status, headers, media_type)

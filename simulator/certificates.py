@@ -1,4 +1,4 @@
-"""The private CA, the server's certificate and the signing key; a restart finds them again."""
+"""The private CA, the server's certificate and the signing key, stored in files that survive a restart."""
 
 import os
 import ssl
@@ -9,26 +9,26 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-NAMES = ("localhost", "127.0.0.1", "::1", "graph.microsoft.com", "login.microsoftonline.com")
-"""Names that the server answers to; the real ones are for who redirects them here."""
+SERVER_NAMES = ("localhost", "127.0.0.1", "::1", "graph.microsoft.com", "login.microsoftonline.com")
+"""Names in the server's certificate; Microsoft's are for clients whose name resolution is redirected."""
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
-    """Where the files lie: the CA's certificate, the server's chain with key, the signing key."""
+class CertificateFiles:
+    """Paths of the CA's certificate, the server's chain with its key, and the signing key."""
 
     ca: Path
     server: Path
     signing: Path
 
 
-def keep(folder: Path) -> Files:
-    """The files in this folder, made where they are missing."""
+def ensure_files(folder: Path) -> CertificateFiles:
+    """The files in a folder; missing ones are created."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = Files(folder / "ca.pem", folder / "server.pem", folder / "signing.pem")
+    files = CertificateFiles(folder / "ca.pem", folder / "server.pem", folder / "signing.pem")
     if not (files.ca.exists() and files.server.exists()):
         authority = trustme.CA(organization_name="simulator")
-        server = authority.issue_cert(*NAMES)
+        server = authority.issue_cert(*SERVER_NAMES)
         _write(files.server, server.private_key_and_cert_chain_pem.bytes())
         _write(files.ca, authority.cert_pem.bytes())
     if not files.signing.exists():
@@ -46,7 +46,7 @@ def private_pem(key: rsa.RSAPrivateKey) -> bytes:
 
 
 def client_context(ca: Path | None) -> ssl.SSLContext:
-    """A TLS context for clients that trust the system's CAs and, if given, this one too."""
+    """A TLS context for clients that trusts the system's CAs and, if given, this CA."""
     context = ssl.create_default_context()
     if ca is not None:
         context.load_verify_locations(cafile=str(ca))

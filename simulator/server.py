@@ -1,4 +1,4 @@
-"""A simulator that listens: in this thread until it is told to stop, or in one of its own."""
+"""The simulator's server: in the main thread until a signal stops it, or in a thread of its own."""
 
 import asyncio
 import logging
@@ -15,50 +15,53 @@ import uvicorn
 
 from . import certificates
 from .app import create_app
-from .client import Simulator
-from .keys import KeyRing
-from .settings import Settings
-from .world import Clock, World, system_clock
+from .control.client import Simulator
+from .entra.signing_keys import KeyRing
+from .settings import Address, Settings
+from .state.world import Clock, World, system_clock
 
 log = logging.getLogger(__name__)
 
-KEEP_ALIVE = 75
+KEEP_ALIVE_TIMEOUT = 75
 """Seconds that an idle connection stays open, longer than its clients keep it."""
 
-STARTS_WITHIN = 20.0
-ANSWERS_WITHIN = 2.0
+START_TIMEOUT = 20.0
+DRAIN_TIMEOUT = 2.0
+"""Seconds that requests in flight may still take after the stop of the server."""
 
 
 class Server(uvicorn.Server):
-    """Ends as soon as it has answered: a client's idle TLS connection would hold it for seconds.
+    """A server that stops after its last response.
+
+    uvicorn waits until clients close idle TLS connections, which takes seconds; this server aborts them.
 
     Args:
-        beside: what listens as long as it does.
+        companion: the configuration of a second server with the same lifetime.
     """
 
-    def __init__(self, config: uvicorn.Config, beside: uvicorn.Config | None = None) -> None:
+    def __init__(self, config: uvicorn.Config, companion: uvicorn.Config | None = None) -> None:
         super().__init__(config)
-        self._beside = _Beside(beside) if beside else None
-        self._serving: asyncio.Task[None] | None = None
+        self._companion = _CompanionServer(companion) if companion else None
+        self._companion_task: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self._beside:
-            self._serving = asyncio.create_task(self._beside.serve())
+        if self._companion:
+            self._companion_task = asyncio.create_task(self._companion.serve())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         if self.server_state.tasks:
-            await asyncio.wait(self.server_state.tasks, timeout=ANSWERS_WITHIN)
+            await asyncio.wait(self.server_state.tasks, timeout=DRAIN_TIMEOUT)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         await super().shutdown(sockets)
-        if self._beside and self._serving:
-            self._beside.should_exit = True
-            await self._serving
+        if self._companion and self._companion_task:
+            self._companion.should_exit = True
+            await self._companion_task
 
 
-class _Beside(uvicorn.Server):
-    """Signals are the first server's."""
+class _CompanionServer(uvicorn.Server):
+    """A second server in the same process; the first one handles the signals."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -66,8 +69,8 @@ class _Beside(uvicorn.Server):
 
 
 def build(settings: Settings, clock: Clock = system_clock) -> tuple[World, uvicorn.Config]:
-    """A world as the settings have it, and what to run for it."""
-    files = certificates.keep(settings.folder)
+    """A world with the settings, and the configuration of its server."""
+    files = certificates.ensure_files(settings.folder)
     world = World(settings.base_url, clock=clock, seed=settings.seed, redirects=settings.redirects)
     if settings.tenant:
         world.add_tenant(settings.tenant)
@@ -81,14 +84,14 @@ def build(settings: Settings, clock: Clock = system_clock) -> tuple[World, uvico
     )
     config = uvicorn.Config(
         app,
-        host=settings.host,
-        port=settings.port,
+        host=settings.listen.host,
+        port=settings.listen.port,
         log_level="warning",
         access_log=False,
         ssl_keyfile=str(files.server),
         ssl_certfile=str(files.server),
         ssl_version=ssl.PROTOCOL_TLS_SERVER,
-        timeout_keep_alive=KEEP_ALIVE,
+        timeout_keep_alive=KEEP_ALIVE_TIMEOUT,
         timeout_graceful_shutdown=3,
         lifespan="on",
     )
@@ -96,21 +99,24 @@ def build(settings: Settings, clock: Clock = system_clock) -> tuple[World, uvico
 
 
 def run(settings: Settings) -> None:
-    """Listen until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT."""
     _, config = build(settings)
-    log.info("simulator on %s, CA in %s", settings.base_url, settings.folder / "ca.pem")
-    Server(config, for_browsers(settings, config)).run()
+    log.info("simulator listens on %s, CA certificate in %s", settings.base_url, settings.folder / "ca.pem")
+    Server(config, browser_config(settings, config)).run()
 
 
-def for_browsers(settings: Settings, config: uvicorn.Config) -> uvicorn.Config | None:
-    """What listens for browsers, if anything: on the local host alone, for it is not encrypted and asks nobody who he is."""
-    if settings.browser_port is None:
+def browser_config(settings: Settings, config: uvicorn.Config) -> uvicorn.Config | None:
+    """The configuration of the plain-http server for browsers; None without its setting.
+
+    It listens on a loopback address only, because it has no encryption and no authentication.
+    """
+    if settings.browser_listen is None:
         return None
-    app = config.app.state.browser  # type: ignore[union-attr]  # made by build
+    app = config.app.state.browser  # type: ignore[union-attr]  # `build` sets it
     return uvicorn.Config(
         app,
-        host="127.0.0.1",
-        port=settings.browser_port,
+        host=settings.browser_listen.host,
+        port=settings.browser_listen.port,
         log_level="warning",
         access_log=False,
         timeout_graceful_shutdown=3,
@@ -128,22 +134,26 @@ class Running:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL for clients."""
         return self.world.base_url
 
 
 @contextmanager
 def running(folder: Path, **changes: object) -> Iterator[Running]:
-    """A simulator on a free port for the time of a `with`; `changes` are other settings."""
+    """Run a simulator on a free port while the context is open; `changes` are other settings.
+
+    Raises:
+        RuntimeError: the simulator did not start within 20 s.
+    """
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    port = listener.getsockname()[1]
-    settings = Settings(folder=folder, port=port, latency=0.0, retry_base=0.1)
+    address = Address(*listener.getsockname())
+    settings = Settings(folder=folder, listen=address, latency=0.0, retry_base=0.1)
     world, config = build(replace(settings, **changes))  # type: ignore[arg-type]
     server = Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
     thread.start()
-    deadline = time.monotonic() + STARTS_WITHIN
+    deadline = time.monotonic() + START_TIMEOUT
     while not server.started:
         if not thread.is_alive() or time.monotonic() > deadline:
             raise RuntimeError("the simulator did not start")
@@ -155,5 +165,5 @@ def running(folder: Path, **changes: object) -> Iterator[Running]:
     finally:
         client.close()
         server.should_exit = True
-        thread.join(STARTS_WITHIN)
+        thread.join(START_TIMEOUT)
         listener.close()

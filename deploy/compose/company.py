@@ -1,6 +1,6 @@
 """The demo's company for the system in containers: its people, their mailboxes enrolled, its records published.
 
-Once is as good as again. Its story is simulator/story.py, mounted beside it; the rest comes with mail-ingest's image.
+Once is as good as again. Its data are in simulator/sample_company.py, mounted beside it; the rest comes with mail-ingest's image.
 """  # noqa: INP001  # mounted into a container, no package there
 
 import asyncio
@@ -46,13 +46,13 @@ async def publish(records: list[dict[str, Any]]) -> None:
 
 def main() -> None:
     """People, mailboxes, records."""
-    story: Any = importlib.import_module("story")
+    company: Any = importlib.import_module("sample_company")
     env, tenant = os.environ, os.environ["TENANT"]
     trusting = ssl.create_default_context(cafile=env["CA_FILE"])
     with httpx2.Client(base_url=f"{env['SIMULATOR_URL']}/control", verify=trusting, timeout=30) as simulator:
-        call(simulator, "POST", "/tenants", id=tenant, domain=story.DOMAIN)
+        call(simulator, "POST", "/tenants", id=tenant, domain=company.DOMAIN)
         there = {user["address"] for user in call(simulator, "GET", f"/tenants/{tenant}")["users"]}
-        for number, person in enumerate(story.SELLERS, 1):
+        for number, person in enumerate(company.SELLERS, 1):
             if person.address not in there:  # the same ids as before the simulator's last start
                 call(
                     simulator,
@@ -65,10 +65,10 @@ def main() -> None:
     with httpx2.Client(
         base_url=env["INGEST_URL"], headers={"Authorization": f"Bearer {env['SERVICE_TOKEN']}"}, timeout=30
     ) as ingest:
-        for person in story.SELLERS:
+        for person in company.SELLERS:
             call(ingest, "POST", "/mailboxes", tenant=tenant, mailbox=person.address)
-    asyncio.run(publish(story.records(tenant)))
-    who = " or ".join(person.name for person in story.SELLERS)
+    asyncio.run(publish(company.records(tenant)))
+    who = " or ".join(person.name for person in company.SELLERS)
     sys.stdout.write(
         f"the timeline is on http://127.0.0.1:18083, sign in as {who}; on http://127.0.0.1:18444 you can send mail and book meetings\n"
     )

@@ -55,7 +55,7 @@ class Program:
 SIMULATOR = Program(
     "simulator",
     "simulator",
-    {"SIMULATOR_PORT": 18443, "SIMULATOR_BROWSER_PORT": 18444},
+    {"SIMULATOR_LISTEN": 18443, "SIMULATOR_BROWSER_LISTEN": 18444},
     {"SIMULATOR_DIR": "{simulator_dir}", "SIMULATOR_TENANT_ID": "{tenant}"},
     status="/control/counters",
 )
@@ -246,7 +246,7 @@ class System:
     @property
     def for_browsers(self) -> str:
         """Where browsers sign in and find the simulator's control page."""
-        return f"http://127.0.0.1:{self['simulator'].ports['SIMULATOR_BROWSER_PORT']}"
+        return f"http://127.0.0.1:{self['simulator'].ports['SIMULATOR_BROWSER_LISTEN']}"
 
     @property
     def ca(self) -> Path:
@@ -345,7 +345,7 @@ class System:
         return {
             **self._shared_environment(),
             **{name: text.format_map(values) for name, text in process.program.env.items()},
-            **{name: str(port) for name, port in process.ports.items()},
+            **{name: _listening_address(name, port) for name, port in process.ports.items()},
             "INSTANCE": process.name,
             **self._env_of.get(process.program.name, {}),
         }
@@ -398,6 +398,11 @@ class System:
 
     def _note(self, noted: Mapping[str, Any]) -> None:
         self._file.write_text(json.dumps(noted, indent=1) + "\n")
+
+
+def _listening_address(setting: str, port: int) -> str:
+    """The value of a setting for a port: `…_LISTEN` settings are `host:port`."""
+    return f"127.0.0.1:{port}" if setting.endswith("_LISTEN") else str(port)
 
 
 def _program(name: str) -> Program:

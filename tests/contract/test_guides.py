@@ -18,7 +18,7 @@ from services.mail_ingest.domain import standing
 from services.mail_ingest.graph import BLOCKS
 from services.matcher.settings import load_rules
 from services.tracking.signin import ADMIN_ROLE, SCOPE
-from simulator.tenants import CAPTURE_ROLES
+from simulator.state.tenants import CAPTURE_ROLES
 from tests.support.guides import PAGES, ROOT, Block, blocks, scripts
 
 DOORS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -141,7 +141,7 @@ def test_every_door_that_is_named_is_in_the_makefile(page: str) -> None:
 
 @pytest.mark.parametrize("command", sorted(modules()), ids=" ".join)
 def test_every_command_that_is_named_exists_with_its_options(command: tuple[str, ...]) -> None:
-    assert command[0].partition(".")[0] in {"services", "shared", "simulator", "deploy"}
+    assert command[0].partition(".")[0] in {"services", "shared", "simulator", "scenarios", "deploy"}
     run = [sys.executable, "-m", *command, "--help"]
     ran = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert ran.returncode == 0, ran.stderr

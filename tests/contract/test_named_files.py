@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILES = {
     f"/{path.relative_to(ROOT)}"
-    for directory in ("checks", "services", "shared", "deploy", "simulator", "tests", "docs")
+    for directory in ("checks", "services", "shared", "deploy", "simulator", "scenarios", "tests", "docs")
     for path in (ROOT / directory).rglob("*.py")
 }
 DOCUMENTS = sorted(

@@ -19,15 +19,15 @@ from pydantic_settings import BaseSettings
 
 from deploy.local.stack import LocalStack
 from deploy.local.system import DRAIN_SECONDS, TENANT, System
+from scenarios.topic_table import read_topic_table
 from services.mail_ingest.settings import IngestSettings
 from services.matcher.settings import MatcherSettings
 from services.tracking.settings import TrackingSettings
 from shared.settings import KafkaSettings, load
-from simulator import story
-from simulator.client import Simulator
+from simulator import sample_company
+from simulator.control.client import Simulator
 from simulator.settings import Settings as SimulatorSettings
 from simulator.settings import from_environment
-from simulator.upstream import read_all
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = Path(sys.executable).parent / "docker-compose"
@@ -107,7 +107,7 @@ def test_one_command_is_named_everywhere(trial: dict[str, Config]) -> None:
     readme = (ROOT / "README.md").read_text()
     ports = [port["published"] for name in ("tracking", "simulator") for port in trial[name]["ports"]]
     assert [port for port in ports if f"http://127.0.0.1:{port}" not in readme] == []
-    assert story.ANN.name in readme
+    assert sample_company.ANN.name in readme
 
 
 def test_the_simulator_is_a_profile_and_nothing_else_differs(
@@ -203,7 +203,7 @@ def test_ports_are_those_of_the_architecture(trial: dict[str, Config]) -> None:
         r"^\| ([a-z-]+) \| (\d+) \| `(\w+)` \|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE
     )
     assert len(rows) == 6
-    assert {(name, setting): given(trial[name])[setting] for name, _, setting in rows} == {
+    assert {(name, setting): given(trial[name])[setting].rpartition(":")[2] for name, _, setting in rows} == {
         (name, setting): port for name, port, setting in rows
     }
 
@@ -220,7 +220,7 @@ def test_only_the_page_and_the_webhook_are_published_and_on_this_machine_alone(
     (door,) = published(trial) - published(own)
     assert door[:2] == ("simulator", str(httpx2.URL(given(trial["tracking"])["BROWSER_AUTHORITY_URL"]).port))
     assert trial["door"]["command"] == [
-        f"0.0.0.0:{door[2]}=127.0.0.1:{given(trial['simulator'])['SIMULATOR_BROWSER_PORT']}",
+        f"0.0.0.0:{door[2]}={given(trial['simulator'])['SIMULATOR_BROWSER_LISTEN']}",
         f"{httpx2.URL(given(trial['mail-ingest'])['WEBHOOK_URL']).netloc.decode()}=mail-ingest:{given(trial['mail-ingest'])['WEBHOOK_PORT']}",
     ]
 
@@ -394,9 +394,7 @@ def test_a_program_needs_no_file_and_no_package_that_its_image_lacks(
     program: str, images: dict[str, Path]
 ) -> None:
     _, _, module = entrypoint(program)
-    packages = (
-        ["shared", module] if program != "simulator" else ["simulator.__main__"]
-    )  # its other commands are for a checkout
+    packages = ["shared", module] if program != "simulator" else ["simulator"]
     pinned = re.findall(
         r"^([\w.-]+?)(?:\[\S*\])?==", (ROOT / f"requirements/{program}.txt").read_text(), re.MULTILINE
     )
@@ -420,7 +418,7 @@ def plain(name: str) -> str:
 def test_what_an_image_starts_is_that_program(program: str, images: dict[str, Path]) -> None:
     python, *arguments = entrypoint(program)
     assert python == "python"
-    setting = "SIMULATOR_PORT" if program == "simulator" else "PORT"
+    setting = "SIMULATOR_LISTEN" if program == "simulator" else "PORT"
     ran = subprocess.run(
         [sys.executable, *arguments],
         cwd=images[program],
@@ -547,7 +545,7 @@ async def test_the_company_comes_and_comes_again(
                 headers={"Authorization": f"Bearer {here['SERVICE_TOKEN']}"},
                 trust_env=False,
             ).json()
-            records, _ = await read_all(stack.kafka_bootstrap, f"{topic_prefix}records")
+            records, _ = await read_topic_table(stack.kafka_bootstrap, f"{topic_prefix}records")
             said.append(
                 (
                     {mailbox["mailbox"] for mailbox in enrolled},
@@ -560,7 +558,8 @@ async def test_the_company_comes_and_comes_again(
     mailboxes, published = said[0]
     assert said[1] == said[0]
     assert people.keys() == mailboxes
-    assert set(people.values()) == {person.name for person in story.SELLERS}
+    assert set(people.values()) == {person.name for person in sample_company.SELLERS}
     assert published == {
-        f"{each['tenant']}/{each['type']}/{each['id']}".encode(): each for each in story.records(TENANT)
+        f"{each['tenant']}/{each['type']}/{each['id']}".encode(): each
+        for each in sample_company.records(TENANT)
     }

@@ -26,7 +26,7 @@ from shared.topics import (
     RECORDS,
     Topic,
 )
-from simulator.tokens import SPECIAL
+from simulator.entra.tokens import INVALID_TOKEN_KINDS
 
 from .world import User, World, a_world, on, until
 
@@ -263,9 +263,9 @@ async def test_a_message_whose_key_and_body_disagree_is_dead_lettered(office: Of
 # -- the users' door ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [*SPECIAL, "none", "nonsense", "basic"])
+@pytest.mark.parametrize("kind", [*INVALID_TOKEN_KINDS, "none", "nonsense", "basic"])
 async def test_a_token_that_is_not_taken_is_a_401(office: Office, kind: str) -> None:
-    if kind in SPECIAL:
+    if kind in INVALID_TOKEN_KINDS:
         given = {
             "Authorization": f"Bearer {await asyncio.to_thread(office.world.tenant.mint, office.ann.address, kind)}"
         }

@@ -20,9 +20,10 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from deploy.local.stack import LocalStack
 from deploy.local.system import Process
+from scenarios.terminal import wait_for_enter
+from scenarios.topic_table import read_topic_table
+from scenarios.upstream import Upstream
 from shared.topics import MATCHES, RECORDS, TRACKED_ACTIVITIES, Topic
-from simulator import demo
-from simulator.upstream import Upstream, read_all
 from tests.support.guides import PAGES, ROOT, Block, scripts
 
 from .world import PARTITIONS, SERVICES, User, World, a_world, on, until
@@ -285,10 +286,10 @@ async def test_who_watches_the_story_goes_on_by_enter_or_waits(monkeypatch: pyte
     with os.fdopen(terminal, "wb", buffering=0) as keyboard, os.fdopen(inside) as typed:
         monkeypatch.setattr(sys, "stdin", typed)
         began = time.monotonic()
-        await demo.enter(timedelta(milliseconds=200))
+        await wait_for_enter(timedelta(milliseconds=200))
         waited = time.monotonic() - began
         keyboard.write(b"\n")
-        await demo.enter(timedelta(minutes=2))
+        await wait_for_enter(timedelta(minutes=2))
     assert waited > 0.19
 
 
@@ -314,7 +315,7 @@ async def test_a_system_moves_to_more_partitions_by_the_guide(world: World, ann:
 
     async def said(topic: Topic, word: str) -> int:
         """How many of the last words on a new topic hold this one."""
-        table, _ = await read_all(bootstrap, prefix + topic.name)
+        table, _ = await read_topic_table(bootstrap, prefix + topic.name)
         return sum(word.encode() in value for value, _ in table.values())
 
     await until(as_before)

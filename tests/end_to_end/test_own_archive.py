@@ -14,8 +14,9 @@ import pytest
 
 from deploy.local.stack import LocalStack
 from deploy.local.system import ROOT, TENANT
-from simulator.client import Simulator
-from simulator.own_archive import NotUsable, look_at
+from scenarios.archive_source import load_source
+from scenarios.errors import UnusableArchiveError
+from simulator.control.client import Simulator
 
 from .world import _clean
 
@@ -86,7 +87,7 @@ class Demo:
 
     def start(self, *options: str, **paths: Path) -> None:
         asked = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
-        self._run(sys.executable, "-m", "simulator.demo", *asked, *options)
+        self._run(sys.executable, "-m", "scenarios.demo", *asked, *options)
 
     def make(self, **options: str | Path) -> None:
         """The same by its door; what is installed is not installed anew."""
@@ -190,7 +191,7 @@ def check_report(demo: Demo) -> None:
     page = demo.at("the page")
     said = re.sub(r"\d+ (ms|s)\b", r"N \1", demo.said)
     for line in (
-        "4 e-mails and 1 meeting lie in 2 mailboxes N s after the start; they are captured …",
+        "4 e-mails and 1 meeting are in 2 mailboxes N s after the start; the capture starts …",
         "4 of them are suggested, 7 times, on 3 records",
         "the page shows suggestions N s after the start",
         f"  sign in as    {ANN} (3 suggested)   {page}/#/contact/carla",
@@ -224,7 +225,7 @@ def test_a_mistake_in_the_records_ends_it_before_anything_starts(
         ({"mail": "mail"}, "MAIL needs RECORDS"),
         ({"records": "records"}, "RECORDS needs MAIL"),
         ({"mail": "nowhere", "records": "records"}, "MAIL: there is no folder "),
-        ({"mail": "file", "records": "records"}, "is a file; name the folder that it lies in."),
+        ({"mail": "file", "records": "records"}, "is a file; name its folder."),
         (
             {"mail": "empty", "records": "records"},
             "there is no mail, none of *.mbox, *.mbox.gz, *.eml, *.ics",
@@ -242,8 +243,8 @@ def test_what_is_missing_is_one_sentence(
         "empty": tmp_path / "empty",
         "file": archive["mail"] / "one.eml",
     }
-    with pytest.raises(NotUsable) as unusable:
-        look_at(
+    with pytest.raises(UnusableArchiveError) as unusable:
+        load_source(
             where[paths["mail"]] if "mail" in paths else None,
             where[paths["records"]] if "records" in paths else None,
             TENANT,

@@ -22,11 +22,11 @@ from pymongo.database import Database
 
 from deploy.local.stack import LocalStack
 from deploy.local.system import TENANT, Process, System
+from scenarios.backlog import BACKLOG_KEYS, flatten_status
+from scenarios.upstream import Upstream
 from shared.bus import Received, decode
 from shared.topics import MATCHES, TOPICS, Topic
-from simulator.client import Simulator, TenantControl
-from simulator.upstream import Upstream
-from simulator.verify import WAITING, flat
+from simulator.control.client import Simulator, TenantControl
 
 SERVICES = ("mail-ingest", "matcher", "tracking")
 PATIENCE = 40.0
@@ -323,7 +323,7 @@ class World:
 def status(process: Process) -> dict[str, Any]:
     """What it says of itself, or why it cannot."""
     try:
-        return dict(flat(process.status()))
+        return dict(flatten_status(process.status()))
     except httpx2.HTTPError as busy:
         why = busy.response.text if isinstance(busy, httpx2.HTTPStatusError) else type(busy).__name__
         return {f"busy: {why}": time.monotonic()}
@@ -332,7 +332,7 @@ def status(process: Process) -> dict[str, Any]:
 def _waits(name: str) -> bool:
     process, _, key = name.partition(".")
     return key.startswith(("busy", "pending")) or any(
-        process.startswith(program) and key in keys for program, keys in WAITING.items()
+        process.startswith(program) and key in keys for program, keys in BACKLOG_KEYS.items()
     )
 
 

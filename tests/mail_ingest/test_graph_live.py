@@ -29,7 +29,7 @@ async def test_three_requests_at_most_are_in_flight_for_a_mailbox(world: World) 
     finally:
         world.simulator.limits(latency=0.0)
 
-    assert world.simulator.counters()["mailboxes"][ann]["highest_at_once"] == 3
+    assert world.simulator.counters()["mailboxes"][ann]["highest_concurrent"] == 3
 
 
 async def test_a_blocked_mailbox_says_why_harms_no_other_and_comes_back(world: World) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
-from simulator.verify import WINDOW_READS
+from scenarios.verification import WINDOW_READS
 
 from .world import World, eventually
 

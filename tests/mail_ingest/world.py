@@ -24,9 +24,9 @@ from shared.events import Activity, MailboxChanged
 from shared.provision import create
 from shared.settings import KafkaSettings
 from shared.topics import ACTIVITIES, CONTENT, GRAPH_NOTIFICATIONS, MAILBOXES, Topic
-from simulator.client import Simulator, TenantControl
+from simulator.control.client import Simulator, TenantControl
 from simulator.server import Running
-from simulator.tenants import CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET
+from simulator.state.tenants import CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET
 
 SERVICE_TOKEN = "a-service-token-for-tests"
 STARTS_WITHIN = 30.0

@@ -12,8 +12,8 @@ from pymongo import MongoClient
 
 from deploy.local.stack import LocalStack
 from deploy.local.system import TENANT, Process, System
-from simulator.client import Simulator
-from simulator.upstream import Upstream
+from scenarios.upstream import Upstream
+from simulator.control.client import Simulator
 
 from .browser import UserBrowser
 from .office import TOPIC_PREFIX, TRACKING_DATABASE, Office

@@ -10,8 +10,8 @@ from typing import Any
 import httpx2
 
 from deploy.local.system import System
-from simulator.client import TenantControl
-from simulator.upstream import Upstream
+from scenarios.upstream import Upstream
+from simulator.control.client import TenantControl
 
 TOPIC_PREFIX = "page-"
 TRACKING_DATABASE = f"{TOPIC_PREFIX}tracking"

@@ -15,31 +15,31 @@ import httpx2
 import orjson
 import pytest
 
-from simulator.client import Simulator, TenantControl
+from simulator.control.client import Simulator, TenantControl
 from simulator.server import Running, running
 
 CHECKER = os.environ.get("GRAPH_CSDL_CHECK")
 collect_ignore = [] if CHECKER else ["test_csdl.py"]
-"""The schema's checker is not part of the project; without it there is nothing to run."""
+"""The schema checker is not part of the project; these tests need it."""
 
 IMMUTABLE = 'IdType="ImmutableId"'
-"""The preference for ids that outlive a move."""
+"""The preference for ids that survive a move."""
 
 
-def until(true: Callable[[], Any], seconds: float = 10.0) -> None:
-    """Wait for something to become true."""
+def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
+    """Wait until a condition is true."""
     deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it did not happen in time"
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not become true in time"
         time.sleep(0.01)
 
 
 @dataclass
 class Webhook:
-    """A notification URL: it proves itself, keeps what it gets, and answers as it is told."""
+    """A notification URL that stores notifications, with configurable responses."""
 
     url: str = ""
-    proves_itself: bool = True
+    returns_token: bool = True
     statuses: list[int] = field(default_factory=list)
     posts: list[list[dict[str, Any]]] = field(default_factory=list)
     handshakes: list[str] = field(default_factory=list)
@@ -49,8 +49,8 @@ class Webhook:
     def notifications(self) -> list[dict[str, Any]]:
         return [each for post in self.posts for each in post]
 
-    def of(self, change: str) -> list[str]:
-        """Ids of what was created, updated or deleted."""
+    def ids(self, change: str) -> list[str]:
+        """Ids of the created, updated or deleted items."""
         return [n["resourceData"]["id"] for n in self.notifications if n.get("changeType") == change]
 
 
@@ -64,15 +64,15 @@ def webhook() -> Iterator[Webhook]:
             token = parse_qs(urlsplit(self.path).query).get("validationToken")
             if token:
                 hook.handshakes.append(self.path)
-                self.answer(200, token[0].encode() if hook.proves_itself else b"no")
+                self.respond(200, token[0].encode() if hook.returns_token else b"no")
                 return
             time.sleep(hook.pause)
             status = hook.statuses.pop(0) if hook.statuses else 202
             if status == 202:
                 hook.posts.append(orjson.loads(body)["value"])
-            self.answer(status, b"")
+            self.respond(status, b"")
 
-        def answer(self, status: int, body: bytes) -> None:
+        def respond(self, status: int, body: bytes) -> None:
             self.send_response(status)
             self.send_header("content-type", "text/plain")
             self.send_header("content-length", str(len(body)))
@@ -93,69 +93,69 @@ def webhook() -> Iterator[Webhook]:
 
 
 @pytest.fixture(scope="session")
-def recorded_answers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where every Graph answer of all tests goes."""
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the recorded Graph responses of all tests."""
     return Path(os.environ.get("SIMULATOR_RECORD") or tmp_path_factory.mktemp("recorded"))
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, recorded_answers: Path) -> Iterator[Running]:
-    with running(tmp_path_factory.mktemp("simulator"), record=recorded_answers) as made:
-        yield made
+def server(tmp_path_factory: pytest.TempPathFactory, recordings: Path) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("simulator"), record=recordings) as server:
+        yield server
 
 
 @pytest.fixture
 def simulator(server: Running) -> Iterator[Simulator]:
     yield server.client
     server.client.clear_faults()
-    server.client.limits(at_once=4, in_window=10_000, latency=0.0, retry_base=0.1)
+    server.client.limits(max_concurrent=4, max_in_window=10_000, latency=0.0, retry_base=0.1)
     server.client.forget_subscriptions()
 
 
 @pytest.fixture
 def tenant(simulator: Simulator) -> TenantControl:
-    made = simulator.tenant(name="Contoso", domain="contoso.example")
-    made.user("ann@contoso.example", name="Ann Lee")
-    made.user("bob@contoso.example", name="Bob Ray")
-    return made
+    tenant = simulator.tenant(name="Contoso", domain="contoso.example")
+    tenant.user("ann@contoso.example", name="Ann Lee")
+    tenant.user("bob@contoso.example", name="Bob Ray")
+    return tenant
 
 
 class Graph:
-    """Graph as an application sees it."""
+    """A client of Graph with the token of an application."""
 
     def __init__(self, http: httpx2.Client) -> None:
         self.http = http
 
     def get(self, path: str, status: int = 200, *, prefer: str = "") -> Any:
-        answer = self.http.get(f"/v1.0/{path}", headers={"prefer": prefer})
-        assert answer.status_code == status, answer.text
-        return answer.json()
+        response = self.http.get(f"/v1.0/{path}", headers={"prefer": prefer})
+        assert response.status_code == status, response.text
+        return response.json()
 
     def send(self, method: str, path: str, body: Any = None, status: int = 200, *, prefer: str = "") -> Any:
-        answer = self.http.request(method, f"/v1.0/{path}", json=body, headers={"prefer": prefer})
-        assert answer.status_code == status, answer.text
-        return answer.json() if answer.content else None
+        response = self.http.request(method, f"/v1.0/{path}", json=body, headers={"prefer": prefer})
+        assert response.status_code == status, response.text
+        return response.json() if response.content else None
 
 
 @pytest.fixture
 def connect(server: Running) -> Iterator[Callable[..., Graph]]:
-    """Makes a Graph client with a token of one's choice."""
+    """Creates a Graph client with a given token."""
     context = ssl.create_default_context(cafile=str(server.ca))
     clients: list[httpx2.Client] = []
 
-    def make(token: str) -> Graph:
+    def create(token: str) -> Graph:
         client = httpx2.Client(
             base_url=server.url, verify=context, trust_env=False, headers={"authorization": f"Bearer {token}"}
         )
         clients.append(client)
         return Graph(client)
 
-    yield make
+    yield create
     for client in clients:
         client.close()
 
 
 @pytest.fixture
 def graph(tenant: TenantControl, connect: Callable[..., Graph]) -> Graph:
-    """Graph with the capture application's own token."""
+    """A client with a token of the application of mail-ingest."""
     return connect(tenant.app_token())

@@ -1,4 +1,4 @@
-"""Archives: read as they lie, moved to the present, released bit by bit."""
+"""Archives: read, shifted to the present, released step by step."""
 
 import gzip
 from datetime import UTC, datetime, timedelta
@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from simulator import archive, mime
-from simulator.client import ControlError, Simulator, TenantControl
+from simulator.archive import mime, reader
+from simulator.control.client import ControlError, Simulator, TenantControl
 from tests.simulator.conftest import IMMUTABLE, Graph, Webhook, until
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -19,7 +19,8 @@ def letter(
     number: int, sender: str = "pat@fabrikam.com", to: str = "ann@contoso.example", date: str | None = None
 ) -> str:
     when = date or f"Mon, 0{number % 7 + 1} Jan 2001 10:00:00 +0100"
-    return f"Message-ID: <{number}@fabrikam.com>\nDate: {when}\nFrom: {sender}\nTo: {to}\nSubject: Letter {number}\n\nBody {number}\n>From here on\n"
+    header = f"Message-ID: <{number}@fabrikam.com>\nDate: {when}\nFrom: {sender}\nTo: {to}\n"
+    return f"{header}Subject: Letter {number}\n\nBody {number}\n>From here on\n"
 
 
 def mbox(*letters: str) -> bytes:
@@ -51,7 +52,7 @@ def test_one_mbox_is_one_mailbox(tmp_path: Path) -> None:
     (tmp_path / "ann.mbox").write_bytes(mbox(letter(1), letter(2)))
     (tmp_path / "bob.mbox.gz").write_bytes(gzip.compress(mbox(letter(2))))
     (tmp_path / "notes.txt").write_text("ignored")
-    found = archive.read(tmp_path, None, NOW).mail
+    found = reader.read(tmp_path, None, NOW).mail
     assert {name: [m.subject for m in mails] for name, mails in found.items()} == {
         "ann": ["Letter 1", "Letter 2"],
         "bob": ["Letter 2"],
@@ -60,12 +61,12 @@ def test_one_mbox_is_one_mailbox(tmp_path: Path) -> None:
     assert found["ann"][1].sent == found["bob"][0].sent
 
 
-def test_files_of_one_message_belong_to_their_folder(tmp_path: Path) -> None:
+def test_eml_files_are_the_mailbox_of_their_folder(tmp_path: Path) -> None:
     folder = tmp_path / "ann"
     folder.mkdir()
     (folder / "1.eml").write_text(letter(1))
     (folder / "2.eml").write_text(letter(2))
-    assert [m.subject for m in archive.read(folder, None, NOW).mail["ann"]] == ["Letter 1", "Letter 2"]
+    assert [m.subject for m in reader.read(folder, None, NOW).mail["ann"]] == ["Letter 1", "Letter 2"]
 
 
 def test_an_index_names_the_mailboxes(tmp_path: Path) -> None:
@@ -75,7 +76,7 @@ def test_an_index_names_the_mailboxes(tmp_path: Path) -> None:
         {"id": "<2@fabrikam.com>", "owners": ["bob"]},
     ]
     (tmp_path / "index.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
-    found = archive.read(tmp_path, None, NOW).mail
+    found = reader.read(tmp_path, None, NOW).mail
     assert {name: [m.subject for m in mails] for name, mails in found.items()} == {
         "ann": ["Letter 1"],
         "bob": ["Letter 1", "Letter 2"],
@@ -91,13 +92,13 @@ def test_dates_keep_their_order_and_become_recent(tmp_path: Path) -> None:
         "never",
     )
     (tmp_path / "ann.mbox").write_bytes(mbox(*(letter(n, date=date) for n, date in enumerate(dates))))
-    found = archive.read(tmp_path, None, NOW).mail["ann"]
+    found = reader.read(tmp_path, None, NOW).mail["ann"]
     assert [m.subject for m in found] == ["Letter 3", "Letter 1", "Letter 0", "Letter 2"]
     assert found[0].sent == NOW - timedelta(hours=48)
     assert found[-1].sent == NOW - timedelta(hours=1)
 
 
-def test_addresses_are_taken_as_they_stand() -> None:
+def test_addresses_are_not_changed() -> None:
     found = mime.parse(
         b"From: =?utf-8?q?Zo=C3=AB?= <Zoe@Fabrikam.com>, second@fabrikam.com\r\n"
         b"To: undisclosed: a@x.example, b@x.example;\r\n"
@@ -123,18 +124,21 @@ def test_addresses_are_taken_as_they_stand() -> None:
         (b"Content-Transfer-Encoding: base64\n\nSGVsbG8=!!", "Hello"),
         (b"Content-Transfer-Encoding: quoted-printable\n\na=3Db=\nc", "a=bc"),
         (
-            b'Content-Type: multipart/mixed; boundary="b"\n\npre\n--b\nContent-Type: text/html\n\n<p>x</p>\n--b\n\nplain\n--b--\n',
+            (
+                b'Content-Type: multipart/mixed; boundary="b"\n\npre\n'
+                b"--b\nContent-Type: text/html\n\n<p>x</p>\n--b\n\nplain\n--b--\n"
+            ),
             "plain",
         ),
         (b"Content-Type: multipart/mixed\n\nno boundary", ""),
         (b"Content-Type: text/plain; charset*0=utf-8''x; charset=\xff\n\nstill", "still"),
     ],
 )
-def test_odd_bodies_are_read_somehow(raw: bytes, text: str) -> None:
+def test_malformed_bodies_are_decoded(raw: bytes, text: str) -> None:
     assert mime.parse(raw).body.read().content.strip() == text
 
 
-def test_deep_nesting_and_endless_headers_end() -> None:
+def test_parser_is_bounded_for_deep_nesting_and_long_headers() -> None:
     nested = b"".join(b'Content-Type: multipart/mixed; boundary="%d"\n\n--%d\n' % (n, n) for n in range(5000))
     assert mime.parse(b"From: a@x.example\n" + nested).body.read().content == ""
     comments = mime.parse(b"From: " + b"(" * 20_000 + b" <a@x.example>\nSubject: =?utf-8?b?!!?=\n\n")
@@ -148,18 +152,21 @@ def test_calendars_are_read(tmp_path: Path) -> None:
         "series", "20010101T090000Z", "RRULE:FREQ=WEEKLY;BYDAY=MO,WE;COUNT=6", "EXDATE:20010103T090000Z"
     )
     exception = vevent("series", "20010108T110000Z", "RECURRENCE-ID:20010108T090000Z")
-    day = "BEGIN:VEVENT\r\nUID:day\r\nDTSTART;VALUE=DATE:20010105\r\nSUMMARY:A day\r\nCLASS:PRIVATE\r\nEND:VEVENT"
+    day = (
+        "BEGIN:VEVENT\r\nUID:day\r\nDTSTART;VALUE=DATE:20010105\r\n"
+        "SUMMARY:A day\r\nCLASS:PRIVATE\r\nEND:VEVENT"
+    )
     (tmp_path / "ann.ics").write_text(calendar(vevent("one", "20001231T090000Z"), series, exception, day))
     (tmp_path / "bob.ics").write_text("BEGIN:VCALENDAR\nBEGIN:VEVENT\nnonsense\nEND:VEVENT\n")
     (tmp_path / "notes.txt").write_text("ignored")
-    read = archive.read(None, tmp_path, NOW)
-    one, found, whole = read.meetings["ann"]
+    content = reader.read(None, tmp_path, NOW)
+    one, found, whole = content.meetings["ann"]
     assert [m.uid for m in (one, found, whole)] == ["one", "series", "day"]
     assert one.start == NOW - timedelta(hours=48)
     assert one.length == timedelta(minutes=45)
     assert one.organizer is not None
     assert one.organizer.address == "pat@fabrikam.com"
-    assert [(a.kind, a.who.address) for a in one.attendees] == [
+    assert [(a.kind, a.recipient.address) for a in one.attendees] == [
         ("required", "Ann@Contoso.example"),
         ("optional", "bob@contoso.example"),
     ]
@@ -192,7 +199,7 @@ def loaded(tmp_path: Path, tenant: TenantControl) -> dict[str, dict[str, Any]]:
     return {each["name"]: each for each in tenant.load_archive(mail, meetings)}
 
 
-def test_nothing_arrives_before_it_is_released(
+def test_nothing_arrives_before_its_release(
     tenant: TenantControl, graph: Graph, loaded: dict[str, dict[str, Any]]
 ) -> None:
     jo = loaded["jo"]
@@ -214,7 +221,7 @@ def test_nothing_arrives_before_it_is_released(
         tenant.release("nobody", 1)
 
 
-def test_a_file_that_is_named_by_an_address_is_the_mailbox_of_that_address(
+def test_file_named_like_an_address_is_the_mailbox_of_that_address(
     tenant: TenantControl, graph: Graph, tmp_path: Path
 ) -> None:
     (tmp_path / "Jo.Doe@fabrikam.com.mbox").write_bytes(
@@ -229,7 +236,7 @@ def test_a_file_that_is_named_by_an_address_is_the_mailbox_of_that_address(
         ] == [subject]
 
 
-def test_ids_of_users_are_always_the_same(simulator: Simulator, tmp_path: Path) -> None:
+def test_user_ids_are_deterministic(simulator: Simulator, tmp_path: Path) -> None:
     (tmp_path / "jo.mbox").write_bytes(mbox(letter(1)))
     one, same, other = (simulator.tenant(t).load_archive(tmp_path)[0]["oid"] for t in ("t-1", "t-1", "t-2"))
     assert one == same != other
@@ -244,11 +251,11 @@ def test_released_items_are_notified_and_fetched(
 ) -> None:
     simulator.delivery(followed_by_updated=False)
     jo = loaded["jo"]["oid"]
-    for what in ("messages", "events"):
+    for collection in ("messages", "events"):
         body = {
             "changeType": "created",
             "notificationUrl": webhook.url,
-            "resource": f"users/{jo}/{what}",
+            "resource": f"users/{jo}/{collection}",
             "expirationDateTime": (datetime.now(UTC) + timedelta(days=1)).isoformat(),
         }
         graph.send("POST", "subscriptions", body, 201, prefer=IMMUTABLE)
@@ -260,6 +267,6 @@ def test_released_items_are_notified_and_fetched(
     assert (counters["fetched_by_id"], counters["not_fetched"]) == (9, [])
 
 
-def test_a_folder_that_is_not_there_is_said(tenant: TenantControl, tmp_path: Path) -> None:
+def test_missing_folder_is_an_error(tenant: TenantControl, tmp_path: Path) -> None:
     with pytest.raises(ControlError, match="no folder"):
         tenant.load_archive(tmp_path / "nowhere")

@@ -1,4 +1,4 @@
-"""The authority, asked by the real msal and by a browser's page."""
+"""The authority with the real msal and with requests of a browser's page."""
 
 import re
 import ssl
@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 
-from simulator.client import Simulator, TenantControl
+from simulator.control.client import Simulator, TenantControl
+from simulator.entra.tokens import INVALID_TOKEN_KINDS
 from simulator.server import Running
-from simulator.tenants import API_CLIENT_ID, CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET
-from simulator.tokens import SPECIAL
+from simulator.state.tenants import API_CLIENT_ID, CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET
 
 SCOPE = ["https://graph.microsoft.com/.default"]
 VERIFIER = "v" * 43
@@ -32,7 +32,7 @@ TIMELINE = f"api://{API_CLIENT_ID}/Timeline.ReadWrite"
 
 @pytest.fixture(autouse=True)
 def no_other_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Requests would prefer these to the CA that msal is given."""
+    """Requests prefers these variables to the CA that msal gets."""
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
 
@@ -55,7 +55,7 @@ def msal_app(
 
 
 def read_token(server: Running, tenant: TenantControl, token: str, **options: Any) -> dict[str, Any]:
-    """As an API reads a token: by the tenant's metadata and keys."""
+    """Verify a token as an API does, by the tenant's metadata and keys."""
     context = ssl.create_default_context(cafile=str(server.ca))
     metadata = server.client.http.get(f"/{tenant.id}/v2.0/.well-known/openid-configuration").json()
     keys = jwt.PyJWKClient(metadata["jwks_uri"], ssl_context=context)
@@ -77,7 +77,7 @@ def test_msal_gets_a_token_for_a_secret(server: Running, tenant: TenantControl) 
     assert claims["roles"] == ["Mail.Read", "Calendars.Read", "User.Read.All"]
 
 
-def test_msal_is_told_that_a_secret_is_wrong(server: Running, tenant: TenantControl) -> None:
+def test_msal_gets_an_error_for_a_wrong_secret(server: Running, tenant: TenantControl) -> None:
     with msal_app(server, tenant, CAPTURE_CLIENT_ID, "wrong") as app:
         answer = app.acquire_token_for_client(SCOPE)
     assert answer["error"] == "invalid_client"
@@ -157,7 +157,7 @@ def test_msal_signs_a_user_in(server: Running, tenant: TenantControl) -> None:
     assert claims["azp"] == API_CLIENT_ID
 
 
-def test_a_page_signs_a_user_in_from_another_origin(server: Running, tenant: TenantControl) -> None:
+def test_page_of_another_origin_signs_a_user_in(server: Running, tenant: TenantControl) -> None:
     claims = read_token(
         server, tenant, tenant.sign_in("ann@contoso.example", redirect_uri="http://localhost:8123/")
     )
@@ -186,7 +186,7 @@ def redeem(simulator: Simulator, tenant: TenantControl, code: str, **changes: st
 
 
 def authorize(simulator: Simulator, tenant: TenantControl, **changes: str) -> httpx2.Response:
-    asked = {
+    parameters = {
         "client_id": API_CLIENT_ID,
         "response_type": "code",
         "redirect_uri": "http://localhost/",
@@ -197,14 +197,14 @@ def authorize(simulator: Simulator, tenant: TenantControl, **changes: str) -> ht
         "login_hint": "ann@contoso.example",
         **changes,
     }
-    return simulator.http.get(f"/{tenant.id}/oauth2/v2.0/authorize", params=asked)
+    return simulator.http.get(f"/{tenant.id}/oauth2/v2.0/authorize", params=parameters)
 
 
 def returned(answer: httpx2.Response) -> dict[str, str]:
     return {k: v[0] for k, v in parse_qs(urlsplit(answer.headers["location"]).query).items()}
 
 
-def test_a_code_is_good_once_and_for_its_verifier(simulator: Simulator, tenant: TenantControl) -> None:
+def test_code_is_valid_once_and_only_with_its_verifier(simulator: Simulator, tenant: TenantControl) -> None:
     code = returned(authorize(simulator, tenant))["code"]
     assert redeem(simulator, tenant, code, code_verifier="w" * 43).json()["error_codes"] == [501481]
     assert redeem(simulator, tenant, "other").json()["error"] == "invalid_grant"
@@ -212,9 +212,7 @@ def test_a_code_is_good_once_and_for_its_verifier(simulator: Simulator, tenant: 
     assert redeem(simulator, tenant, code).json()["error_codes"] == [54005]
 
 
-def test_where_no_tenant_is_named_the_user_s_own_is_the_one(
-    simulator: Simulator, tenant: TenantControl
-) -> None:
+def test_sign_in_without_tenant_uses_the_users_tenant(simulator: Simulator, tenant: TenantControl) -> None:
     other = simulator.tenant(name="Tailspin", domain="tailspin.example")
     other.user("tom@tailspin.example", name="Tom Tail")
     tenant.user("una@northwind.example", name="Una North")
@@ -235,7 +233,7 @@ def test_where_no_tenant_is_named_the_user_s_own_is_the_one(
     assert redeem(simulator, any_tenant, "unknown").json()["error_codes"] == [90002]
 
 
-def test_what_a_sign_in_may_not_ask_for(simulator: Simulator, tenant: TenantControl) -> None:
+def test_invalid_sign_in_requests_are_rejected(simulator: Simulator, tenant: TenantControl) -> None:
     assert authorize(simulator, tenant, redirect_uri="http://localhost/elsewhere").status_code == 400
     assert authorize(simulator, tenant, client_id="unknown").status_code == 400
     assert returned(authorize(simulator, tenant, login_hint=""))["error"] == "login_required"
@@ -248,7 +246,7 @@ def test_what_a_sign_in_may_not_ask_for(simulator: Simulator, tenant: TenantCont
     assert returned(authorize(simulator, tenant, scope="api://other/Thing"))["error"] == "invalid_resource"
 
 
-def test_roles_and_groups_stand_in_the_token(server: Running, tenant: TenantControl) -> None:
+def test_token_has_roles_and_groups(server: Running, tenant: TenantControl) -> None:
     tenant.user("eve@contoso.example", roles=["AutoCapture.Admin"], groups=["g1", "g2"])
     claims = read_token(server, tenant, tenant.sign_in("eve@contoso.example"))
     assert (claims["roles"], claims["groups"]) == (["AutoCapture.Admin"], ["g1", "g2"])
@@ -258,8 +256,8 @@ def test_roles_and_groups_stand_in_the_token(server: Running, tenant: TenantCont
     assert "groups" not in claims
 
 
-@pytest.mark.parametrize("kind", SPECIAL)
-def test_tokens_to_be_refused_are_refused(server: Running, tenant: TenantControl, kind: str) -> None:
+@pytest.mark.parametrize("kind", INVALID_TOKEN_KINDS)
+def test_invalid_tokens_are_rejected(server: Running, tenant: TenantControl, kind: str) -> None:
     token = tenant.mint("ann@contoso.example", kind)
     try:
         claims = read_token(server, tenant, token)
@@ -285,7 +283,7 @@ def test_conditional_access_blocks_the_application(server: Running, tenant: Tena
         assert app.acquire_token_for_client(SCOPE)["error_codes"] == [53003]
 
 
-def test_an_unknown_tenant_is_said(server: Running) -> None:
+def test_unknown_tenant_is_an_error(server: Running) -> None:
     answer = server.client.http.get("/no-such-tenant/v2.0/.well-known/openid-configuration")
     assert answer.status_code == 400
     assert answer.json()["error_codes"] == [90002]

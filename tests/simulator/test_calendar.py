@@ -1,19 +1,19 @@
-"""Meetings as Graph shows them: copies, series, occurrences, the mail about them."""
+"""Meetings in Graph: copies, series, occurrences, meeting messages."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from simulator.client import TenantControl
+from simulator.control.client import TenantControl
 from tests.simulator.conftest import IMMUTABLE, Graph
 
 ANN, BOB = "users/ann@contoso.example", "users/bob@contoso.example"
 TOMORROW = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0) + timedelta(days=1)
 
 
-def view(graph: Graph, who: str, days: int = 10, prefer: str = "") -> list[dict[str, Any]]:
+def view(graph: Graph, user: str, days: int = 10, prefer: str = "") -> list[dict[str, Any]]:
     start, end = TOMORROW - timedelta(days=2), TOMORROW + timedelta(days=days)
     window = f"startDateTime={start:%Y-%m-%dT%H:%M:%SZ}&endDateTime={end:%Y-%m-%dT%H:%M:%SZ}"
-    found: list[dict[str, Any]] = graph.get(f"{who}/calendarView?{window}&$top=100", prefer=prefer)["value"]
+    found: list[dict[str, Any]] = graph.get(f"{user}/calendarView?{window}&$top=100", prefer=prefer)["value"]
     return found
 
 
@@ -23,7 +23,7 @@ def book(tenant: TenantControl, **changes: Any) -> dict[str, Any]:
     )
 
 
-def test_a_meeting_lies_with_organizer_and_attendees(tenant: TenantControl, graph: Graph) -> None:
+def test_meeting_has_copies_for_organizer_and_attendees(tenant: TenantControl, graph: Graph) -> None:
     made = book(tenant, optional=["x@fabrikam.com"], location="Room 1")
     (anns,), (bobs,) = view(graph, ANN), view(graph, BOB)
     assert anns["iCalUId"] == bobs["iCalUId"] == made["uid"]
@@ -47,7 +47,7 @@ def test_a_meeting_lies_with_organizer_and_attendees(tenant: TenantControl, grap
     ]
 
 
-def test_times_come_in_the_zone_asked_for(tenant: TenantControl, graph: Graph) -> None:
+def test_times_are_in_the_requested_zone(tenant: TenantControl, graph: Graph) -> None:
     made = book(tenant)
     event = graph.get(
         f"{ANN}/events/{made['copies'][0]['id']}", prefer='outlook.timezone="Tokyo Standard Time"'
@@ -60,7 +60,7 @@ def test_times_come_in_the_zone_asked_for(tenant: TenantControl, graph: Graph) -
     assert refused["error"]["code"] == "TimeZoneNotSupportedException"
 
 
-def test_a_series_is_one_event_and_expanded_in_the_view(tenant: TenantControl, graph: Graph) -> None:
+def test_series_is_one_event_and_expanded_in_the_view(tenant: TenantControl, graph: Graph) -> None:
     made = book(tenant, rule="FREQ=DAILY;COUNT=4")
     master = graph.get(f"{BOB}/events", prefer=IMMUTABLE)["value"]
     assert [(e["type"], e["id"]) for e in master] == [("seriesMaster", made["copies"][1]["id"])]
@@ -79,7 +79,7 @@ def test_a_series_is_one_event_and_expanded_in_the_view(tenant: TenantControl, g
     assert len(graph.get(f"{BOB}/events/{master[0]['id']}/instances?{window}")["value"]) == 2
 
 
-def test_one_occurrence_is_moved_and_another_cancelled(tenant: TenantControl, graph: Graph) -> None:
+def test_one_occurrence_is_moved_and_another_is_cancelled(tenant: TenantControl, graph: Graph) -> None:
     made = book(tenant, rule="FREQ=DAILY;COUNT=4")
     second, third = (TOMORROW + timedelta(days=n) for n in (1, 2))
     later = second + timedelta(hours=3)
@@ -119,7 +119,7 @@ def test_a_changed_meeting_changes_in_every_calendar(tenant: TenantControl, grap
     assert view(graph, BOB) == []
 
 
-def test_a_cancelled_meeting_stays_marked_with_the_attendees(tenant: TenantControl, graph: Graph) -> None:
+def test_cancelled_meeting_remains_marked_in_attendees_calendars(tenant: TenantControl, graph: Graph) -> None:
     made = book(tenant)
     tenant.cancel(made["uid"])
     assert view(graph, ANN) == []
@@ -128,7 +128,7 @@ def test_a_cancelled_meeting_stays_marked_with_the_attendees(tenant: TenantContr
     assert sorted(kinds) == ["meetingCancelled", "meetingRequest"]
 
 
-def test_an_answer_reaches_the_organizer(tenant: TenantControl, graph: Graph) -> None:
+def test_response_reaches_the_organizer(tenant: TenantControl, graph: Graph) -> None:
     made = book(tenant)
     tenant.respond("bob@contoso.example", made["uid"], "tentativelyAccepted")
     assert view(graph, BOB)[0]["responseStatus"]["response"] == "tentativelyAccepted"
@@ -137,14 +137,14 @@ def test_an_answer_reaches_the_organizer(tenant: TenantControl, graph: Graph) ->
     assert mail["meetingMessageType"] == "meetingTenativelyAccepted"
 
 
-def test_ones_own_copy_is_deleted_alone(tenant: TenantControl, graph: Graph) -> None:
+def test_deleting_an_own_copy_keeps_the_others(tenant: TenantControl, graph: Graph) -> None:
     made = book(tenant)
     tenant.delete_event("bob@contoso.example", made["uid"])
     graph.get(f"{BOB}/events/{made['copies'][1]['id']}", 404)
     assert len(view(graph, ANN)) == 1
 
 
-def test_the_view_takes_what_touches_the_window(tenant: TenantControl, graph: Graph) -> None:
+def test_view_has_the_events_that_overlap_the_window(tenant: TenantControl, graph: Graph) -> None:
     book(tenant, end=(TOMORROW + timedelta(hours=2)).isoformat())
     hour = timedelta(hours=1)
     for begin, end, found in (
@@ -153,6 +153,7 @@ def test_the_view_takes_what_touches_the_window(tenant: TenantControl, graph: Gr
         (-hour, 0 * hour, 0),
         (-hour, hour, 1),
     ):
-        window = f"startDateTime={TOMORROW + begin:%Y-%m-%dT%H:%M:%SZ}&endDateTime={TOMORROW + end:%Y-%m-%dT%H:%M:%SZ}"
+        first, last = TOMORROW + begin, TOMORROW + end
+        window = f"startDateTime={first:%Y-%m-%dT%H:%M:%SZ}&endDateTime={last:%Y-%m-%dT%H:%M:%SZ}"
         assert len(graph.get(f"{ANN}/calendarView?{window}")["value"]) == found
     assert graph.get(f"{ANN}/calendarView", 400)["error"]["code"] == "ErrorInvalidParameter"

@@ -1,7 +1,7 @@
-"""Every kind of answer against Graph's own schema, by a checker outside the project.
+"""Every kind of response against Graph's own schema, by a checker outside the project.
 
-Runs where `GRAPH_CSDL_CHECK` names the checker's file. What a whole run of the other tests or of
-the demo recorded is checked by `python -m simulator.csdl`.
+The test runs only if `GRAPH_CSDL_CHECK` has the path of the checker. `python -m
+simulator.graph.csdl_check` checks the recordings of a run of the other tests or of the demo.
 """
 
 import os
@@ -9,22 +9,22 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from simulator.client import Simulator, TenantControl
-from simulator.csdl import faults, load_checker, recorded
+from simulator.control.client import Simulator, TenantControl
+from simulator.graph.csdl_check import faults, load_checker, read_recordings
 from tests.simulator.conftest import IMMUTABLE, Graph, Webhook, until
 
 
-def test_every_answer_is_graphs(
-    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook, recorded_answers: Path
+def test_every_response_agrees_with_the_schema(
+    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook, recordings: Path
 ) -> None:
-    before = sum(1 for _ in recorded(recorded_answers))
+    before = sum(1 for _ in read_recordings(recordings))
     bob = "users/bob@contoso.example"
-    for what in ("messages", "events"):
+    for collection in ("messages", "events"):
         body = {
             "changeType": "created,updated,deleted",
             "notificationUrl": webhook.url,
             "lifecycleNotificationUrl": webhook.url,
-            "resource": f"{bob}/{what}",
+            "resource": f"{bob}/{collection}",
             "expirationDateTime": (datetime.now(UTC) + timedelta(days=1)).isoformat(),
         }
         graph.send("POST", "subscriptions", body, 201, prefer=IMMUTABLE)
@@ -74,9 +74,9 @@ def test_every_answer_is_graphs(
     checker = load_checker(Path(os.environ["GRAPH_CSDL_CHECK"]))
     kinds: Counter[str] = Counter()
     found = []
-    for kind, line, answer in recorded(recorded_answers):
+    for kind, line, response in read_recordings(recordings):
         kinds[kind] += 1
-        found += [f"{kind}:{line} {fault}" for fault in faults(answer, kind, checker)]
+        found += [f"{kind}:{line} {fault}" for fault in faults(response, kind, checker)]
     assert found == []
     assert kinds.total() > before
     assert {

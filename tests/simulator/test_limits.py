@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
 
-from simulator.client import Simulator, TenantControl
+from simulator.control.client import Simulator, TenantControl
 from tests.simulator.conftest import Graph
 
 ANN, BOB = "users/ann@contoso.example", "users/bob@contoso.example"
@@ -15,7 +15,7 @@ def statuses(graph: Graph, path: str, count: int) -> list[httpx2.Response]:
         return list(pool.map(lambda _: graph.http.get(f"/v1.0/{path}"), range(count)))
 
 
-def test_four_at_once_are_answered_and_more_are_not(
+def test_four_concurrent_requests_succeed_and_further_ones_are_throttled(
     simulator: Simulator, tenant: TenantControl, graph: Graph
 ) -> None:
     simulator.limits(latency=0.3)
@@ -27,26 +27,26 @@ def test_four_at_once_are_answered_and_more_are_not(
     assert refused.json()["error"]["code"] == "ApplicationThrottled"
     assert refused.json()["error"]["message"] == "Application is over its MailboxConcurrency limit."
     ann = graph.get(ANN)["id"]
-    assert simulator.counters()["mailboxes"].get(ann, {}).get("highest_at_once", 4) == 4
+    assert simulator.counters()["mailboxes"].get(ann, {}).get("highest_concurrent", 4) == 4
 
 
-def test_one_mailboxs_limit_is_not_anothers(
-    simulator: Simulator, tenant: TenantControl, graph: Graph
-) -> None:
+def test_each_mailbox_has_its_own_limit(simulator: Simulator, tenant: TenantControl, graph: Graph) -> None:
     simulator.limits(latency=0.3)
     with ThreadPoolExecutor(8) as pool:
         paths = [f"/v1.0/{who}/messages" for who in (ANN, BOB) for _ in range(4)]
         assert {a.status_code for a in pool.map(graph.http.get, paths)} == {200}
 
 
-def test_ten_minutes_have_a_limit_too(simulator: Simulator, tenant: TenantControl, graph: Graph) -> None:
-    simulator.limits(in_window=3)
+def test_ten_minute_window_has_a_limit(simulator: Simulator, tenant: TenantControl, graph: Graph) -> None:
+    simulator.limits(max_in_window=3)
     answers = [graph.http.get(f"/v1.0/{ANN}/messages") for _ in range(4)]
     assert [a.status_code for a in answers] == [200, 200, 200, 429]
     assert 500 < int(answers[-1].headers["retry-after"]) <= 600
 
 
-def test_faults_hit_what_they_are_for(simulator: Simulator, tenant: TenantControl, graph: Graph) -> None:
+def test_faults_apply_only_to_their_requests(
+    simulator: Simulator, tenant: TenantControl, graph: Graph
+) -> None:
     simulator.fault(503, count=2, kind="messages.window")
     found = [graph.http.get(f"/v1.0/{ANN}/messages").status_code for _ in range(3)]
     assert found == [503, 503, 200]
@@ -58,7 +58,7 @@ def test_faults_hit_what_they_are_for(simulator: Simulator, tenant: TenantContro
     graph.get(f"{ANN}/messages")
 
 
-def test_the_token_endpoint_may_be_throttled(simulator: Simulator, tenant: TenantControl) -> None:
+def test_token_endpoint_can_be_throttled(simulator: Simulator, tenant: TenantControl) -> None:
     simulator.fault(429, count=1, kind="token", retry_after=3)
     answer = simulator.http.post(f"/{tenant.id}/oauth2/v2.0/token", data={"grant_type": "client_credentials"})
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "3")
@@ -68,7 +68,7 @@ def part(number: int, url: str, **more: object) -> dict[str, object]:
     return {"id": str(number), "method": "GET", "url": url, **more}
 
 
-def test_a_batch_answers_each_part(simulator: Simulator, tenant: TenantControl, graph: Graph) -> None:
+def test_batch_responds_to_each_part(simulator: Simulator, tenant: TenantControl, graph: Graph) -> None:
     tenant.send("x@fabrikam.com", ["ann@contoso.example"], subject="Hi")
     parts = [
         part(1, f"/{ANN}/messages?$select=subject", headers={"Prefer": 'IdType="ImmutableId"'}),
@@ -84,7 +84,7 @@ def test_a_batch_answers_each_part(simulator: Simulator, tenant: TenantControl, 
     assert answers["3"]["body"]["error"]["code"] == "ErrorItemNotFound"
 
 
-def test_a_part_of_a_batch_is_throttled_on_its_own(
+def test_batch_parts_are_throttled_separately(
     simulator: Simulator, tenant: TenantControl, graph: Graph
 ) -> None:
     simulator.fault(429, count=1, retry_after=9, kind="messages.window")
@@ -96,7 +96,7 @@ def test_a_part_of_a_batch_is_throttled_on_its_own(
     assert refused["body"]["error"]["code"] == "ApplicationThrottled"
 
 
-def test_malformed_batches_are_refused(graph: Graph) -> None:
+def test_malformed_batches_are_rejected(graph: Graph) -> None:
     for requests in (
         [],
         [part(n, f"/{ANN}") for n in range(21)],

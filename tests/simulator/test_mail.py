@@ -1,4 +1,4 @@
-"""Mail as Graph shows it: properties, ids, folders, filters, permissions."""
+"""Mail in Graph: properties, ids, folders, filters, permissions."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from simulator.client import TenantControl
-from simulator.tenants import CAPTURE_CLIENT_ID
+from simulator.control.client import TenantControl
+from simulator.state.tenants import CAPTURE_CLIENT_ID
 from tests.simulator.conftest import IMMUTABLE, Graph
 
 ANN, BOB = "users/ann@contoso.example", "users/bob@contoso.example"
@@ -15,13 +15,13 @@ SENSITIVITY = "$expand=singleValueExtendedProperties($filter=id eq 'Integer 0x36
 
 
 def hello(tenant: TenantControl, **changes: Any) -> dict[str, Any]:
-    """A mail from outside to Ann; her copy."""
+    """Send a mail from outside to Ann; return Ann's copy."""
     mail = {"subject": "Hello", "text": "Hello Ann,\nhow are you?", **changes}
     copies: list[dict[str, Any]] = tenant.send("pat@fabrikam.com", ["ann@contoso.example"], **mail)["copies"]
     return copies[0]
 
 
-def test_a_mail_lies_with_sender_and_addressees(tenant: TenantControl, graph: Graph) -> None:
+def test_mail_has_copies_for_sender_and_recipients(tenant: TenantControl, graph: Graph) -> None:
     sent = tenant.send(
         "ann@contoso.example",
         ["bob@contoso.example"],
@@ -43,7 +43,7 @@ def test_a_mail_lies_with_sender_and_addressees(tenant: TenantControl, graph: Gr
     ]
 
 
-def test_immutable_ids_outlive_a_move_and_default_ids_do_not(tenant: TenantControl, graph: Graph) -> None:
+def test_immutable_ids_survive_a_move_and_default_ids_do_not(tenant: TenantControl, graph: Graph) -> None:
     copy = hello(tenant)
     tenant.move("ann@contoso.example", copy["id"], "archive")
     moved = graph.get(f"{ANN}/messages/{copy['id']}", prefer=IMMUTABLE)
@@ -56,7 +56,7 @@ def test_immutable_ids_outlive_a_move_and_default_ids_do_not(tenant: TenantContr
     assert graph.get(f"{ANN}/messages/{copy['default_id']}", 404)["error"]["code"] == "ErrorItemNotFound"
 
 
-def test_deleted_mail_lies_in_deleted_items_or_is_gone(tenant: TenantControl, graph: Graph) -> None:
+def test_deleted_mail_is_in_deleted_items_or_does_not_exist(tenant: TenantControl, graph: Graph) -> None:
     copy = hello(tenant)
     tenant.delete("ann@contoso.example", copy["id"])
     folder = graph.get(f"{ANN}/mailFolders/deleteditems")
@@ -66,7 +66,7 @@ def test_deleted_mail_lies_in_deleted_items_or_is_gone(tenant: TenantControl, gr
     graph.get(f"{ANN}/messages/{copy['id']}", 404)
 
 
-def test_select_gives_what_is_asked_for(tenant: TenantControl, graph: Graph) -> None:
+def test_select_returns_only_the_selected_properties(tenant: TenantControl, graph: Graph) -> None:
     copy = hello(tenant)
     shown = graph.get(f"{ANN}/messages/{copy['id']}?$select=subject,from")
     assert {k for k in shown if "@" not in k} == {"id", "subject", "from"}
@@ -74,7 +74,7 @@ def test_select_gives_what_is_asked_for(tenant: TenantControl, graph: Graph) -> 
     assert refused["error"]["message"].startswith("Could not find a property named 'sensitivity'")
 
 
-def test_bodies_come_as_asked(tenant: TenantControl, graph: Graph) -> None:
+def test_bodies_have_the_preferred_type(tenant: TenantControl, graph: Graph) -> None:
     copy = hello(tenant)
     path = f"{ANN}/messages/{copy['id']}"
     answer = graph.http.get(
@@ -91,7 +91,7 @@ def test_bodies_come_as_asked(tenant: TenantControl, graph: Graph) -> None:
     assert text["body"]["content"] == "Dear Ann,\r\na < b"
 
 
-def test_private_mail_is_only_seen_in_its_extended_property(tenant: TenantControl, graph: Graph) -> None:
+def test_sensitivity_of_mail_is_an_extended_property_only(tenant: TenantControl, graph: Graph) -> None:
     copy = hello(tenant, sensitivity="private")
     shown = graph.get(f"{ANN}/messages/{copy['id']}?{SENSITIVITY}")
     assert "sensitivity" not in shown
@@ -119,7 +119,10 @@ def test_a_window_is_read_in_pages(tenant: TenantControl, graph: Graph) -> None:
             "ann@contoso.example", subject=str(hours), sent=sent.isoformat(), **{"from": "x@fabrikam.com"}
         )
     after = f"{now - timedelta(hours=11):%Y-%m-%dT%H:%M:%SZ}"
-    path = f"{ANN}/messages?$filter=receivedDateTime ge {after}&$orderby=receivedDateTime desc&$select=subject&$count=true"
+    options = (
+        f"$filter=receivedDateTime ge {after}&$orderby=receivedDateTime desc&$select=subject&$count=true"
+    )
+    path = f"{ANN}/messages?{options}"
     first = graph.get(path)
     assert first["@odata.count"] == 11
     assert len(first["value"]) == 10
@@ -129,7 +132,8 @@ def test_a_window_is_read_in_pages(tenant: TenantControl, graph: Graph) -> None:
     assert len(graph.get(f"{path}&$top=500")["value"]) == 11
     paged = graph.http.get(f"/v1.0/{path}", headers={"Prefer": "odata.maxpagesize=4"})
     assert (len(paged.json()["value"]), paged.headers["preference-applied"]) == (4, "odata.maxpagesize=4")
-    both = f"receivedDateTime gt {now - timedelta(hours=5):%Y-%m-%dT%H:%M:%SZ} and receivedDateTime le {now - timedelta(hours=3):%Y-%m-%dT%H:%M:%SZ}"
+    begin, end = (f"{now - timedelta(hours=hours):%Y-%m-%dT%H:%M:%SZ}" for hours in (5, 3))
+    both = f"receivedDateTime gt {begin} and receivedDateTime le {end}"
     assert [m["subject"] for m in graph.get(f"{ANN}/messages?$filter={both}")["value"]] == ["3", "4"]
 
 
@@ -146,11 +150,11 @@ def test_a_window_is_read_in_pages(tenant: TenantControl, graph: Graph) -> None:
         ("$expand=attachments", "BadRequest"),
     ],
 )
-def test_bad_options_are_refused(graph: Graph, query: str, code: str) -> None:
+def test_invalid_options_are_rejected(graph: Graph, query: str, code: str) -> None:
     assert graph.get(f"{ANN}/messages?{query}", 400)["error"]["code"] == code
 
 
-def test_an_id_is_found_by_filter(tenant: TenantControl, graph: Graph) -> None:
+def test_filter_finds_an_internet_message_id(tenant: TenantControl, graph: Graph) -> None:
     copy = hello(tenant, internet_message_id="<it's.me@fabrikam.com>")
     found = graph.get(
         f"{ANN}/messages?$filter=internetMessageId eq '%3Cit''s.me@fabrikam.com%3E'", prefer=IMMUTABLE
@@ -158,7 +162,7 @@ def test_an_id_is_found_by_filter(tenant: TenantControl, graph: Graph) -> None:
     assert [m["id"] for m in found["value"]] == [copy["id"]]
 
 
-def test_paths_are_taken_however_they_are_written(tenant: TenantControl, graph: Graph) -> None:
+def test_all_forms_of_paths_are_accepted(tenant: TenantControl, graph: Graph) -> None:
     copy = hello(tenant)
     ann = graph.get(ANN)["id"]
     for path in (
@@ -186,7 +190,7 @@ def test_the_folder_tree(tenant: TenantControl, graph: Graph) -> None:
     )
 
 
-def test_a_draft_is_sent_and_keeps_its_immutable_id(tenant: TenantControl, graph: Graph) -> None:
+def test_sent_draft_keeps_its_immutable_id(tenant: TenantControl, graph: Graph) -> None:
     draft = tenant.put("ann@contoso.example", subject="Soon", draft=True, to=["x@fabrikam.com"])
     assert graph.get(f"{ANN}/messages/{draft['id']}")["isDraft"]
     tenant.do("/messages/change", mailbox="ann@contoso.example", id=draft["id"], send=True)
@@ -213,7 +217,7 @@ def test_users(tenant: TenantControl, graph: Graph) -> None:
         ("throttled", 429, "ApplicationThrottled"),
     ],
 )
-def test_a_closed_mailbox_harms_no_other(
+def test_closed_mailbox_affects_no_other(
     tenant: TenantControl, graph: Graph, block: str, status: int, code: str
 ) -> None:
     tenant.block("ann@contoso.example", block, retry_after=7)
@@ -231,7 +235,7 @@ def test_a_closed_mailbox_harms_no_other(
     graph.get(f"{ANN}/messages")
 
 
-def test_tokens_open_only_their_tenant(tenant: TenantControl, connect: Callable[..., Graph]) -> None:
+def test_tokens_are_valid_only_in_their_tenant(tenant: TenantControl, connect: Callable[..., Graph]) -> None:
     assert connect("nonsense").get(ANN, 401)["error"]["code"] == "InvalidAuthenticationToken"
     users = connect(tenant.mint("ann@contoso.example"))
     assert users.get(ANN, 401)["error"]["message"] == "Access token validation failure. Invalid audience."

@@ -1,17 +1,17 @@
-"""Subscriptions and what comes of them, at a real webhook."""
+"""Subscriptions and their notifications, at a real webhook."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from simulator.client import Simulator, TenantControl
+from simulator.control.client import Simulator, TenantControl
 from tests.simulator.conftest import IMMUTABLE, Graph, Webhook, until
 
 ANN, BOB = "users/ann@contoso.example", "users/bob@contoso.example"
 
 
-def asked(webhook: Webhook, resource: str = f"{ANN}/messages", **changes: Any) -> dict[str, Any]:
+def subscription_body(webhook: Webhook, resource: str = f"{ANN}/messages", **changes: Any) -> dict[str, Any]:
     return {
         "changeType": "created,updated,deleted",
         "notificationUrl": webhook.url,
@@ -26,10 +26,12 @@ def asked(webhook: Webhook, resource: str = f"{ANN}/messages", **changes: Any) -
 def subscribe(
     graph: Graph, webhook: Webhook, resource: str = f"{ANN}/messages", status: int = 201, **changes: Any
 ) -> Any:
-    return graph.send("POST", "subscriptions", asked(webhook, resource, **changes), status, prefer=IMMUTABLE)
+    return graph.send(
+        "POST", "subscriptions", subscription_body(webhook, resource, **changes), status, prefer=IMMUTABLE
+    )
 
 
-def test_both_urls_prove_themselves_first(graph: Graph, webhook: Webhook) -> None:
+def test_both_urls_get_a_handshake_first(graph: Graph, webhook: Webhook) -> None:
     made = subscribe(graph, webhook)
     assert len(webhook.handshakes) == 2
     assert all("from=graph&validationToken=Validation%3A%20" in path for path in webhook.handshakes)
@@ -38,8 +40,8 @@ def test_both_urls_prove_themselves_first(graph: Graph, webhook: Webhook) -> Non
     assert [s["id"] for s in graph.get("subscriptions")["value"]] == [made["id"]]
 
 
-def test_a_url_that_does_not_prove_itself_gets_nothing(graph: Graph, webhook: Webhook) -> None:
-    webhook.proves_itself = False
+def test_failed_handshake_creates_no_subscription(graph: Graph, webhook: Webhook) -> None:
+    webhook.returns_token = False
     refused = subscribe(graph, webhook, status=400)
     assert refused["error"]["message"].startswith("Subscription validation request failed.")
     assert graph.get("subscriptions")["value"] == []
@@ -60,14 +62,14 @@ def test_a_url_that_does_not_prove_itself_gets_nothing(graph: Graph, webhook: We
         ({"includeResourceData": True}, 400, "InvalidRequest"),
     ],
 )
-def test_what_is_refused(
+def test_invalid_subscriptions_are_rejected(
     graph: Graph, webhook: Webhook, changes: dict[str, Any], status: int, code: str
 ) -> None:
-    body = asked(webhook) | changes
+    body = subscription_body(webhook) | changes
     assert graph.send("POST", "subscriptions", body, status)["error"]["code"] == code
 
 
-def test_the_same_again_is_a_conflict(graph: Graph, webhook: Webhook) -> None:
+def test_duplicate_subscription_is_a_conflict(graph: Graph, webhook: Webhook) -> None:
     made = subscribe(graph, webhook)
     refused = subscribe(graph, webhook, status=409)
     assert (
@@ -78,7 +80,7 @@ def test_the_same_again_is_a_conflict(graph: Graph, webhook: Webhook) -> None:
     subscribe(graph, webhook)
 
 
-def test_lifetimes(graph: Graph, webhook: Webhook) -> None:
+def test_lifetime_is_at_least_45_minutes_and_renewable(graph: Graph, webhook: Webhook) -> None:
     made = subscribe(graph, webhook, expirationDateTime=datetime.now(UTC).isoformat())
     left = datetime.fromisoformat(made["expirationDateTime"]) - datetime.now(UTC)
     assert timedelta(minutes=44) < left <= timedelta(minutes=45)
@@ -112,16 +114,16 @@ def test_created_is_followed_by_updated(
     until(lambda: simulator.counters()["notifications"]["pending"] == 0)
 
 
-def test_ids_come_in_the_form_subscribed_to(
+def test_notifications_have_the_subscribed_form_of_ids(
     simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
 ) -> None:
     simulator.delivery(followed_by_updated=False)
-    graph.send("POST", "subscriptions", asked(webhook), 201)
+    graph.send("POST", "subscriptions", subscription_body(webhook), 201)
     copy = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
     moved = tenant.move("ann@contoso.example", copy["id"], "archive")
     until(lambda: len(webhook.notifications) == 3)
-    assert sorted(webhook.of("created")) == sorted([copy["default_id"], moved["default_id"]])
-    assert webhook.of("deleted") == [copy["default_id"]]
+    assert sorted(webhook.ids("created")) == sorted([copy["default_id"], moved["default_id"]])
+    assert webhook.ids("deleted") == [copy["default_id"]]
 
 
 def test_moves_and_deletions_with_immutable_ids(
@@ -131,25 +133,25 @@ def test_moves_and_deletions_with_immutable_ids(
     subscribe(graph, webhook)
     copy = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
     tenant.delete("ann@contoso.example", copy["id"])
-    until(lambda: webhook.of("updated") == [copy["id"]])
+    until(lambda: webhook.ids("updated") == [copy["id"]])
     tenant.delete("ann@contoso.example", copy["id"], hard=True)
-    until(lambda: webhook.of("deleted") == [copy["id"]])
-    assert webhook.of("created") == [copy["id"]]
+    until(lambda: webhook.ids("deleted") == [copy["id"]])
+    assert webhook.ids("created") == [copy["id"]]
 
 
-def test_a_folders_subscription_sees_who_comes_and_goes(
+def test_subscription_to_a_folder_reports_moves_as_created_and_deleted(
     simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
 ) -> None:
     simulator.delivery(followed_by_updated=False)
     subscribe(graph, webhook, f"{ANN}/mailFolders('archive')/messages")
     copy = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
     tenant.move("ann@contoso.example", copy["id"], "archive")
-    until(lambda: webhook.of("created") == [copy["id"]])
+    until(lambda: webhook.ids("created") == [copy["id"]])
     tenant.move("ann@contoso.example", copy["id"], "inbox")
-    until(lambda: webhook.of("deleted") == [copy["id"]])
+    until(lambda: webhook.ids("deleted") == [copy["id"]])
 
 
-def test_events_are_told_of_too(
+def test_events_are_notified(
     simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
 ) -> None:
     simulator.delivery(followed_by_updated=False)
@@ -159,11 +161,11 @@ def test_events_are_told_of_too(
     )
     bobs = made["copies"][1]["id"]
     tenant.cancel(made["uid"])
-    until(lambda: (webhook.of("created"), webhook.of("updated")) == ([bobs], [bobs]))
+    until(lambda: (webhook.ids("created"), webhook.ids("updated")) == ([bobs], [bobs]))
     assert webhook.notifications[0]["resourceData"]["@odata.type"] == "#Microsoft.Graph.Event"
 
 
-def test_what_is_not_taken_is_tried_again(
+def test_rejected_notifications_are_retried(
     simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
 ) -> None:
     simulator.limits(retry_base=0.05)
@@ -172,7 +174,7 @@ def test_what_is_not_taken_is_tried_again(
     simulator.reset_counters()
     webhook.statuses = [503, 500, 404]
     copy = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
-    until(lambda: webhook.of("created") == [copy["id"]])
+    until(lambda: webhook.ids("created") == [copy["id"]])
     until(lambda: simulator.counters()["notifications"]["pending"] == 0)
     counts = simulator.counters()["notifications"]
     assert (counts["sent"], counts["retried"], counts["answered_202"], counts["answered_other"]) == (
@@ -183,7 +185,7 @@ def test_what_is_not_taken_is_tried_again(
     )
 
 
-def test_a_slow_webhook_is_asked_again(
+def test_timed_out_notifications_are_retried(
     simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
 ) -> None:
     simulator.limits(retry_base=0.05)
@@ -196,10 +198,10 @@ def test_a_slow_webhook_is_asked_again(
     webhook.pause = 0.0
     until(lambda: simulator.counters()["notifications"].get("answered_202") == 1)
     assert simulator.counters()["notifications"]["retried"] == 1
-    until(lambda: len(webhook.posts) == 2)  # the first one was taken after all, too late
+    until(lambda: len(webhook.posts) == 2)  # the webhook received the first one after the timeout
 
 
-def test_many_go_in_one_post(
+def test_notifications_are_batched(
     simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
 ) -> None:
     simulator.delivery(followed_by_updated=False)
@@ -210,7 +212,7 @@ def test_many_go_in_one_post(
     assert len(webhook.posts) < 30
 
 
-def test_notifications_go_astray_when_told_so(
+def test_delivery_faults_lose_and_duplicate_notifications(
     simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
 ) -> None:
     subscribe(graph, webhook)
@@ -225,7 +227,7 @@ def test_notifications_go_astray_when_told_so(
     assert len(webhook.notifications) == 60 - counts["lost"] + counts["duplicated"] == counts["answered_202"]
 
 
-def test_lifecycle_events(simulator: Simulator, graph: Graph, webhook: Webhook) -> None:
+def test_lifecycle_events_are_sent(simulator: Simulator, graph: Graph, webhook: Webhook) -> None:
     made = subscribe(graph, webhook)
     for event in ("missed", "reauthorizationRequired", "subscriptionRemoved"):
         assert simulator.lifecycle(event, subscription=made["id"]) == 1
@@ -239,7 +241,7 @@ def test_lifecycle_events(simulator: Simulator, graph: Graph, webhook: Webhook) 
     graph.get(f"subscriptions/{made['id']}", 404)
 
 
-def test_counters_know_what_was_fetched(simulator: Simulator, tenant: TenantControl, graph: Graph) -> None:
+def test_counters_list_items_not_fetched(simulator: Simulator, tenant: TenantControl, graph: Graph) -> None:
     copy = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
     other = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
     simulator.reset_counters()

@@ -1,0 +1,85 @@
+"""Faults that the control interface injects; without any the simulator answers correctly."""
+
+from dataclasses import dataclass
+from random import Random
+
+FAULT_MESSAGES = {
+    429: ("ApplicationThrottled", "Application is over its MailboxConcurrency limit."),
+    500: ("ErrorInternalServerTransientError", "A transient error occurred. Please try again."),
+    502: ("UnknownError", "Bad gateway."),
+    503: ("ServiceUnavailable", "The service is temporarily unavailable. Please try again later."),
+    504: ("GatewayTimeout", "The gateway did not receive a response in time."),
+}
+"""Code and message of Graph for each status that can be injected."""
+
+
+@dataclass(slots=True)
+class Fault:
+    """An error response instead of the correct one.
+
+    Attributes:
+        status: the HTTP status of the response.
+        count: how many responses; None for no limit.
+        rate: the share of the matching requests that fail, from 0 to 1.
+        retry_after: seconds in the Retry-After header, None without one.
+        mailbox: object id of the only mailbox whose requests fail; None for all.
+        kind: the only kind of request that fails, as in the counters: `message.by_id`, `token`, …
+    """
+
+    status: int
+    count: int | None = None
+    rate: float = 1.0
+    retry_after: int | None = None
+    mailbox: str | None = None
+    kind: str | None = None
+
+
+@dataclass(slots=True)
+class DeliveryFaults:
+    """Faults of notification delivery.
+
+    Attributes:
+        loss: share of the notifications that are never sent.
+        duplicates: share that is sent twice.
+        reorder: share that is delayed, so that it arrives out of order.
+        delay: upper bound in seconds of a random delay of each notification.
+        followed_by_updated: whether one `updated` follows each `created`, as Graph usually does.
+        update_after: seconds between `created` and `updated`.
+    """
+
+    loss: float = 0.0
+    duplicates: float = 0.0
+    reorder: float = 0.0
+    delay: float = 0.0
+    followed_by_updated: bool = True
+    update_after: float = 0.3
+
+
+class Faults:
+    """The active faults, and the random generator that applies their rates."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self.random = Random(seed)
+        self.requests: list[Fault] = []
+        self.delivery = DeliveryFaults()
+
+    def add(self, fault: Fault) -> None:
+        """Activate a request fault."""
+        self.requests.append(fault)
+
+    def clear(self) -> None:
+        """Remove all request faults, and deliver notifications without faults."""
+        self.requests.clear()
+        self.delivery = DeliveryFaults()
+
+    def next_for(self, kind: str, mailbox: str | None) -> Fault | None:
+        """Return the fault for this request and decrement its count; None without a matching fault."""
+        for fault in self.requests:
+            if fault.mailbox not in (None, mailbox) or fault.kind not in (None, kind):
+                continue
+            if fault.count == 0 or (fault.rate < 1.0 and self.random.random() >= fault.rate):
+                continue
+            if fault.count is not None:
+                fault.count -= 1
+            return fault
+        return None
