@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from shared.records import ACCOUNT, CONTACT, LEAD, MODELS, OPPORTUNITY
+from shared.records import ACCOUNT, CONTACT, LEAD, RECORD_MODELS, OPPORTUNITY
 
 
 class RecordFileError(ValueError):
@@ -76,7 +76,7 @@ SEPARATOR = ";"
 POSITIONAL_LISTS = ("emails",)
 """Lists in which an empty entry is null; in other lists an empty entry is omitted."""
 
-BUILT_IN_FILE_NAMES = {f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s": kind for kind in MODELS}
+BUILT_IN_FILE_NAMES = {f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s": kind for kind in RECORD_MODELS}
 """accounts.csv has records of the type account. A custom type has the name of its file."""
 
 
@@ -208,11 +208,11 @@ def _parse_row(file: Path, line: int, columns: Sequence[Column], cells: Sequence
 
 
 def _has_column(kind: str, column: Column) -> bool:
-    return kind not in MODELS if column.cell is CellType.LOOKUP else column.belongs_to(kind)
+    return kind not in RECORD_MODELS if column.cell is CellType.LOOKUP else column.belongs_to(kind)
 
 
 def _column_names(kind: str) -> str:
-    if kind not in MODELS:
+    if kind not in RECORD_MODELS:
         return f"{LOOKUP_PREFIX}FIELD"
     return ", ".join(column.name for column in COLUMNS if _has_column(kind, column))
 

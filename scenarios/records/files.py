@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from shared.errors import Rejected
+from shared.errors import InvalidMessageError
 from shared.records import read_record
 
 from .csv_files import Row, file_error, read_csv, record_type_of
@@ -40,7 +40,7 @@ def read_records(path: Path | str, tenant: str) -> list[dict[str, Any]]:
         record = _from_row(row, tenant)
         try:
             read_record(orjson.dumps(record))
-        except Rejected as error:
+        except InvalidMessageError as error:
             raise row.error(error.field, error.reason) from None
         records.append(record)
     return records
