@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from shared.records import ACCOUNT, CONTACT, LEAD, RECORD_MODELS, OPPORTUNITY
+from shared.records import ACCOUNT, CONTACT, LEAD, OPPORTUNITY, RECORD_MODELS
 
 
 class RecordFileError(ValueError):
@@ -76,7 +76,9 @@ SEPARATOR = ";"
 POSITIONAL_LISTS = ("emails",)
 """Lists in which an empty entry is null; in other lists an empty entry is omitted."""
 
-BUILT_IN_FILE_NAMES = {f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s": kind for kind in RECORD_MODELS}
+BUILT_IN_FILE_NAMES = {
+    f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s": kind for kind in RECORD_MODELS
+}
 """accounts.csv has records of the type account. A custom type has the name of its file."""
 
 
