@@ -1,14 +1,15 @@
 """THE RULE TABLE: which addresses belong to a record.
 
-Declared once, read forwards (a record's addresses) and backwards (an address's records) by the
-directory. docs/matching.md tells how to read it and how to add a row.
+The table is declared once. The directory reads it forwards (the addresses of a record) and backwards
+(the records of an address). docs/matching.md explains how to read it and how to add a row.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
+from typing import TypeAlias
 
 from shared.records import ACCOUNT, CONTACT, LEAD, OPPORTUNITY
 
@@ -19,28 +20,31 @@ from .relations import (
     account_lookups,
     contact_lookups,
     contacts,
-    family,
+    first_contacts,
     lead_contact,
     opportunity_account,
     opportunity_contact,
     opportunity_lead,
     primary_contact,
     stakeholders,
+    type_or_custom,
 )
 
 
 class Ending(Enum):
-    """Which e-mail field of the record at the end of the path counts."""
+    """The e-mail field in which a path ends."""
 
     EMAIL = "email"
-    """The record's Email: the first of `emails`, where it is not null."""
+    """The record's Email: the first of `emails`, unless it is null."""
     ADDRESSES = "addresses"
     """All e-mail addresses of the record."""
     CONTACT_SECTION = "contact section"
-    """The address written into a lead's Contact section."""
+    """The address in a lead's Contact section."""
 
 
 EMAIL, ADDRESSES, CONTACT_SECTION = Ending
+
+Path: TypeAlias = tuple[Hop, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,26 +52,31 @@ class Rule:
     """One row of the table.
 
     Attributes:
-        name: stable; it stands in messages, settings and explanations.
-        type: of the records that it gives addresses to; `CUSTOM` for all custom ones.
-        path: the hops from such a record to the one that has the address; empty: itself.
-        ending: which of that record's e-mail fields.
-        phrase: completes "ann@fabrikam.com …".
+        name: never changes; used in messages, settings and explanations.
+        type: type of the records that get addresses by this rule; `CUSTOM` for all custom types.
+        path: the hops from such a record to the one that has the address; empty: the record itself.
+        ending: the e-mail field of that last record.
+        phrase: completes the sentence "ann@fabrikam.com …".
     """
 
     name: str
     type: str
-    path: tuple[Hop, ...]
+    path: Path
     ending: Ending
     phrase: str
 
     @property
+    def types_along_path(self) -> list[str]:
+        """The record type at the start of the path and after each hop."""
+        return [self.type, *(hop.end for hop in self.path)]
+
+    @property
     def end(self) -> str:
         """Type of the records at the end of the path."""
-        return self.path[-1].end if self.path else self.type
+        return self.types_along_path[-1]
 
 
-TABLE = (
+RULE_TABLE = (
     Rule(
         "account.primary_contact",
         ACCOUNT,
@@ -75,7 +84,7 @@ TABLE = (
         EMAIL,
         "is the primary contact of this account",
     ),
-    Rule("account.contact", ACCOUNT, (contacts.first(50),), EMAIL, "is a contact of this account"),
+    Rule("account.contact", ACCOUNT, (first_contacts,), EMAIL, "is a contact of this account"),
     Rule("account.address", ACCOUNT, (), ADDRESSES, "is an address of this account"),
     Rule(
         "opportunity.contact",
@@ -137,170 +146,194 @@ TABLE = (
 )
 
 
-class Existence(Enum):
-    """A part of a record that hops can depend on without looking into a field."""
-
-    THERE = "there"
-    """Whether there is such a record."""
-    ORDER = "order"
-    """Its place among others: `modified_on`."""
+# -- what a change of a record can affect ---------------------------------------------------------
 
 
-THERE, ORDER = Existence
-Part = Ending | Relation | Existence
-"""A part of a record that the table can look at."""
+class RecordProperty(Enum):
+    """A property of a record that rules depend on besides its e-mail fields and relations."""
+
+    EXISTENCE = "existence"
+    """Whether the record exists."""
+    SORT_POSITION = "sort position"
+    """Its position among others, by `modified_on`."""
+
+
+EXISTENCE, SORT_POSITION = RecordProperty
+Dependency: TypeAlias = Ending | Relation | RecordProperty
+"""A part of a record on which the addresses of a record can depend."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tail:
-    """The rest of a rule from one of its records on.
+class RuleSuffix:
+    """The remainder of a rule from one record of its path to the address.
 
     Attributes:
-        looks_at: the part of the record it starts from that it looks at first.
+        first_dependency: the part of the record at its start that it reads first.
     """
 
-    path: tuple[Hop, ...]
+    path: Path
     ending: Ending
-    looks_at: Part
+    first_dependency: Dependency
+
+    @classmethod
+    def create(cls, path: Path, ending: Ending) -> "RuleSuffix":
+        """The suffix of this path and ending."""
+        first: Dependency
+        if not path:
+            first = ending
+        elif path[0].backwards:
+            first = EXISTENCE  # the ids are in fields of other records
+        else:
+            first = path[0].relation
+        return cls(path, ending, first)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Joining:
-    """A backward hop through which a record comes to belong to another, and what it brings along."""
+class Membership:
+    """A backward hop, by which a record's own field makes it one of the records of another.
+
+    Example: by its field *parent account* a contact becomes one of the contacts of an account.
+
+    Attributes:
+        suffix: the remainder of the rule from the member to the address.
+    """
 
     hop: Hop
-    rest: Tail
+    suffix: RuleSuffix
 
-    def depends_on(self, changed: Collection[Part]) -> bool:
-        """Can a change of these parts of the record change what it brings?"""
+    def depends_on(self, changed: Collection[Dependency]) -> bool:
+        """True when a change of these parts of the member can change the addresses of the other record."""
         return (
             self.hop.relation in changed
-            or self.rest.looks_at in changed
-            or (self.hop.cap is not None and ORDER in changed)
+            or self.suffix.first_dependency in changed
+            or (self.hop.cap is not None and SORT_POSITION in changed)
         )
 
 
-class Rules:
-    """The table as it is in force, with the questions that the directory has to it.
+class ActiveRules:
+    """The rules in force, with the lookups that the directory needs; each lookup is computed once.
 
     Args:
-        added: rows for custom types.
-        without: names of rows that are switched off.
+        table: the rows.
+        added: further rows, for custom types.
+        disabled: names of rows that are switched off.
+
+    Attributes:
+        rows: the rules in force, in the table's order.
+        row_number: rule -> its index in `rows`.
 
     Raises:
-        ValueError: two rows have one name, a name to switch off is unknown, or a path does not fit together.
+        ValueError: two rows have one name, a name in `disabled` is unknown, or a path does not fit together.
     """
 
     def __init__(
-        self, table: Iterable[Rule] = TABLE, added: Iterable[Rule] = (), without: Collection[str] = ()
+        self, table: Iterable[Rule] = RULE_TABLE, added: Iterable[Rule] = (), disabled: Collection[str] = ()
     ) -> None:
         rows = (*table, *added)
         names = [rule.name for rule in rows]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"two rules are called {', '.join(twice)}")
-        if unknown := sorted(set(without) - set(names)):
+        if duplicates := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two rules are called {', '.join(duplicates)}")
+        if unknown := sorted(set(disabled) - set(names)):
             raise ValueError(
                 f"there is no rule called {', '.join(unknown)}; the rules are {', '.join(names)}"
             )
-        self.rows = tuple(rule for rule in rows if rule.name not in without)
-        self.place = {rule: place for place, rule in enumerate(self.rows)}
+        self.rows = tuple(rule for rule in rows if rule.name not in disabled)
+        self.row_number = {rule: number for number, rule in enumerate(self.rows)}
         for rule in self.rows:
-            _check(rule)
-        self._of: dict[str, tuple[Rule, ...]] = {}
+            _check_path(rule)
+        self._for_type: dict[str, tuple[Rule, ...]] = {}
         self._ending_at: dict[tuple[str, Ending], tuple[Rule, ...]] = {}
-        self._tails: dict[str, tuple[Tail, ...]] = {}
-        self._joinings: dict[str, tuple[Joining, ...]] = {}
-        self._relations: dict[str, tuple[Relation, ...]] = {}
+        self._relations_of: dict[str, tuple[Relation, ...]] = {}
+        self._suffixes_at: dict[str, tuple[RuleSuffix, ...]] = {}
+        self._memberships_of: dict[str, tuple[Membership, ...]] = {}
 
-    def of(self, type_: str) -> tuple[Rule, ...]:
+    def for_type(self, record_type: str) -> tuple[Rule, ...]:
         """The rules that give addresses to records of a type."""
-        if type_ not in self._of:
-            self._of[type_] = tuple(rule for rule in self.rows if _covers(rule.type, type_))
-        return self._of[type_]
+        if record_type not in self._for_type:
+            self._for_type[record_type] = tuple(
+                rule for rule in self.rows if _includes(rule.type, record_type)
+            )
+        return self._for_type[record_type]
 
-    def ending_at(self, type_: str, ending: Ending) -> tuple[Rule, ...]:
+    def ending_at(self, record_type: str, ending: Ending) -> tuple[Rule, ...]:
         """The rules whose paths end in this field of records of a type."""
-        at = type_, ending
+        at = record_type, ending
         if at not in self._ending_at:
             self._ending_at[at] = tuple(
-                rule for rule in self.rows if rule.ending is ending and _covers(rule.end, type_)
+                rule for rule in self.rows if rule.ending is ending and _includes(rule.end, record_type)
             )
         return self._ending_at[at]
 
-    def relations(self, type_: str) -> tuple[Relation, ...]:
-        """The relations, stored in records of a type, that some rule follows."""
-        if type_ not in self._relations:
-            self._relations[type_] = tuple(
-                relation for relation in self.slots if _covers(relation.source, type_)
+    def relations_of(self, record_type: str) -> tuple[Relation, ...]:
+        """The relations stored in records of a type that some rule follows, ordered by `link_index`."""
+        if record_type not in self._relations_of:
+            self._relations_of[record_type] = tuple(
+                relation for relation in self.link_index if _includes(relation.source, record_type)
             )
-        return self._relations[type_]
-
-    def tails(self, type_: str) -> tuple[Tail, ...]:
-        """What hangs on a record of a type by its own fields: the rests of rules that start there.
-
-        One that starts backwards hangs on it only where it is a whole rule, for which the record must be
-        there; else it is the fields of others that count.
-        """
-        if type_ not in self._tails:
-            own = {
-                (path, ending): _tail(path, ending)
-                for at, place, path, ending in self._rests
-                if _covers(at, type_) and not (place and path and path[0].backwards)
-            }
-            self._tails[type_] = tuple(own.values())
-        return self._tails[type_]
-
-    def joinings(self, type_: str) -> tuple[Joining, ...]:
-        """How a record of a type comes to hang on others by a field of its own."""
-        if type_ not in self._joinings:
-            own = {
-                (path, ending): Joining(path[0], _tail(path[1:], ending))
-                for _, _, path, ending in self._rests
-                if path and path[0].backwards and _covers(path[0].end, type_)
-            }
-            self._joinings[type_] = tuple(own.values())
-        return self._joinings[type_]
+        return self._relations_of[record_type]
 
     @cached_property
-    def slots(self) -> dict[Relation, int]:
-        """Each relation's place among those of its records; a type's own come after those of all custom types."""
+    def link_index(self) -> dict[Relation, int]:
+        """Relation -> its index in `DirectoryEntry.links` of the records that store it.
+
+        The relations of one custom type come after those of all custom types, so that each relation has
+        the same index in all types.
+        """
         followed = dict.fromkeys(hop.relation for rule in self.rows for hop in rule.path)
         counts: defaultdict[str, int] = defaultdict(int)
-        slots = {}
+        index = {}
         for relation in sorted(followed, key=lambda relation: relation.source != CUSTOM):
-            own = counts[relation.source]
-            slots[relation] = own if family(relation.source) == relation.source else counts[CUSTOM] + own
-            counts[relation.source] += 1
-        return slots
+            source, position = relation.source, counts[relation.source]
+            is_one_custom_type = type_or_custom(source) != source
+            index[relation] = counts[CUSTOM] + position if is_one_custom_type else position
+            counts[source] += 1
+        return index
+
+    def suffixes_at(self, record_type: str) -> tuple[RuleSuffix, ...]:
+        """The rule suffixes whose addresses a record of a type determines by its own fields.
+
+        A suffix that starts with a backward hop is one of them only when it is a whole rule, which gives
+        addresses only while the record exists. Otherwise the fields of other records determine it.
+        """
+        if record_type not in self._suffixes_at:
+            own = {
+                (path, ending): RuleSuffix.create(path, ending)
+                for at_type, is_whole_rule, path, ending in self._all_suffixes
+                if _includes(at_type, record_type) and (is_whole_rule or not path or not path[0].backwards)
+            }
+            self._suffixes_at[record_type] = tuple(own.values())
+        return self._suffixes_at[record_type]
+
+    def memberships_of(self, record_type: str) -> tuple[Membership, ...]:
+        """The backward hops by which a record of a type becomes one of the records of another."""
+        if record_type not in self._memberships_of:
+            own = {
+                (path, ending): Membership(path[0], RuleSuffix.create(path[1:], ending))
+                for _, _, path, ending in self._all_suffixes
+                if path and path[0].backwards and _includes(path[0].end, record_type)
+            }
+            self._memberships_of[record_type] = tuple(own.values())
+        return self._memberships_of[record_type]
 
     @cached_property
-    def _rests(self) -> list[tuple[str, int, tuple[Hop, ...], Ending]]:
-        """(type, place in the path, rest of the path from there, ending) of every rule."""
+    def _all_suffixes(self) -> list[tuple[str, bool, Path, Ending]]:
+        """(type at its start, whether it is a whole rule, path, ending) of each suffix of each rule."""
         return [
-            (at, place, rule.path[place:], rule.ending)
+            (at_type, position == 0, rule.path[position:], rule.ending)
             for rule in self.rows
-            for place, at in enumerate(_stations(rule))
+            for position, at_type in enumerate(rule.types_along_path)
         ]
 
 
-def _tail(path: tuple[Hop, ...], ending: Ending) -> Tail:
-    looks_at: Part = ending if not path else THERE if path[0].backwards else path[0].relation
-    return Tail(path, ending, looks_at)
+def _includes(declared_type: str, record_type: str) -> bool:
+    """True when a declaration for `declared_type` holds for records of `record_type`."""
+    return declared_type in {record_type, type_or_custom(record_type)}
 
 
-def _stations(rule: Rule) -> Iterator[str]:
-    yield rule.type
-    yield from (hop.end for hop in rule.path)
-
-
-def _covers(declared: str, type_: str) -> bool:
-    return declared == type_ or declared == family(type_)
-
-
-def _check(rule: Rule) -> None:
-    stations = list(_stations(rule))
-    for at, hop in zip(stations, rule.path, strict=False):
-        if not _covers(hop.start, at):
-            raise ValueError(f"rule {rule.name}: {hop.relation.name} does not start at {at}")
-    if rule.ending is CONTACT_SECTION and stations[-1] != LEAD:
+def _check_path(rule: Rule) -> None:
+    types = rule.types_along_path
+    for start, hop in zip(types, rule.path, strict=False):
+        if not _includes(hop.start, start):
+            raise ValueError(f"rule {rule.name}: {hop.relation.name} does not start at {start}")
+    if rule.ending is CONTACT_SECTION and types[-1] != LEAD:
         raise ValueError(f"rule {rule.name}: only a lead has a Contact section")
