@@ -16,7 +16,7 @@ from shared.messages import ReceivedMessage
 
 from .publishing.partitions import OwnedPartitions, gather_all
 from .publishing.publisher import MatchPublisher
-from .restore.restorer import activity_of
+from .restore.restorer import apply_activity_message
 
 ActivityMessage: TypeAlias = ReceivedMessage[ItemKey, Activity]
 
@@ -43,7 +43,6 @@ class Handlers:
                 raise RetryableError("the partition is not restored yet")
             now = self._clock()
             for message in messages:
-                if message.key:
-                    partition.activities.apply(message.key, activity_of(message), message.version, now)
+                apply_activity_message(partition.activities, message, now)
             await self._publisher.publish_pending(number)
             partition.next_offset = max(partition.next_offset, messages[-1].position.offset + 1)

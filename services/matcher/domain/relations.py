@@ -11,7 +11,7 @@ from typing import Any
 from shared.records import ACCOUNT, CONTACT, LEAD, OPPORTUNITY, RECORD_MODELS
 
 CUSTOM = "*"
-"""Stands for every record type that is not one of the four built-in ones."""
+"""In a declaration: every record type that is not one of the four built-in ones."""
 
 
 def type_or_custom(record_type: str) -> str:

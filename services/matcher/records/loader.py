@@ -5,6 +5,7 @@ import contextlib
 import gc
 import logging
 from collections.abc import Callable
+from typing import assert_never
 
 from services.matcher.domain.directory import Directory, DirectoryChange, SourcePartition
 from services.matcher.metrics import INVALID_RECORDS
@@ -33,6 +34,8 @@ def apply_record_message(
             # tracking reads `records` in a group and writes the dead letter; every replica reads it here.
             INVALID_RECORDS.inc()
             return directory.mark_invalid(message.key, source) if message.key else None
+        case _:
+            assert_never(message)
 
 
 class DirectoryLoader:

@@ -3,6 +3,8 @@
 import contextlib
 import logging
 from collections.abc import Sequence
+from datetime import datetime
+from typing import assert_never
 
 from services.matcher.domain.live_activities import LiveActivities
 from services.matcher.domain.matching import Matcher
@@ -14,7 +16,7 @@ from shared.broker import KafkaClient, TopicConsumer, TopicPartition
 from shared.clock import next_version
 from shared.events import Activity
 from shared.keys import ItemKey
-from shared.messages import InvalidMessage, ReceivedMessage, ValueMessage
+from shared.messages import InvalidMessage, ReceivedMessage, TombstoneMessage, ValueMessage
 from shared.topics import ACTIVITIES, MATCHES
 
 log = logging.getLogger(__name__)
@@ -116,10 +118,8 @@ class PartitionRestorer:
         async for activity_chunk in self._kafka.read_table(ACTIVITIES, numbers):
             now = self._kafka.clock()
             for activity_message in activity_chunk.messages:
-                if activity_message.key:
-                    live = activities[activity_message.position.partition]
-                    activity = activity_of(activity_message)
-                    live.apply(activity_message.key, activity, activity_message.version, now)
+                live = activities[activity_message.position.partition]
+                apply_activity_message(live, activity_message, now)
             next_offsets = {tp.partition: offset for tp, offset in activity_chunk.positions.items()}
             self._owned.beat()
 
@@ -169,6 +169,21 @@ class PartitionRestorer:
         return {tp.partition: end for tp, end in ends.items()}
 
 
-def activity_of(message: ReceivedMessage[ItemKey, Activity]) -> Activity | None:
-    """The activity in a message; None for a tombstone, and for an invalid message: it is gone then."""
-    return message.value if isinstance(message, ValueMessage) else None
+def apply_activity_message(
+    live: LiveActivities, message: ReceivedMessage[ItemKey, Activity], now: datetime
+) -> None:
+    """Applies a message of `activities` to the live activities of its partition.
+
+    An activity whose last message is invalid is gone, as after a tombstone. An invalid message without a
+    key changes nothing.
+    """
+    match message:
+        case ValueMessage():
+            live.apply(message.key, message.value, message.version, now)
+        case TombstoneMessage():
+            live.apply(message.key, None, message.version, now)
+        case InvalidMessage():
+            if message.key:
+                live.apply(message.key, None, message.version, now)
+        case _:
+            assert_never(message)
