@@ -84,7 +84,12 @@ class _Observer:
         health.gauge_updaters.append(self._update_gauges)
 
     async def _records_waiting(self) -> int:
-        """Messages on `records` that the directory does not have yet; raises RetryableError."""
+        """Messages on `records` that the directory does not have yet.
+
+        Raises:
+            RetryableError: Kafka does not answer, or partitions are being assigned.
+        """
+        self.consumer.check_assigned()
         ends = await self.consumer.end_offsets(await self.kafka.partitions(RECORDS))
         positions = self.loader.positions
         return sum(max(0, end - positions.get(tp, 0)) for tp, end in ends.items())

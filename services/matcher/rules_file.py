@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.records import ACCOUNT, CONTACT, RECORD_MODELS, Id
 
+from .domain.active_rules import ActiveRules
 from .domain.relations import NEXT_HOPS, Hop, lookup
-from .domain.rules import ADDRESSES, EMAIL, RULE_TABLE, ActiveRules, Rule
+from .domain.rules import ADDRESSES, EMAIL, RULE_TABLE, Rule
 
 RECORD_TYPES = {"account": ACCOUNT, "contact": CONTACT}
 ENDINGS = {"email": EMAIL, "addresses": ADDRESSES}

@@ -332,7 +332,7 @@ class Replica:
 
         return await asyncio.to_thread(get)
 
-    async def wait_for_partitions(self, count: int, seconds: float = 20) -> None:
+    async def wait_for_partitions(self, count: int, seconds: float = 40) -> None:
         """Waits until it has restored this number of partitions."""
         deadline = time.monotonic() + seconds
         while True:

@@ -9,8 +9,8 @@ from uuid import UUID
 
 import pytest
 
+from services.matcher.domain.active_rules import ActiveRules
 from services.matcher.domain.directory import Directory, RecordRef, SourcePartition
-from services.matcher.domain.rules import ActiveRules
 from shared.addresses import normalise
 from shared.keys import RecordKey
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from services.matcher.domain.active_rules import ActiveRules
 from services.matcher.domain.relations import primary_contact, stakeholders
-from services.matcher.domain.rules import ADDRESSES, CONTACT_SECTION, EMAIL, RULE_TABLE, ActiveRules, Rule
+from services.matcher.domain.rules import ADDRESSES, CONTACT_SECTION, EMAIL, RULE_TABLE, Rule
 
 from .worlds import World
 

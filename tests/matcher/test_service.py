@@ -3,9 +3,11 @@
 import asyncio
 from datetime import datetime, timedelta
 
+import pytest
 from prometheus_client import REGISTRY
 
 from shared.clock import system_clock
+from shared.errors import RetryableError
 from shared.events import Activity
 from shared.messages import ValueMessage
 from shared.topics import ACTIVITIES
@@ -91,6 +93,17 @@ async def test_nothing_is_matched_before_all_records_are_read(peers: Peers) -> N
         await peers.wait_for_matches({"m": ["ann", *(f"o{number:03}" for number in range(900))]})
 
     assert len(peers.matches) == before + 1
+
+
+async def test_status_is_unavailable_while_partitions_are_restored(peers: Peers) -> None:
+    may_read = asyncio.Event()
+    async with running_matcher(peers.environment, read_records_after=may_read) as matcher:
+        await wait_until(lambda: len(matcher.kafka.consumers[0].assigned) == 4)
+        for count in ("records waiting", "activities lag"):
+            with pytest.raises(RetryableError, match="are being assigned"):
+                await matcher.health.status[count]()
+        may_read.set()
+        await wait_until_idle(matcher)
 
 
 async def test_activity_expires_by_the_clock(peers: Peers) -> None:

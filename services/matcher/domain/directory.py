@@ -16,20 +16,9 @@ from shared.addresses import normalise
 from shared.keys import RecordKey
 from shared.records import AnyRecord, Lead, modified_timestamp
 
+from .active_rules import EXISTENCE, SORT_POSITION, ActiveRules, Dependency, Membership, RuleSuffix
 from .relations import Hop, Relation
-from .rules import (
-    CONTACT_SECTION,
-    EMAIL,
-    EXISTENCE,
-    SORT_POSITION,
-    ActiveRules,
-    Dependency,
-    Ending,
-    Membership,
-    Path,
-    Rule,
-    RuleSuffix,
-)
+from .rules import CONTACT_SECTION, EMAIL, Ending, Rule, RulePath
 
 
 class RecordRef(NamedTuple):
@@ -196,7 +185,7 @@ class TenantDirectory:
             return self._linking_to(hop.relation, ref.id)[: hop.cap]
         return self._linked_from(hop.relation, ref)
 
-    def _addresses_along(self, path: Path, ending: Ending, ref: RecordRef) -> Iterator[str]:
+    def _addresses_along(self, path: RulePath, ending: Ending, ref: RecordRef) -> Iterator[str]:
         """The addresses at the end of a path that starts at a record; they may repeat."""
         if path:
             for next_ref in self.follow(path[0], ref):
@@ -265,7 +254,7 @@ class TenantDirectory:
             related.append(RelatedRecord(ref, shared_tuples.setdefault(rules, rules)))
         return tuple(related)
 
-    def _starts_of(self, path: Path, end: RecordRef) -> Iterator[RecordRef]:
+    def _starts_of(self, path: RulePath, end: RecordRef) -> Iterator[RecordRef]:
         """The existing records from which a path leads to this one."""
         reached = {end}
         for hop in reversed(path):
