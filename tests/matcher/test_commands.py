@@ -76,36 +76,35 @@ async def test_addresses_and_explain_read_records_from_kafka(peers: Peers) -> No
     await peers.delete_record("opportunity", "never-existed")
     await peers.publish_raw_records((("fabrikam", "account", "bad"), b"{}"))
 
-    status, lines, _ = await run_matcher("addresses", "--tenant", "fabrikam", **peers.environment)
+    explain = ("explain", "--tenant", "fabrikam", "--address")
+    addresses, why, why_not, invalid, unrelated = await asyncio.gather(
+        run_matcher("addresses", "--tenant", "fabrikam", **peers.environment),
+        run_matcher(*explain, ANN, **peers.environment),
+        run_matcher(*explain, "second@fabrikam.com", "--record", "opportunity/o", **peers.environment),
+        run_matcher(*explain, ANN, "--record", "account/bad", **peers.environment),
+        run_matcher(*explain, "x@y.z", **peers.environment),
+    )
+
+    status, lines, _ = addresses
     assert status == 0
     assert [json.loads(line) for line in lines] == [
         {"tenant": "fabrikam", "type": "contact", "id": "c", "addresses": [ANN, "second@fabrikam.com"]},
         {"tenant": "fabrikam", "type": "opportunity", "id": "empty", "addresses": []},
         {"tenant": "fabrikam", "type": "opportunity", "id": "o", "addresses": [ANN]},
     ]
-
-    explain = ("explain", "--tenant", "fabrikam", "--address")
     stakeholder = "opportunity/o -> stakeholder [email]  opportunity.stakeholder"
-    assert (await run_matcher(*explain, ANN, **peers.environment))[:2] == (
+    assert why[:2] == (
         0,
         [
             f"contact/c [addresses]  contact.address: {ANN} is an address of this contact",
             f"{stakeholder}: {ANN} is a stakeholder of this opportunity",
         ],
     )
-    status, lines, _ = await run_matcher(
-        *explain, "second@fabrikam.com", "--record", "opportunity/o", **peers.environment
-    )
+    status, lines, _ = why_not
     assert status == 1
     assert f"{stakeholder}: no: {ANN}" in lines
-    assert (await run_matcher(*explain, ANN, "--record", "account/bad", **peers.environment))[:2] == (
-        1,
-        ["there is no account/bad: its last message was refused"],
-    )
-    assert (await run_matcher(*explain, "x@y.z", **peers.environment))[:2] == (
-        1,
-        ["x@y.z relates to no record of this tenant"],
-    )
+    assert invalid[:2] == (1, ["there is no account/bad: its last message was refused"])
+    assert unrelated[:2] == (1, ["x@y.z relates to no record of this tenant"])
 
 
 async def test_bad_rules_file_stops_the_start_with_the_reason(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 from shared.clock import system_clock
 from shared.errors import RetryableError
 from shared.events import Activity
+from shared.keys import ItemKey
 from shared.messages import ValueMessage
 from shared.topics import ACTIVITIES
 
@@ -66,7 +67,7 @@ async def test_match_is_in_the_partition_of_its_activity(peers: Peers) -> None:
         await peers.capture(*(mail(item, ANN) for item in items))
         await peers.wait_for_matches({item: ["ann"] for item in items})
 
-    activity_partitions = {}
+    activity_partitions: dict[ItemKey | None, int] = {}
     async for chunk in peers.kafka.read_table(ACTIVITIES):
         activity_partitions |= {message.key: message.position.partition for message in chunk.messages}
     assert {message.key: message.position.partition for message in peers.matches} == activity_partitions
