@@ -1,4 +1,4 @@
-"""`python -m services.matcher` runs the service; with a command it answers a question about records."""
+"""`python -m services.matcher` runs the service; its commands explain and check records."""
 
 import argparse
 import asyncio
@@ -6,25 +6,26 @@ import sys
 from pathlib import Path
 
 from shared.clock import system_clock
-from shared.errors import Transient
+from shared.errors import RetryableError
 from shared.service import Service, run
-from shared.settings import load, refuse
+from shared.settings import exit_for_bad_setting, load_settings, variable_name
 from shared.telemetry import log_as_json
 
 from . import commands
 from .app import create_app
-from .domain.directory import Ref
-from .settings import BadRules, MatcherSettings, load_rules
+from .domain.directory import RecordRef
+from .rules_file import RulesFileError, load_rules
+from .settings import MatcherSettings
 
 
-def _ref(text: str) -> Ref:
-    type_, slash, id_ = text.partition("/")
-    if not (type_ and slash and id_) or "/" in id_:
+def _parse_ref(text: str) -> RecordRef:
+    record_type, slash, id_ = text.partition("/")
+    if not (record_type and slash and id_) or "/" in id_:
         raise argparse.ArgumentTypeError("a record is written type/id")
-    return type_, id_
+    return RecordRef(record_type, id_)
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m services.matcher", description=__doc__)
     command = parser.add_subparsers(dest="command")
     explain = command.add_parser(
@@ -32,40 +33,35 @@ def _arguments() -> argparse.Namespace:
     )
     explain.add_argument("--tenant", required=True)
     explain.add_argument("--address", required=True)
-    explain.add_argument("--record", type=_ref, metavar="type/id")
+    explain.add_argument("--record", type=_parse_ref, metavar="type/id")
     check = command.add_parser(
-        "check", help="would the records in a file of JSON lines be taken; exit 1 if one would not"
+        "check", help="whether the records in a file of JSON lines are valid; exit 1 if one is not"
     )
     check.add_argument("file", type=Path)
-    addresses = command.add_parser("addresses", help="every record's addresses, as JSON lines")
+    addresses = command.add_parser("addresses", help="the addresses of every record, as JSON lines")
     addresses.add_argument("--tenant")
     return parser.parse_args()
 
 
 def main() -> None:
-    """The command line."""
-    arguments = _arguments()
+    """Runs the service or a command."""
+    arguments = _parse_arguments()
     if arguments.command == "check":
         sys.exit(_check(arguments.file))
-    settings = load(MatcherSettings)
+    settings = load_settings(MatcherSettings)
     log_as_json(settings.log_level if arguments.command is None else "ERROR")
     try:
         load_rules(settings.rules_file)
-    except BadRules as bad:
-        refuse("RULES_FILE", str(bad))
+    except RulesFileError as error:
+        exit_for_bad_setting(variable_name(MatcherSettings, "rules_file"), str(error))
     if arguments.command is None:
         run(lambda: _build(settings))
         return
+    command = _explain if arguments.command == "explain" else _list_addresses
     try:
-        sys.exit(
-            asyncio.run(
-                _explain(settings, arguments)
-                if arguments.command == "explain"
-                else _addresses(settings, arguments)
-            )
-        )
-    except Transient as away:
-        sys.exit(str(away))
+        sys.exit(asyncio.run(command(settings, arguments)))
+    except RetryableError as error:
+        sys.exit(str(error))
 
 
 async def _build(settings: MatcherSettings) -> Service:
@@ -73,28 +69,28 @@ async def _build(settings: MatcherSettings) -> Service:
 
 
 async def _explain(settings: MatcherSettings, arguments: argparse.Namespace) -> int:
-    related, lines = await commands.explanation(
+    relates, lines = await commands.explain(
         settings, system_clock, arguments.tenant, arguments.address, arguments.record
     )
     print("\n".join(lines))
-    return 0 if related else 1
+    return 0 if relates else 1
 
 
-async def _addresses(settings: MatcherSettings, arguments: argparse.Namespace) -> int:
-    async for line in commands.addresses(settings, system_clock, arguments.tenant):
+async def _list_addresses(settings: MatcherSettings, arguments: argparse.Namespace) -> int:
+    async for line in commands.list_addresses(settings, system_clock, arguments.tenant):
         print(line)
     return 0
 
 
 def _check(file: Path) -> int:
-    refused = 0
+    all_valid = True
     try:
-        for taken, line in commands.check(file):
-            refused += not taken
+        for valid, line in commands.check(file):
+            all_valid &= valid
             print(line)
-    except OSError as bad:
-        sys.exit(f"cannot read {file}: {bad.strerror}")
-    return 1 if refused else 0
+    except OSError as error:
+        sys.exit(f"cannot read {file}: {error.strerror}")
+    return 0 if all_valid else 1
 
 
 if __name__ == "__main__":

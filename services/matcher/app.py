@@ -1,108 +1,131 @@
 """Builds the service."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
-from aiokafka.errors import KafkaError
 from fastapi import FastAPI
 
-from shared.broker import Kafka
+from shared.broker import KafkaClient, TopicConsumer
 from shared.clock import Clock
-from shared.errors import Transient
+from shared.events import Activity
+from shared.heartbeat import Heartbeat
+from shared.keys import ItemKey
 from shared.service import Service
-from shared.telemetry import LAG_MESSAGES
+from shared.telemetry import LAG_MESSAGES, Health
 from shared.topics import ACTIVITIES, MATCHER, RECORDS
 
 from . import metrics
 from .domain.directory import Directory
 from .domain.matching import Matcher
 from .handlers import Handlers
-from .partitions import Partitions
-from .replay import Records, Replay
-from .settings import MatcherSettings, load_rules
+from .publishing.partitions import OwnedPartitions
+from .publishing.publisher import MatchPublisher
+from .records.loader import DirectoryLoader
+from .restore.foreign_writes import ForeignWriteDetector
+from .restore.restorer import PartitionRestorer
+from .rules_file import load_rules
+from .settings import MatcherSettings
 
 
 def create_app(settings: MatcherSettings, clock: Clock) -> Service:
-    """The matcher, ready to run; raises BadRules where the rules file cannot be used."""
+    """Builds the matcher; raises RulesFileError when the rules file cannot be used."""
     rules = load_rules(settings.rules_file)
-    kafka = Kafka(settings, MATCHER, clock, settings.instance)
+    kafka = KafkaClient(settings, MATCHER, clock, settings.instance)
+    consumer = kafka.consumer(ACTIVITIES)
     directory = Directory(rules)
-    partitions = Partitions(kafka)
-    records = Records(kafka, directory, partitions.touch)
-    replay = Replay(kafka, Matcher(directory), records, partitions, reading=settings.takeover)
-    handlers = Handlers(partitions, clock, settings.quiet, settings.at_most)
-    partitions.subscription = kafka.subscribe(ACTIVITIES, handlers.on_activities, start_at=replay.take_over)
+    owned = OwnedPartitions(consumer, settings.kafka_session_timeout)
+    publisher = MatchPublisher(kafka, owned, clock, settings.record_quiet_period, settings.record_max_delay)
+    loader = DirectoryLoader(kafka, directory, publisher.mark_affected)
+    restorer = PartitionRestorer(
+        kafka, consumer, Matcher(directory), loader, owned, publisher, read_tables=settings.restore
+    )
+    detector = ForeignWriteDetector(kafka, owned, publisher, restorer, settings.foreign_write_check_every)
+    handlers = Handlers(owned, publisher, clock)
+    consumer.handle(handlers.on_activities, start_offsets=restorer.restore)
 
     service = Service(MATCHER, kafka, clock, http=[(settings.host, settings.port, FastAPI(openapi_url=None))])
     service.loops = {
-        "records": records.follow,
-        "settle": handlers.settle,
-        "leave": handlers.leave,
-        "look": lambda stopping: replay.look(settings.check_every, stopping),
+        "follow records": loader.follow_records,
+        "publish record changes": publisher.publish_record_changes,
+        "expire activities": publisher.expire_activities,
+        "detect foreign writes": detector.detect_foreign_writes,
     }
-    _observe(service, directory, records, partitions, replay)
+    _Observer(kafka, consumer, directory, loader, owned, restorer).register(service.health)
     return service
 
 
-def _observe(
-    service: Service, directory: Directory, records: Records, partitions: Partitions, replay: Replay
-) -> None:
-    kafka, health = service.kafka, service.health
+@dataclass(frozen=True, slots=True)
+class _Observer:
+    """The matcher's part of health, metrics and status."""
 
-    async def waiting_records() -> int:
-        try:
-            ends = await partitions.subscription.ends(
-                [tp for name in kafka.record_topics() for tp in await kafka.partitions(name)]
-            )
-        except KafkaError as away:
-            raise Transient("Kafka does not say how many records wait") from away
-        return sum(max(0, end - records.positions.get(tp, 0)) for tp, end in ends.items())
+    kafka: KafkaClient
+    consumer: TopicConsumer[ItemKey, Activity]
+    directory: Directory
+    loader: DirectoryLoader
+    owned: OwnedPartitions
+    restorer: PartitionRestorer
 
-    async def records_ready() -> str | None:
-        return None if records.caught_up.is_set() else f"reading records, {len(directory)} so far"
+    def register(self, health: Health) -> None:
+        health.liveness |= {
+            "follows records": lambda: _age(self.loader.heartbeat),
+            "publishes matches": lambda: _age(self.owned.heartbeat),
+        }
+        health.readiness |= {"records": self._records_ready, "partitions": self._partitions_ready}
+        health.status |= {
+            "records": _current(lambda: len(self.directory)),
+            "records waiting": self._records_waiting,
+            "records caught up": _current(self.loader.caught_up.is_set),
+            "live activities": _current(lambda: self.owned.live_count),
+            "matches pending": _current(lambda: self.owned.pending_count),
+            "partitions": _current(lambda: len(self.owned.by_number)),
+            "partitions restoring": _current(lambda: self.restorer.restoring),
+        }
+        health.gauge_updaters.append(self._update_gauges)
 
-    async def partitions_ready() -> str | None:
-        if replay.under_way:
-            return f"taking over {replay.under_way} partitions"
-        return (
-            None
-            if all(partition.taken for partition in partitions.own.values())
-            else "a takeover is not complete"
-        )
+    async def _records_waiting(self) -> int:
+        """Messages on `records` that the directory does not have yet.
 
-    async def measure() -> None:
-        metrics.RECORDS.set(len(directory))
-        metrics.WALKS.set(directory.walks)
-        metrics.VERSIONS_DOWN.set(directory.versions_down)
-        metrics.DUPLICATE_KEYS.set(directory.duplicate_keys)
-        metrics.LIVE.set(partitions.live)
-        metrics.UNSAID.set(partitions.unsaid)
-        LAG_MESSAGES.labels(MATCHER, RECORDS.name, "all").set(await waiting_records())
+        Raises:
+            RetryableError: Kafka does not answer, or partitions are being assigned.
+        """
+        self.consumer.check_assigned()
+        ends = await self.consumer.end_offsets(await self.kafka.partitions(RECORDS))
+        positions = self.loader.positions
+        return sum(max(0, end - positions.get(tp, 0)) for tp, end in ends.items())
 
-    health.alive |= {
-        "follows records": lambda: _age(records.beat),
-        "says matches": lambda: _age(partitions.beat),
-    }
-    health.ready |= {"records": records_ready, "partitions": partitions_ready}
-    health.status |= {
-        "records": _now(lambda: len(directory)),
-        "records waiting": waiting_records,
-        "records read": _now(records.caught_up.is_set),
-        "live activities": _now(lambda: partitions.live),
-        "unsaid": _now(lambda: partitions.unsaid),
-        "partitions": _now(lambda: len(partitions.own)),
-        "takeovers": _now(lambda: replay.under_way),
-    }
-    health.measures.append(measure)
+    async def _records_ready(self) -> str | None:
+        if self.loader.caught_up.is_set():
+            return None
+        return f"reading records, {len(self.directory)} so far"
 
+    async def _partitions_ready(self) -> str | None:
+        if self.restorer.restoring:
+            return f"restoring {self.restorer.restoring} partitions"
+        if all(partition.complete for partition in self.owned.by_number.values()):
+            return None
+        return "the restore of a partition is not complete"
 
-def _age(beat: float) -> float:
-    return asyncio.get_running_loop().time() - beat if beat else 0.0
+    async def _update_gauges(self) -> None:
+        metrics.DIRECTORY_RECORDS.set(len(self.directory))
+        metrics.DIRECTORY_BACKWARD_READS.set(self.directory.backward_reads)
+        metrics.RECORD_VERSION_DECREASES.set(self.directory.version_decreases)
+        metrics.RECORD_DUPLICATE_KEYS.set(self.directory.duplicate_keys)
+        metrics.LIVE_ACTIVITIES.set(self.owned.live_count)
+        metrics.MATCHES_PENDING.set(self.owned.pending_count)
+        # Every replica reads all partitions of `records`, so they share one label.
+        LAG_MESSAGES.labels(MATCHER, RECORDS.name, "all").set(await self._records_waiting())
 
 
-def _now(count: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
-    async def answer() -> Any:
-        return count()
+def _age(heartbeat: Heartbeat | None) -> float:
+    """Seconds since the last progress; 0 before the loop runs, while the service waits for Kafka."""
+    return heartbeat.age_seconds() if heartbeat else 0.0
 
-    return answer
+
+def _current(read: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:
+    """A status source that reads a value without waiting."""
+
+    async def status() -> Any:
+        return read()
+
+    return status

@@ -1,81 +1,101 @@
-"""What the commands answer, line by line."""
+"""The commands `explain`, `check` and `addresses`: each returns the lines that it prints."""
 
 import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from shared.broker import Kafka
+from shared.broker import KafkaClient
 from shared.clock import Clock
-from shared.errors import Rejected
+from shared.errors import InvalidMessageError
+from shared.keys import RecordKey, join_key
 from shared.records import read_record
 from shared.topics import MATCHER, RECORDS
 
-from .domain.directory import Directory, Ref
-from .domain.matching import explain
-from .replay import take_in
-from .settings import MatcherSettings, load_rules
+from .domain.directory import Directory, RecordRef
+from .domain.matching import Explanation
+from .domain.matching import explain as explain_matches
+from .records.loader import apply_record_message
+from .rules_file import load_rules
+from .settings import MatcherSettings
 
 
 async def read_directory(settings: MatcherSettings, clock: Clock) -> Directory:
-    """All records that are on Kafka now; raises Transient where it does not answer."""
-    kafka = Kafka(settings, MATCHER, clock)
+    """All records that are on Kafka now; raises RetryableError when Kafka does not answer."""
+    kafka = KafkaClient(settings, MATCHER, clock)
     directory = Directory(load_rules(settings.rules_file))
     await kafka.start()
     try:
         async for chunk in kafka.read_table(RECORDS):
             for message in chunk.messages:
-                take_in(directory, message)
+                apply_record_message(directory, message)
     finally:
         await kafka.stop()
     return directory
 
 
-async def addresses(settings: MatcherSettings, clock: Clock, tenant: str | None) -> AsyncIterator[str]:
-    """The directory's forward reading, a JSON line for each record, sorted."""
+async def list_addresses(settings: MatcherSettings, clock: Clock, tenant: str | None) -> AsyncIterator[str]:
+    """The directory's forward reading: a JSON line for each record, sorted; of one tenant or of all."""
     directory = await read_directory(settings, clock)
     for each in [tenant] if tenant else directory.tenants:
-        crm = directory.of(each)
-        for ref in crm.refs():
-            yield json.dumps(
-                {"tenant": each, "type": ref[0], "id": ref[1], "addresses": sorted(crm.addresses(ref))},
-                ensure_ascii=False,
-            )
+        records = directory.for_tenant(each)
+        for ref in records.refs():
+            addresses = sorted(records.addresses(ref))
+            line = {"tenant": each, "type": ref.type, "id": ref.id, "addresses": addresses}
+            yield json.dumps(line, ensure_ascii=False)
 
 
-async def explanation(
-    settings: MatcherSettings, clock: Clock, tenant: str, address: str, ref: Ref | None
+async def explain(
+    settings: MatcherSettings, clock: Clock, tenant: str, address: str, ref: RecordRef | None
 ) -> tuple[bool, list[str]]:
-    """(does it relate, why or why not) of an address, to any record or to one."""
+    """Explains why an address relates to the records of a tenant, or to one record.
+
+    With `ref` each rule of the record's type has a line, also those that do not relate.
+
+    Returns:
+        (True when the address relates to a record, the lines).
+    """
     directory = await read_directory(settings, clock)
-    if ref and ref not in directory.of(tenant):
-        refused = directory.is_refused((tenant, *ref))
-        return False, [
-            f"there is no {ref[0]}/{ref[1]}" + (": its last message was refused" if refused else "")
-        ]
-    lines, related = [], False
-    for each in explain(directory, tenant, address, ref):
-        related |= each.relates
-        way = "".join(f" {hop}" for hop in each.rule.path)
-        outcome = (
-            f"{address} {each.rule.phrase}"
-            if each.relates
-            else f"no: {', '.join(each.addresses) or 'it gives no address'}"
-        )
-        lines.append(
-            f"{each.ref[0]}/{each.ref[1]}{way} [{each.rule.ending.value}]  {each.rule.name}: {outcome}"
-        )
-    return related, lines or [f"{address} relates to no record of this tenant"]
+    if ref and ref not in directory.for_tenant(tenant):
+        invalid = directory.is_invalid(RecordKey(tenant, ref.type, ref.id))
+        reason = ": its last message was refused" if invalid else ""
+        return False, [f"there is no {join_ref(ref)}{reason}"]
+    explanations = list(explain_matches(directory, tenant, address, ref))
+    lines = [_format_explanation(each, address) for each in explanations]
+    relates = any(each.relates for each in explanations)
+    return relates, lines or [f"{address} relates to no record of this tenant"]
+
+
+def join_ref(ref: RecordRef) -> str:
+    """A record as the commands print it: `type/id`."""
+    return f"{ref.type}/{ref.id}"
+
+
+def _format_explanation(explanation: Explanation, address: str) -> str:
+    rule = explanation.rule
+    path = "".join(f" {hop}" for hop in rule.path)
+    if explanation.relates:
+        outcome = f"{address} {rule.phrase}"
+    else:
+        outcome = f"no: {', '.join(explanation.addresses) or 'it gives no address'}"
+    return f"{join_ref(explanation.ref)}{path} [{rule.ending.value}]  {rule.name}: {outcome}"
 
 
 def check(file: Path) -> Iterator[tuple[bool, str]]:
-    """(would it be taken, a line that says so) of each record in a file of JSON lines; raises OSError."""
+    """Checks a file of records as JSON lines.
+
+    Yields:
+        (True when the record is valid, the line to print) for each record.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     with file.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
             try:
                 record = read_record(line)
-            except Rejected as refused:
-                yield False, f"{file}:{number}: refused: {refused}"
+            except InvalidMessageError as error:
+                yield False, f"{file}:{number}: refused: {error}"
             else:
-                yield True, f"{file}:{number}: {'/'.join(record.key)}: taken"
+                yield True, f"{file}:{number}: {join_key(record.key)}: taken"

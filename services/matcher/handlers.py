@@ -1,95 +1,48 @@
-"""Activities and record changes in, matches out."""
+"""Activities in, matches out.
 
-import asyncio
-import logging
+`records` has no handler here: every replica reads all of it without a group (`records/loader.py`).
+"""
+
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import timedelta
+from typing import TypeAlias
 
 from shared.broker import Batch
-from shared.bus import Received
 from shared.clock import Clock
-from shared.errors import Transient
+from shared.errors import RetryableError
 from shared.events import Activity
-from shared.service import Stopping
+from shared.keys import ItemKey
+from shared.messages import ReceivedMessage
 
-from .partitions import Partitions, activity_of, disagreement, together
+from .publishing.partitions import OwnedPartitions, gather_all
+from .publishing.publisher import MatchPublisher
+from .restore.restorer import apply_activity_message
 
-log = logging.getLogger(__name__)
-
-EVERY_SECOND = timedelta(seconds=1)
+ActivityMessage: TypeAlias = ReceivedMessage[ItemKey, Activity]
 
 
 class Handlers:
-    """What happens to a partition that is ours.
+    """The handler of each topic that the matcher consumes in a group."""
 
-    Args:
-        quiet: record changes closer together than this are computed together.
-        at_most: but they wait no longer than this.
-    """
-
-    def __init__(self, partitions: Partitions, clock: Clock, quiet: timedelta, at_most: timedelta) -> None:
-        self._partitions = partitions
+    def __init__(self, owned: OwnedPartitions, publisher: MatchPublisher, clock: Clock) -> None:
+        self._owned = owned
+        self._publisher = publisher
         self._clock = clock
-        self._quiet = quiet.total_seconds()
-        self._at_most = at_most.total_seconds()
 
-    async def on_activities(self, batch: Batch[Activity]) -> None:
-        """Takes in what `activities` says, and says what changes by it."""
-        for message in batch.good:
-            if refused := disagreement(message):
-                batch.reject(message, refused)
-        by_partition: defaultdict[int, list[Received[Activity]]] = defaultdict(list)
+    async def on_activities(self, batch: Batch[ItemKey, Activity]) -> None:
+        """Applies a batch of `activities`, and publishes the matches that change by it."""
+        by_partition: defaultdict[int, list[ActivityMessage]] = defaultdict(list)
         for message in batch.messages:
-            by_partition[message.at.partition].append(message)
-        await together(self._take(number, messages) for number, messages in by_partition.items())
+            by_partition[message.position.partition].append(message)
+        await gather_all(self._apply(number, messages) for number, messages in by_partition.items())
 
-    async def _take(self, number: int, messages: Sequence[Received[Activity]]) -> None:
-        async with self._partitions.locks[number]:
-            partition = self._partitions.own.get(number)
+    async def _apply(self, number: int, messages: Sequence[ActivityMessage]) -> None:
+        async with self._owned.locks[number]:
+            partition = self._owned.by_number.get(number)
             if partition is None:
-                raise Transient("the partition is not taken over yet")
+                raise RetryableError("the partition is not restored yet")
             now = self._clock()
             for message in messages:
-                if message.key:
-                    tenant, mailbox, item = message.key
-                    partition.window.take((tenant, mailbox, item), activity_of(message), message.version, now)
-            await self._partitions.say_locked(number)
-            partition.next = max(partition.next, messages[-1].at.offset + 1)
-
-    async def settle(self, stopping: Stopping) -> None:
-        """Says what record changes have changed, those that come together together."""
-        changed = self._partitions.changed
-        while not stopping:
-            self._partitions.beat = asyncio.get_running_loop().time()
-            try:
-                await asyncio.wait_for(changed.wait(), EVERY_SECOND.total_seconds())
-                await self._until_quiet()
-                await self._partitions.say_all(stopping)
-            except TimeoutError:
-                continue
-            except Transient as away:
-                changed.set()
-                log.warning("what records changed is said later", extra={"why": str(away)})
-                await stopping.sleep(EVERY_SECOND)
-
-    async def _until_quiet(self) -> None:
-        loop, changed = asyncio.get_running_loop(), self._partitions.changed
-        latest = loop.time() + self._at_most
-        while changed.is_set():
-            changed.clear()
-            await asyncio.sleep(max(0.0, min(self._quiet, latest - loop.time())))
-            if loop.time() >= latest:
-                changed.clear()
-
-    async def leave(self, stopping: Stopping) -> None:
-        """Lets activities go whose time is over, and says so."""
-        while not stopping:
-            now = self._clock()
-            for partition in self._partitions.own.values():
-                partition.window.leave(now)
-            try:
-                await self._partitions.say_all(stopping)
-            except Transient as away:
-                log.warning("what is over is withdrawn later", extra={"why": str(away)})
-            await stopping.sleep(EVERY_SECOND)
+                apply_activity_message(partition.activities, message, now)
+            await self._publisher.publish_pending(number)
+            partition.next_offset = max(partition.next_offset, messages[-1].position.offset + 1)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from docs.generate import SETTINGS
 from services.mail_ingest.domain import standing
 from services.mail_ingest.graph import BLOCKS
-from services.matcher.settings import load_rules
+from services.matcher.rules_file import load_rules
 from services.tracking.signin import ADMIN_ROLE, SCOPE
 from simulator.state.tenants import CAPTURE_ROLES
 from tests.support.guides import PAGES, ROOT, Block, blocks, scripts
@@ -62,7 +62,7 @@ GUIDES = [
     ),
 ]
 """Pages that tell what to set."""
-NAMES_IN_CODE = {"ADDRESSES", "ANN", "CONTACT_SECTION", "CUSTOM", "EMAIL", "GOLDEN", "OPPORTUNITY", "TABLE"}
+NAMES_IN_CODE = {"ADDRESSES", "ANN", "CONTACT_SECTION", "CUSTOM", "EMAIL", "GOLDEN", "OPPORTUNITY", "RULE_TABLE"}
 """What is written in capitals and is no setting."""
 HTTP = {"GET", "POST", "PUT", "DELETE"}
 
@@ -161,7 +161,16 @@ def test_every_setting_that_is_named_is_one(page: str) -> None:
     assert named <= settings | of_simulator | NAMES_IN_CODE | HTTP
 
 
-@pytest.mark.parametrize("setting", ["RULES_FILE", "TAKEOVER", "CHECK_EVERY", "QUIET", "AT_MOST"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "MATCHER_RULES_FILE",
+        "MATCHER_RESTORE",
+        "MATCHER_FOREIGN_WRITE_CHECK_EVERY",
+        "MATCHER_RECORD_QUIET_PERIOD",
+        "MATCHER_RECORD_MAX_DELAY",
+    ],
+)
 def test_the_page_of_matching_tells_of_the_matchers_settings(setting: str) -> None:
     assert setting in inline("docs/matching.md")
 

@@ -1,13 +1,14 @@
-"""A bus of its own for each test that needs the real Kafka."""
+"""The fixture of the tests that need the real Kafka."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
-from .bus import QUICK, Bus, a_bus
+from .peers import SHORT_INTERVALS, Peers, running_peers
 
 
 @pytest.fixture
-async def bus(environment: dict[str, str]) -> AsyncIterator[Bus]:
-    async with a_bus(environment | QUICK) as made:
-        yield made
+async def peers(environment: dict[str, str]) -> AsyncIterator[Peers]:
+    """The matcher's peers, with topics of their own for each test."""
+    async with running_peers(environment | SHORT_INTERVALS) as peers:
+        yield peers

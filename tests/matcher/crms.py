@@ -1,4 +1,4 @@
-"""Random CRMs and their histories, small and dense: few ids and addresses, so that everything meets."""
+"""Random CRMs and histories of changes. Few ids and addresses, so that most records are related."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -30,7 +30,7 @@ CONTACTS, ACCOUNTS, LEADS, OPPORTUNITIES, PROJECTS = (
 
 
 def mostly(values: Sequence[V]) -> st.SearchStrategy[V | None]:
-    """One of these, and sometimes none."""
+    """One of these values, and in some cases None."""
     return st.sampled_from([*values, *values, None])
 
 
@@ -46,7 +46,7 @@ lookup = st.sampled_from(
     ]
 )
 
-MODELS: dict[str, tuple[list[str], dict[str, st.SearchStrategy[Any]]]] = {
+FIELDS: dict[str, tuple[list[str], dict[str, st.SearchStrategy[Any]]]] = {
     "contact": (CONTACTS, {"parent_account_id": mostly(ACCOUNTS)}),
     "account": (ACCOUNTS, {"primary_contact_id": mostly(CONTACTS)}),
     "lead": (
@@ -76,17 +76,17 @@ MODELS: dict[str, tuple[list[str], dict[str, st.SearchStrategy[Any]]]] = {
 }
 
 
-def _of(type_: str) -> st.SearchStrategy[AnyRecord]:
-    ids, links = MODELS[type_]
+def _records_of(type_: str) -> st.SearchStrategy[AnyRecord]:
+    ids, links = FIELDS[type_]
     return st.builds(record, st.just(type_), st.sampled_from(ids), emails=emails, modified_on=times, **links)
 
 
-records: st.SearchStrategy[AnyRecord] = st.sampled_from(["contact", "contact", "contact", *MODELS]).flatmap(
-    _of
+records: st.SearchStrategy[AnyRecord] = st.sampled_from(["contact", "contact", "contact", *FIELDS]).flatmap(
+    _records_of
 )
-"""More contacts than others, so that a cap is reached."""
+"""Contacts are more frequent, so that a cap is reached."""
 
 changes: st.SearchStrategy[AnyRecord | tuple[str, str]] = st.tuples(records, st.integers(0, 5)).map(
     lambda drawn: drawn[0] if drawn[1] else (drawn[0].type, drawn[0].id)
 )
-"""A record that comes or changes, or (type, id) of one that goes, if it is there."""
+"""A record that comes or changes, or the (type, id) of a record to delete, which may not exist."""

@@ -1,15 +1,18 @@
-"""What belongs to a record, written out by hand: no table, no index, no sharing with the matcher."""
+"""The oracle of the law: the addresses of a record, written by hand from the documentation.
+
+It has no table and no index, and shares no code with the matcher except for the normal form of addresses.
+"""
 
 from collections.abc import Iterable
 
 from shared.addresses import normalise
-from shared.records import Account, AnyRecord, Contact, Custom, Lead, Opportunity
+from shared.records import Account, AnyRecord, Contact, CustomRecord, Lead, Opportunity
 
 Db = dict[tuple[str, str], AnyRecord]
 
 
 def addresses(db: Db, record: AnyRecord) -> set[tuple[str, str]]:
-    """(rule, address) of a record, by the words of the documentation."""
+    """(rule, normalised address) of a record."""
     found: list[tuple[str, str | None]] = []
     match record:
         case Account():
@@ -40,13 +43,13 @@ def addresses(db: Db, record: AnyRecord) -> set[tuple[str, str]]:
             found += [("lead.address", address) for address in all_addresses(record)]
         case Contact():
             found += [("contact.address", address) for address in all_addresses(record)]
-        case Custom():
+        case CustomRecord():
             for lookup in (record.lookups or {}).values():
-                found += looked_up(db, db.get((lookup.type, lookup.id)) if lookup else None)
+                found += lookup_addresses(db, db.get((lookup.type, lookup.id)) if lookup else None)
     return {(rule, normalise(address)) for rule, address in found if address and address.strip()}
 
 
-def looked_up(db: Db, record: AnyRecord | None) -> list[tuple[str, str | None]]:
+def lookup_addresses(db: Db, record: AnyRecord | None) -> list[tuple[str, str | None]]:
     if isinstance(record, Account):
         primary = email(db, record.primary_contact_id)
         return [
@@ -78,16 +81,16 @@ def children(db: Db, account_id: str) -> list[Contact]:
 def reasons(
     db: Db, participants: Iterable[tuple[str, str]]
 ) -> dict[tuple[str, str], set[tuple[str, str, str]]]:
-    """Record -> (rule, role, address) of a message with these (role, address)es: every record is looked at."""
+    """Record -> (rule, role, address) for participants of (role, address). It reads every record."""
     found: dict[tuple[str, str], set[tuple[str, str, str]]] = {}
     for ref, record in db.items():
-        has = addresses(db, record)
-        why = {
+        own = addresses(db, record)
+        matching = {
             (rule, role, normalise(address))
             for role, address in participants
-            for rule, of_record in has
-            if of_record == normalise(address)
+            for rule, own_address in own
+            if own_address == normalise(address)
         }
-        if why:
-            found[ref] = why
+        if matching:
+            found[ref] = matching
     return found

@@ -1,4 +1,4 @@
-"""The directory: the cap, what is there, which message of a key counts, tenants, and what it costs."""
+"""The directory: the cap, affected addresses, missing records, which message of a key counts, memory."""
 
 import gc
 import tracemalloc
@@ -9,17 +9,18 @@ from uuid import UUID
 
 import pytest
 
-from services.matcher.domain.directory import Directory
-from services.matcher.domain.rules import Rules
+from services.matcher.domain.active_rules import ActiveRules
+from services.matcher.domain.directory import Directory, RecordRef, SourcePartition
 from shared.addresses import normalise
+from shared.keys import RecordKey
 
-from .worlds import NOW, PLACE, TENANT, World, record
+from .worlds import NOW, SOURCE, TENANT, World, record
 
 
-def contacts(world: World, count: int, account: str = "a") -> None:
-    """Contacts c00, c01, … of one account, each modified a minute before the one before."""
+def upsert_contacts(world: World, count: int, account: str = "a") -> None:
+    """Adds contacts c00, c01, … to an account, each modified a minute earlier than the one before."""
     for number in range(count):
-        world.put(
+        world.upsert(
             "contact",
             f"c{number:02}",
             emails=f"c{number:02}@x.com",
@@ -28,10 +29,10 @@ def contacts(world: World, count: int, account: str = "a") -> None:
         )
 
 
-def test_the_50_contacts_modified_last_belong_to_an_account_and_no_51st() -> None:
+def test_account_gets_its_50_last_modified_contacts_only() -> None:
     world = World()
-    world.put("account", "a")
-    contacts(world, 52)
+    world.upsert("account", "a")
+    upsert_contacts(world, 52)
 
     assert set(world.forwards("account", "a")) == {f"c{number:02}@x.com" for number in range(50)}
     assert world.backwards("c49@x.com") == {
@@ -41,34 +42,34 @@ def test_the_50_contacts_modified_last_belong_to_an_account_and_no_51st() -> Non
     assert world.backwards("c50@x.com") == {("contact", "c50"): ["contact.address"]}
 
 
-def test_an_opportunity_has_all_contacts_of_its_account() -> None:
+def test_opportunity_gets_all_contacts_of_its_account() -> None:
     world = World()
-    world.put("opportunity", "o", account_id="a")
-    contacts(world, 52)
+    world.upsert("opportunity", "o", account_id="a")
+    upsert_contacts(world, 52)
 
     assert len(world.forwards("opportunity", "o")) == 52
     assert ("opportunity", "o") in world.backwards("c51@x.com")
 
 
-def test_contacts_modified_at_one_time_are_ordered_by_id_and_absent_sorts_oldest() -> None:
+def test_equal_modified_on_orders_by_id_and_absent_is_oldest() -> None:
     world = World()
-    world.put("account", "a")
+    world.upsert("account", "a")
     for number in reversed(range(51)):
-        world.put(
+        world.upsert(
             "contact", f"c{number:02}", emails=f"c{number:02}@x.com", parent_account_id="a", modified_on=NOW
         )
-    world.put("contact", "a-first-id", emails="never@x.com", parent_account_id="a")
+    world.upsert("contact", "a-first-id", emails="never@x.com", parent_account_id="a")
 
     assert set(world.forwards("account", "a")) == {f"c{number:02}@x.com" for number in range(50)}
 
 
-def test_a_contact_without_an_email_takes_a_place_among_the_50() -> None:
+def test_contact_without_email_counts_among_the_50() -> None:
     world = World()
-    world.put("account", "a")
-    contacts(world, 50)
-    world.put(
+    world.upsert("account", "a")
+    upsert_contacts(world, 50)
+    world.upsert(
         "contact",
-        "silent",
+        "no-email",
         emails=[None, "second@x.com"],
         parent_account_id="a",
         modified_on=NOW + timedelta(days=1),
@@ -77,61 +78,63 @@ def test_a_contact_without_an_email_takes_a_place_among_the_50() -> None:
     assert "c49@x.com" not in world.forwards("account", "a")
 
 
-def test_who_becomes_the_51st_is_touched_with_who_pushed_it_out_and_nobody_else() -> None:
+def test_only_contacts_that_enter_or_leave_the_50_are_affected() -> None:
     world = World()
-    world.put("account", "a")
-    contacts(world, 50)
+    world.upsert("account", "a")
+    upsert_contacts(world, 50)
 
-    pushed = world.put(
+    entered = world.upsert(
         "contact", "new", emails="new@x.com", parent_account_id="a", modified_on=NOW + timedelta(days=1)
     )
-    gone = world.delete("contact", "c00")
-    moved = world.put(
+    deleted = world.delete("contact", "c00")
+    moved = world.upsert(
         "contact", "c49", emails="c49@x.com", parent_account_id="b", modified_on=NOW - timedelta(minutes=49)
     )
 
-    assert set(pushed.addresses) == {"new@x.com", "c49@x.com"}
-    assert set(gone.addresses) == {"c00@x.com", "c49@x.com"}
+    assert set(entered.addresses) == {"new@x.com", "c49@x.com"}
+    assert set(deleted.addresses) == {"c00@x.com", "c49@x.com"}
     assert set(moved.addresses) == {"c49@x.com"}
 
 
-def test_a_new_name_or_version_touches_nothing() -> None:
+def test_new_name_or_version_affects_nothing() -> None:
     world = World()
-    world.put("account", "a", primary_contact_id="c", emails="info@x.com", name="Before", version=1)
+    world.upsert("account", "a", primary_contact_id="c", emails="info@x.com", name="Before", version=1)
 
-    touched = world.put("account", "a", primary_contact_id="c", emails="INFO@x.com ", name="After", version=2)
+    change = world.upsert(
+        "account", "a", primary_contact_id="c", emails="INFO@x.com ", name="After", version=2
+    )
 
-    assert not touched.addresses
-    assert not touched.reordered
+    assert not change.addresses
+    assert not change.order_changed
 
 
-def test_a_new_time_touches_no_address_but_says_that_the_order_changed() -> None:
+def test_new_modified_on_affects_no_address_but_changes_the_order() -> None:
     world = World()
-    world.put("account", "a", emails="info@x.com", modified_on=NOW)
+    world.upsert("account", "a", emails="info@x.com", modified_on=NOW)
 
-    touched = world.put("account", "a", emails="info@x.com", modified_on=NOW + timedelta(days=1))
+    change = world.upsert("account", "a", emails="info@x.com", modified_on=NOW + timedelta(days=1))
 
-    assert not touched.addresses
-    assert touched.reordered
+    assert not change.addresses
+    assert change.order_changed
 
 
-def test_a_stakeholder_added_touches_only_that_contacts_email() -> None:
+def test_added_stakeholder_affects_only_that_contacts_email() -> None:
     world = World()
     for number in range(20):
-        world.put("contact", f"c{number}", emails=[f"c{number}@x.com", f"second{number}@x.com"])
-    world.put("opportunity", "o", stakeholder_ids=[f"c{number}" for number in range(19)])
+        world.upsert("contact", f"c{number}", emails=[f"c{number}@x.com", f"second{number}@x.com"])
+    world.upsert("opportunity", "o", stakeholder_ids=[f"c{number}" for number in range(19)])
 
     assert set(
-        world.put("opportunity", "o", stakeholder_ids=[f"c{number}" for number in range(20)]).addresses
+        world.upsert("opportunity", "o", stakeholder_ids=[f"c{number}" for number in range(20)]).addresses
     ) == {"c19@x.com"}
 
 
-def test_a_dangling_link_heals_when_the_record_comes_and_dangles_again_when_it_goes() -> None:
+def test_dangling_link_heals_when_the_record_comes_and_breaks_when_it_is_deleted() -> None:
     world = World()
-    world.put("opportunity", "o", contact_id="c")
+    world.upsert("opportunity", "o", contact_id="c")
     assert world.backwards("ann@x.com") == {}
 
-    world.put("contact", "c", emails="ann@x.com")
+    world.upsert("contact", "c", emails="ann@x.com")
     assert ("opportunity", "o") in world.backwards("ann@x.com")
 
     assert set(world.delete("contact", "c").addresses) == {"ann@x.com"}
@@ -139,101 +142,101 @@ def test_a_dangling_link_heals_when_the_record_comes_and_dangles_again_when_it_g
     assert world.forwards("opportunity", "o") == {}
 
 
-def test_children_of_an_account_that_is_not_there_yet_are_its_contacts_when_it_comes() -> None:
+def test_contacts_that_precede_their_account_belong_to_it() -> None:
     world = World()
-    contacts(world, 2)
+    upsert_contacts(world, 2)
 
-    touched = world.put("account", "a")
+    change = world.upsert("account", "a")
 
-    assert set(touched.addresses) == set(world.forwards("account", "a")) == {"c00@x.com", "c01@x.com"}
+    assert set(change.addresses) == set(world.forwards("account", "a")) == {"c00@x.com", "c01@x.com"}
 
 
 def test_addresses_compare_trimmed_lower_cased_and_in_idna() -> None:
     world = World()
-    world.put("contact", "c", emails=" Ann@Bücher.example ")
+    world.upsert("contact", "c", emails=" Ann@Bücher.example ")
 
     assert world.backwards("ANN@xn--bcher-kva.example") == {("contact", "c"): ["contact.address"]}
     assert world.backwards("ann+tag@bücher.example") == {}
 
 
-def test_what_is_empty_is_no_address() -> None:
+def test_blank_email_is_no_address() -> None:
     world = World()
-    world.put("contact", "c", emails=["  ", "ann@x.com"])
-    world.put("opportunity", "o", contact_id="c")
+    world.upsert("contact", "c", emails=["  ", "ann@x.com"])
+    world.upsert("opportunity", "o", contact_id="c")
 
     assert world.forwards("contact", "c") == {"ann@x.com": ["contact.address"]}
     assert world.forwards("opportunity", "o") == {}
     assert world.backwards("") == {}
 
 
-def test_a_tenant_sees_nothing_of_another() -> None:
+def test_tenants_are_separate() -> None:
     world = World()
-    world.put("contact", "c", emails="ann@x.com")
+    world.upsert("contact", "c", emails="ann@x.com")
 
-    assert world.directory.of("contoso").related("ann@x.com") == ()
-    assert world.directory.of("contoso").addresses(("contact", "c")) == {}
+    assert world.directory.for_tenant("contoso").related("ann@x.com") == ()
+    assert world.directory.for_tenant("contoso").addresses(RecordRef("contact", "c")) == {}
     assert world.directory.tenants == [TENANT]
 
 
 # -- which message of a key counts ----------------------------------------------------------------
 
-KEY = (TENANT, "contact", "c")
-LOW, HIGH = ("records", 2), ("records", 10)
+KEY = RecordKey(TENANT, "contact", "c")
+LOW, HIGH = SourcePartition("records", 2), SourcePartition("records", 10)
 
 
-def reading(directory: Directory) -> list[str]:
-    return sorted(directory.of(TENANT).addresses(("contact", "c")))
+def read_addresses(directory: Directory) -> list[str]:
+    return sorted(directory.for_tenant(TENANT).addresses(RecordRef("contact", "c")))
 
 
 @pytest.mark.parametrize("low_first", [True, False])
-def test_of_a_key_in_two_partitions_the_lowest_counts_in_whichever_order_they_are_read(
+def test_lowest_partition_of_a_duplicate_key_counts_in_any_reading_order(
     low_first: bool,
 ) -> None:
-    directory = Directory(Rules())
+    directory = Directory(ActiveRules())
     low, high = record("contact", "c", emails="low@x.com"), record("contact", "c", emails="high@x.com")
-    for given, place in [(low, LOW), (high, HIGH)] if low_first else [(high, HIGH), (low, LOW)]:
-        directory.apply(KEY, given, place)
+    for given, source in [(low, LOW), (high, HIGH)] if low_first else [(high, HIGH), (low, LOW)]:
+        directory.upsert(KEY, given, source)
 
-    assert reading(directory) == ["low@x.com"]
+    assert read_addresses(directory) == ["low@x.com"]
     assert directory.duplicate_keys == 1
 
-    # A tombstone is compacted away in time, and whoever starts then knows the other one only.
-    directory.apply(KEY, None, LOW)
+    # Compaction removes the tombstone in time, and a replica that starts then reads only the other message.
+    directory.delete(KEY, LOW)
 
-    assert reading(directory) == ["high@x.com"]
+    assert read_addresses(directory) == ["high@x.com"]
     assert directory.duplicate_keys == 0
 
 
-def test_a_record_whose_last_message_is_refused_is_not_there_until_a_good_one_comes() -> None:
-    directory = Directory(Rules())
-    directory.apply(KEY, record("contact", "c", emails="ann@x.com"), LOW)
+def test_record_with_invalid_last_message_is_missing_until_a_valid_one_comes() -> None:
+    directory = Directory(ActiveRules())
+    directory.upsert(KEY, record("contact", "c", emails="ann@x.com"), LOW)
 
-    touched = directory.apply(KEY, None, LOW, refused=True)
+    change = directory.mark_invalid(KEY, LOW)
 
-    assert set(touched.addresses) == {"ann@x.com"}
-    assert reading(directory) == []
-    assert directory.is_refused(KEY)
+    assert set(change.addresses) == {"ann@x.com"}
+    assert read_addresses(directory) == []
+    assert directory.is_invalid(KEY)
 
-    directory.apply(KEY, record("contact", "c", emails="back@x.com"), LOW)
+    directory.upsert(KEY, record("contact", "c", emails="back@x.com"), LOW)
 
-    assert reading(directory) == ["back@x.com"]
-    assert not directory.is_refused(KEY)
+    assert read_addresses(directory) == ["back@x.com"]
+    assert not directory.is_invalid(KEY)
 
 
-def test_a_version_that_goes_down_is_counted_and_counts() -> None:
+def test_lower_version_is_applied_and_counted() -> None:
     world = World()
-    world.put("contact", "c", emails="seven@x.com", version=7)
-    world.put("contact", "c", emails="six@x.com", version=6)
+    world.upsert("contact", "c", emails="seven@x.com", version=7)
+    world.upsert("contact", "c", emails="six@x.com", version=6)
 
     assert world.forwards("contact", "c") == {"six@x.com": ["contact.address"]}
-    assert world.directory.versions_down == 1
+    assert world.directory.version_decreases == 1
 
 
-# -- what it costs --------------------------------------------------------------------------------
+# -- memory --------------------------------------------------------------------------------------
 
 
-def test_a_record_with_its_indexes_takes_less_than_1000_bytes() -> None:
-    # In a process of its own: here, other tests' clients allocate beside it.
+def test_record_with_its_indexes_needs_less_than_1000_bytes() -> None:
+    # A process of its own, because clients of other tests allocate memory in this one.
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
         assert alone.submit(bytes_per_record, 5_000).result() < 1000
 
@@ -242,7 +245,7 @@ def bytes_per_record(count: int) -> float:
     gc.collect()
     tracemalloc.start()
     before, _ = tracemalloc.get_traced_memory()
-    directory = Directory(Rules())
+    directory = Directory(ActiveRules())
     for number in range(count):
         id_, account = str(UUID(int=number << 64)), str(UUID(int=number // 10))
         contact = record(
@@ -253,8 +256,8 @@ def bytes_per_record(count: int) -> float:
             emails=f"first.last.{number}@customer-{number}.example.com",
             parent_account_id=account,
         )
-        directory.apply(contact.key, contact, PLACE)
-    normalise.cache_clear()  # of a fixed size, however many records there are
+        directory.upsert(contact.key, contact, SOURCE)
+    normalise.cache_clear()  # its size does not depend on the number of records
     gc.collect()
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()

@@ -1,10 +1,11 @@
-"""An activity's matches: roles, reasons, the cut, the size."""
+"""The matches of an activity: roles, reasons, the cut at 1,000, the size, explanations."""
 
 from datetime import timedelta
 
 import pytest
 
 from services.matcher.domain import matching
+from services.matcher.domain.directory import RecordRef
 from shared.events import ActivityMatched
 
 from .worlds import NOW, TENANT, World, activity
@@ -19,24 +20,24 @@ def reasons(message: ActivityMatched | None) -> dict[tuple[str, str], tuple[tupl
 @pytest.mark.parametrize("role", ["from", "to", "cc", "organizer", "required", "optional"])
 def test_every_role_counts(role: str) -> None:
     world = World()
-    world.put("contact", "c", emails=ANN)
+    world.upsert("contact", "c", emails=ANN)
 
-    assert world.matches(("from", "stranger@x.com"), (role, "Ann@Fabrikam.com")) == [("contact", "c")]
+    assert world.matched_records(("from", "stranger@x.com"), (role, "Ann@Fabrikam.com")) == [("contact", "c")]
 
 
-def test_nothing_is_to_be_said_of_an_activity_that_nothing_relates_to() -> None:
+def test_unrelated_activity_has_no_message() -> None:
     world = World()
-    world.put("contact", "c", emails=ANN)
+    world.upsert("contact", "c", emails=ANN)
 
     assert world.match(("from", "stranger@x.com"), ("to", "")) is None
 
 
-def test_every_record_that_matches_is_matched_sorted_by_type_and_id() -> None:
+def test_all_related_records_match_sorted_by_type_and_id() -> None:
     world = World()
-    world.put("project", "p", lookups={"customer": {"type": "contact", "id": "c2"}})
-    world.put("contact", "c2", emails=ANN)
-    world.put("contact", "c1", emails=ANN)
-    world.put("opportunity", "o", contact_id="c1", stakeholder_ids=["c2"])
+    world.upsert("project", "p", lookups={"customer": {"type": "contact", "id": "c2"}})
+    world.upsert("contact", "c2", emails=ANN)
+    world.upsert("contact", "c1", emails=ANN)
+    world.upsert("opportunity", "o", contact_id="c1", stakeholder_ids=["c2"])
 
     message = world.match(("cc", ANN))
 
@@ -49,10 +50,10 @@ def test_every_record_that_matches_is_matched_sorted_by_type_and_id() -> None:
     assert list(reasons(message)) == sorted(reasons(message))
 
 
-def test_the_rules_named_in_the_reasons_come_with_their_phrases() -> None:
+def test_message_has_the_phrases_of_its_rules() -> None:
     world = World()
-    world.put("contact", "c", emails=ANN)
-    world.put("opportunity", "o", stakeholder_ids=["c"])
+    world.upsert("contact", "c", emails=ANN)
+    world.upsert("opportunity", "o", stakeholder_ids=["c"])
 
     message = world.match(("cc", ANN))
 
@@ -63,20 +64,20 @@ def test_the_rules_named_in_the_reasons_come_with_their_phrases() -> None:
     }
 
 
-def test_an_organizer_who_is_also_an_attendee_gives_one_reason_for_each_role() -> None:
+def test_organizer_who_attends_gives_one_reason_per_role() -> None:
     world = World()
-    world.put("contact", "c", emails=ANN)
+    world.upsert("contact", "c", emails=ANN)
 
     message = world.match(("organizer", ANN), ("required", ANN), ("required", "ANN@fabrikam.com"))
 
     assert reasons(message) == {("contact", "c"): (("contact.address", 0), ("contact.address", 1))}
 
 
-def test_a_match_keeps_five_reasons_in_the_order_of_its_participants_and_counts_the_rest() -> None:
+def test_match_keeps_five_reasons_by_participant_and_counts_the_others() -> None:
     world = World()
     for number in range(4):
-        world.put("contact", f"c{number}", emails=f"c{number}@x.com")
-    world.put("opportunity", "o", contact_id="c0", stakeholder_ids=[f"c{number}" for number in range(4)])
+        world.upsert("contact", f"c{number}", emails=f"c{number}@x.com")
+    world.upsert("opportunity", "o", contact_id="c0", stakeholder_ids=[f"c{number}" for number in range(4)])
 
     message = world.match(
         ("from", "c3@x.com"), *(("to", f"c{number}@x.com") for number in range(4)), ("cc", "c0@x.com")
@@ -94,11 +95,11 @@ def test_a_match_keeps_five_reasons_in_the_order_of_its_participants_and_counts_
     assert opportunity.more == 3
 
 
-def test_of_more_than_1000_records_the_most_recently_modified_are_kept() -> None:
+def test_most_recently_modified_1000_records_are_kept() -> None:
     world = World()
-    world.put("contact", "c", emails=ANN)
+    world.upsert("contact", "c", emails=ANN)
     for number in range(1002):
-        world.put(
+        world.upsert(
             "opportunity", f"o{number:04}", contact_id="c", modified_on=NOW - timedelta(minutes=number // 2)
         )
 
@@ -106,16 +107,16 @@ def test_of_more_than_1000_records_the_most_recently_modified_are_kept() -> None
 
     assert message
     assert message.truncated
-    # The contact has no time and is the oldest; of o1000 and o1001, one minute older than all others, neither fits.
+    # The contact has no time, so it is the oldest. o1000 and o1001 are a minute older than all others.
     assert [match.id for match in message.matches] == [f"o{number:04}" for number in range(1000)]
 
 
-def test_of_more_than_1000_records_modified_at_one_time_type_and_id_decide() -> None:
+def test_equal_modified_on_keeps_1000_records_by_type_and_id() -> None:
     world = World()
-    world.put("contact", "c", emails=ANN)
+    world.upsert("contact", "c", emails=ANN)
     for number in range(800):
-        world.put("opportunity", f"a{number:03}", contact_id="c", modified_on=NOW)
-        world.put("account", f"z{number:03}", primary_contact_id="c", modified_on=NOW)
+        world.upsert("opportunity", f"a{number:03}", contact_id="c", modified_on=NOW)
+        world.upsert("account", f"z{number:03}", primary_contact_id="c", modified_on=NOW)
 
     message = world.match(("to", ANN))
 
@@ -126,12 +127,12 @@ def test_of_more_than_1000_records_modified_at_one_time_type_and_id_decide() -> 
     ]
 
 
-def test_the_largest_message_stays_under_512_kib() -> None:
+def test_largest_message_stays_below_512_kib() -> None:
     world = World()
-    world.put("contact", "c", emails=ANN)
+    world.upsert("contact", "c", emails=ANN)
     tail = "ü" * 190
     for number in range(1200):
-        world.put(
+        world.upsert(
             "opportunity",
             f"{number:04}{tail}",
             contact_id="c",
@@ -145,37 +146,39 @@ def test_the_largest_message_stays_under_512_kib() -> None:
         *(("to", f"person-{number}@somewhere-far-away.example.com") for number in range(900)),
     ]
 
-    matched = world.matcher.match(activity(*people))
+    result = world.matcher.match(activity(*people))
 
-    assert matched
-    assert 0.9 * 512 * 1024 < len(matched.json) < 512 * 1024
-    assert matched.message.truncated
-    ids = [match.id for match in matched.message.matches]
+    assert result
+    assert 0.9 * 512 * 1024 < len(result.json) < 512 * 1024
+    assert result.message.truncated
+    ids = [match.id for match in result.message.matches]
     assert ids == [f"{number:04}{tail}" for number in range(len(ids))]
 
 
-def test_each_address_is_walked_back_once_and_again_only_when_it_was_touched() -> None:
+def test_address_is_read_backwards_once_until_a_change_affects_it() -> None:
     world = World()
     for number in range(3):
-        world.put("contact", f"c{number}", emails=f"c{number}@x.com")
+        world.upsert("contact", f"c{number}", emails=f"c{number}@x.com")
     people = [("from", "c0@x.com"), ("to", "c1@x.com"), ("cc", "c2@x.com"), ("cc", "stranger@x.com")]
 
     for _ in range(5):
         world.match(*people)
-    assert world.directory.of(TENANT).walks == 3
+    assert world.directory.for_tenant(TENANT).backward_reads == 3
 
-    world.put("opportunity", "o", contact_id="c1")
+    world.upsert("opportunity", "o", contact_id="c1")
     world.match(*people)
-    assert world.directory.of(TENANT).walks == 4
+    assert world.directory.for_tenant(TENANT).backward_reads == 4
 
 
-def test_an_explanation_says_why_and_for_one_record_also_why_not() -> None:
+def test_explanation_of_one_record_includes_rules_that_do_not_relate() -> None:
     world = World()
-    world.put("contact", "c", emails=[ANN, "second@fabrikam.com"])
-    world.put("opportunity", "o", stakeholder_ids=["c"])
+    world.upsert("contact", "c", emails=[ANN, "second@fabrikam.com"])
+    world.upsert("opportunity", "o", stakeholder_ids=["c"])
 
     why = list(matching.explain(world.directory, TENANT, ANN))
-    why_not = list(matching.explain(world.directory, TENANT, "second@fabrikam.com", ("opportunity", "o")))
+    why_not = list(
+        matching.explain(world.directory, TENANT, "second@fabrikam.com", RecordRef("opportunity", "o"))
+    )
 
     assert [(each.ref, each.rule.name) for each in why] == [
         (("contact", "c"), "contact.address"),

@@ -1,4 +1,4 @@
-"""Matchers in processes of their own: killed, stopped, put to sleep."""
+"""Matchers in processes of their own: killed, paused, stopped."""
 
 import asyncio
 import signal
@@ -6,8 +6,9 @@ from datetime import timedelta
 
 from shared.clock import system_clock
 from shared.events import Activity
+from shared.version import VERSION
 
-from .bus import Bus, replicas
+from .peers import Peers, running_replicas
 from .worlds import activity
 
 ANN = "ann@fabrikam.com"
@@ -18,87 +19,92 @@ def mail(item: str) -> Activity:
     return activity(("to", ANN), item=item, at=now, visible_from=now, visible_until=now + timedelta(days=3))
 
 
-def pairs_rise(bus: Bus) -> bool:
-    """Does (epoch, count) rise in each partition, message by message?"""
+def epochs_and_sequences_rise(peers: Peers) -> bool:
+    """True when (epoch, sequence) rises with each message of each partition."""
     last: dict[int, tuple[int, int]] = {}
-    for message in bus.log:
-        if (message.epoch, message.count) <= last.get(message.at.partition, (0, 0)):
+    for message in peers.matches:
+        if (message.epoch, message.sequence) <= last.get(message.position.partition, (0, 0)):
             return False
-        last[message.at.partition] = message.epoch, message.count
+        last[message.position.partition] = message.epoch, message.sequence
     return True
 
 
-async def test_a_replica_killed_under_load_loses_nothing_and_nothing_is_said_for_nothing(bus: Bus) -> None:
-    await bus.put("contact", "ann", emails=ANN)
+async def test_killed_replica_loses_nothing_and_restore_publishes_nothing_needless(peers: Peers) -> None:
+    await peers.publish_record("contact", "ann", emails=ANN)
     items = [f"m{number:03}" for number in range(300)]
-    async with replicas(bus.environment, 2) as (one, other):
-        await asyncio.gather(one.until_partitions(2), other.until_partitions(2))
+    async with running_replicas(peers.environment, 2) as (one, other):
+        await asyncio.gather(one.wait_for_partitions(2), other.wait_for_partitions(2))
         for number, item in enumerate(items):
-            await bus.capture(mail(item))
+            await peers.capture(mail(item))
             if number == 100:
-                await bus.put("opportunity", "o", contact_id="ann")
+                await peers.publish_record("opportunity", "o", contact_id="ann")
             if number == 150:
                 await other.kill()
-        in_flight = len(items) - len({message.key for message in bus.log})
-        await bus.until({item: ["ann", "o"] for item in items}, 30)
+        in_flight = len(items) - len({message.key for message in peers.matches})
+        await peers.wait_for_matches({item: ["ann", "o"] for item in items}, 30)
         assert in_flight > 0
-        assert pairs_rise(bus)
+        assert epochs_and_sequences_rise(peers)
 
-        before = len(bus.log)
-        await one.until_partitions(4)
+        before = len(peers.matches)
+        await one.wait_for_partitions(4)
         assert await one.stop() == 0
-        assert len(bus.log) == before
+        assert len(peers.matches) == before
 
 
-async def test_a_replica_that_slept_past_its_session_and_wakes_changes_nothing_for_long(bus: Bus) -> None:
-    await bus.put("contact", "ann", emails=ANN)
+async def test_paused_replica_that_resumes_is_overruled(peers: Peers) -> None:
+    await peers.publish_record("contact", "ann", emails=ANN)
     items = [f"m{number:02}" for number in range(40)]
-    async with replicas(bus.environment, 2) as (one, other):
-        await asyncio.gather(one.until_partitions(2), other.until_partitions(2))
-        await bus.capture(*(mail(item) for item in items))
-        await bus.until({item: ["ann"] for item in items})
+    async with running_replicas(peers.environment, 2) as (one, other):
+        await asyncio.gather(one.wait_for_partitions(2), other.wait_for_partitions(2))
+        await peers.capture(*(mail(item) for item in items))
+        await peers.wait_for_matches({item: ["ann"] for item in items})
 
-        # It falls asleep with work in hand, and its partitions go to the other one.
-        await bus.put("opportunity", "o1", contact_id="ann")
-        other.signal(signal.SIGSTOP)
-        await one.until_partitions(4)
-        await bus.until({item: ["ann", "o1"] for item in items})
-        await bus.put("opportunity", "o2", contact_id="ann")
-        await bus.delete("opportunity", "o1")
-        await bus.until({item: ["ann", "o2"] for item in items})
+        # It is paused with work in flight, and its partitions go to the other replica.
+        await peers.publish_record("opportunity", "o1", contact_id="ann")
+        other.send_signal(signal.SIGSTOP)
+        await one.wait_for_partitions(4)
+        await peers.wait_for_matches({item: ["ann", "o1"] for item in items})
+        await peers.publish_record("opportunity", "o2", contact_id="ann")
+        await peers.delete_record("opportunity", "o1")
+        await peers.wait_for_matches({item: ["ann", "o2"] for item in items})
 
-        # It wakes, and still believes what was true when it fell asleep.
-        other.signal(signal.SIGCONT)
-        await bus.put("opportunity", "o3", contact_id="ann")
-        await asyncio.gather(one.until_partitions(2), other.until_partitions(2))
-        await asyncio.sleep(2)  # two rounds of CHECK_EVERY
-        await bus.until({item: ["ann", "o2", "o3"] for item in items}, 2)
+        # It resumes with the state of the time of its pause.
+        other.send_signal(signal.SIGCONT)
+        await peers.publish_record("opportunity", "o3", contact_id="ann")
+        await asyncio.gather(one.wait_for_partitions(2), other.wait_for_partitions(2))
+        await asyncio.sleep(1)  # two checks for foreign writes
+        await peers.wait_for_matches({item: ["ann", "o2", "o3"] for item in items}, 2)
         assert [await one.stop(), await other.stop()] == [0, 0]
 
 
-async def test_a_replica_says_of_itself_how_it_is(bus: Bus) -> None:
-    await bus.put("contact", "ann", emails=ANN)
-    async with replicas(bus.environment, 1) as (one,):
-        await one.until_partitions(4)
-        await bus.capture(mail("m"))
-        await bus.until({"m": ["ann"]})
+async def test_status_and_liveness_of_a_replica(peers: Peers) -> None:
+    await peers.publish_record("contact", "ann", emails=ANN)
+    async with running_replicas(peers.environment, 1) as (one,):
+        await one.wait_for_partitions(4)
+        await peers.capture(mail("m"))
+        await peers.wait_for_matches({"m": ["ann"]})
         statuses: list[dict[str, object]] = []
 
-        async def look() -> None:
-            while not statuses or statuses[-1].get("activities lag") != 0 or statuses[-1].get("unsaid") != 0:
-                statuses.append((await one.ask("/status"))[1])
+        async def poll() -> None:
+            while (
+                not statuses
+                or statuses[-1].get("activities lag") != 0
+                or statuses[-1].get("matches pending") != 0
+            ):
+                statuses.append((await one.get_json("/status"))[1])
 
-        await asyncio.wait_for(look(), 10)
+        await asyncio.wait_for(poll(), 10)
         assert statuses[-1] == {
             "activities lag": 0,
             "live activities": 1,
+            "matches pending": 0,
             "partitions": 4,
             "records": 1,
-            "records read": True,
+            "records caught up": True,
             "records waiting": 0,
-            "takeovers": 0,
-            "unsaid": 0,
+            "partitions restoring": 0,
+            "version": VERSION,
         }
-        live, loops = await one.ask("/health/live")
-        assert (live, set(loops)) == (200, {"follows records", "reads activities", "says matches"})
+        live, loops = await one.get_json("/health/live")
+        assert (live, set(loops)) == (200, {"follows records", "consumes activities", "publishes matches"})
         assert await one.stop() == 0

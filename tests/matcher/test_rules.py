@@ -2,14 +2,15 @@
 
 import pytest
 
+from services.matcher.domain.active_rules import ActiveRules
 from services.matcher.domain.relations import primary_contact, stakeholders
-from services.matcher.domain.rules import ADDRESSES, CONTACT_SECTION, EMAIL, TABLE, Rule, Rules
+from services.matcher.domain.rules import ADDRESSES, CONTACT_SECTION, EMAIL, RULE_TABLE, Rule
 
 from .worlds import World
 
 ANN, OTHER = "ann@fabrikam.com", "other@fabrikam.com"
 
-# rule -> (the record, those that it needs: (type, id, fields), in the order of the table)
+# rule -> (the record, all records that it needs as (type, id, fields)), in the order of the table
 GOLDEN: dict[str, tuple[tuple[str, str], list[tuple[str, str, dict[str, object]]]]] = {
     "account.primary_contact": (
         ("account", "a"),
@@ -35,7 +36,7 @@ GOLDEN: dict[str, tuple[tuple[str, str], list[tuple[str, str, dict[str, object]]
     "opportunity.address": (("opportunity", "o"), [("opportunity", "o", {"emails": [None, ANN]})]),
     "opportunity.account_contact": (
         ("opportunity", "o"),
-        # The account itself is not there: the hop goes through its id.
+        # The account itself does not exist: the hop goes through its id.
         [
             ("opportunity", "o", {"account_id": "a"}),
             ("contact", "c", {"emails": [ANN, OTHER], "parent_account_id": "a"}),
@@ -86,87 +87,87 @@ GOLDEN: dict[str, tuple[tuple[str, str], list[tuple[str, str, dict[str, object]]
 
 
 def test_every_row_has_its_example() -> None:
-    assert list(GOLDEN) == [rule.name for rule in TABLE]
+    assert list(GOLDEN) == [rule.name for rule in RULE_TABLE]
 
 
 @pytest.mark.parametrize("rule", GOLDEN)
-def test_a_row_gives_its_address_both_ways(rule: str) -> None:
+def test_row_gives_its_address_in_both_directions(rule: str) -> None:
     ref, records = GOLDEN[rule]
     world = World()
     for type_, id_, fields in records:
-        world.put(type_, id_, **fields)
+        world.upsert(type_, id_, **fields)
 
     assert world.forwards(*ref)[ANN] == [rule]
     assert world.backwards(ANN)[ref] == [rule]
 
 
-@pytest.mark.parametrize("rule", [rule.name for rule in TABLE if rule.ending is EMAIL])
-def test_where_only_the_email_counts_further_addresses_do_not(rule: str) -> None:
+@pytest.mark.parametrize("rule", [rule.name for rule in RULE_TABLE if rule.ending is EMAIL])
+def test_ending_email_ignores_further_addresses(rule: str) -> None:
     ref, records = GOLDEN[rule]
     world = World()
     for type_, id_, fields in records:
-        world.put(type_, id_, **fields)
+        world.upsert(type_, id_, **fields)
 
     assert OTHER not in world.forwards(*ref)
     assert ref not in world.backwards(OTHER)
 
 
-def test_a_contact_whose_email_is_null_has_none_whatever_else_it_has() -> None:
+def test_contact_with_null_email_has_no_email_despite_further_addresses() -> None:
     world = World()
-    world.put("opportunity", "o", contact_id="c")
-    world.put("contact", "c", emails=[None, ANN])
+    world.upsert("opportunity", "o", contact_id="c")
+    world.upsert("contact", "c", emails=[None, ANN])
 
     assert world.forwards("opportunity", "o") == {}
     assert world.backwards(ANN) == {("contact", "c"): ["contact.address"]}
 
 
-def test_the_leads_own_addresses_are_not_its_contact_section() -> None:
+def test_lead_addresses_are_not_its_contact_section() -> None:
     world = World()
-    world.put("opportunity", "o", lead_id="l")
-    world.put("lead", "l", emails=ANN)
+    world.upsert("opportunity", "o", lead_id="l")
+    world.upsert("lead", "l", emails=ANN)
 
     assert world.forwards("opportunity", "o") == {}
     assert world.backwards(ANN) == {("lead", "l"): ["lead.address"]}
 
 
-def test_an_opportunity_has_neither_its_accounts_addresses_nor_its_primary_contact() -> None:
+def test_opportunity_gets_neither_account_addresses_nor_primary_contact() -> None:
     world = World()
-    world.put("opportunity", "o", account_id="a")
-    world.put("account", "a", emails="info@fabrikam.com", primary_contact_id="c")
-    world.put("contact", "c", emails=ANN)
+    world.upsert("opportunity", "o", account_id="a")
+    world.upsert("account", "a", emails="info@fabrikam.com", primary_contact_id="c")
+    world.upsert("contact", "c", emails=ANN)
 
     assert world.forwards("opportunity", "o") == {}
 
-    world.put("contact", "c", emails=ANN, parent_account_id="a")
+    world.upsert("contact", "c", emails=ANN, parent_account_id="a")
 
     assert world.forwards("opportunity", "o") == {ANN: ["opportunity.account_contact"]}
 
 
-def test_a_primary_contact_need_be_no_child_and_the_parent_names_no_primary_contact() -> None:
+def test_primary_contact_and_child_contact_are_independent() -> None:
     world = World()
-    world.put("account", "a", primary_contact_id="c")
-    world.put("account", "b")
-    world.put("contact", "c", emails=ANN, parent_account_id="b")
+    world.upsert("account", "a", primary_contact_id="c")
+    world.upsert("account", "b")
+    world.upsert("contact", "c", emails=ANN, parent_account_id="b")
 
     assert world.forwards("account", "a") == {ANN: ["account.primary_contact"]}
     assert world.forwards("account", "b") == {ANN: ["account.contact"]}
 
 
-def test_a_custom_record_has_not_its_accounts_other_contacts() -> None:
+def test_custom_record_does_not_get_other_contacts_of_its_account() -> None:
     world = World()
-    world.put("project", "p", lookups={"customer": {"type": "account", "id": "a"}})
-    world.put("account", "a")
-    world.put("contact", "c", emails=ANN, parent_account_id="a")
+    world.upsert("project", "p", lookups={"customer": {"type": "account", "id": "a"}})
+    world.upsert("account", "a")
+    world.upsert("contact", "c", emails=ANN, parent_account_id="a")
 
     assert world.forwards("project", "p") == {}
 
 
-def test_all_lookups_count_and_two_to_one_account_count_once() -> None:
+def test_all_lookups_count_and_equal_ones_count_once() -> None:
     world = World()
     account, contact = {"type": "account", "id": "a"}, {"type": "contact", "id": "c"}
-    world.put("contract", "k", lookups={"party_a": account, "party_b": account, "signatory": contact})
-    world.put("account", "a", emails=ANN)
-    world.put("contact", "c", emails=["bob@fabrikam.com", OTHER])
+    world.upsert("contract", "k", lookups={"party_a": account, "party_b": account, "signatory": contact})
+    world.upsert("account", "a", emails=ANN)
+    world.upsert("contact", "c", emails=["bob@fabrikam.com", OTHER])
 
     assert world.forwards("contract", "k") == {
         ANN: ["custom.account_address"],
@@ -175,12 +176,12 @@ def test_all_lookups_count_and_two_to_one_account_count_once() -> None:
     }
 
 
-def test_a_table_that_does_not_fit_together_is_refused() -> None:
+def test_inconsistent_table_raises_value_error() -> None:
     with pytest.raises(ValueError, match="two rules are called account"):
-        Rules(added=[Rule("account.address", "project", (), ADDRESSES, "is twice")])
+        ActiveRules(added=[Rule("account.address", "project", (), ADDRESSES, "is a duplicate")])
     with pytest.raises(ValueError, match="there is no rule called account"):
-        Rules(without=["account.adress"])
+        ActiveRules(disabled=["account.adress"])
     with pytest.raises(ValueError, match="stakeholder does not start at contact"):
-        Rules([Rule("odd", "account", (primary_contact, stakeholders), EMAIL, "cannot be")])
+        ActiveRules([Rule("odd", "account", (primary_contact, stakeholders), EMAIL, "cannot be")])
     with pytest.raises(ValueError, match="only a lead has a Contact section"):
-        Rules([Rule("odd", "account", (), CONTACT_SECTION, "cannot be")])
+        ActiveRules([Rule("odd", "account", (), CONTACT_SECTION, "cannot be")])

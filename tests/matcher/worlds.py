@@ -1,76 +1,84 @@
-"""Tiny worlds: a directory that a test fills in one line a record, and activities about it."""
+"""Tiny worlds: a directory that a test fills in one line a record, and activities to match with it."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from services.matcher.domain.directory import Directory, Ref, Touched
+from services.matcher.domain.active_rules import ActiveRules
+from services.matcher.domain.directory import Directory, DirectoryChange, RecordRef, SourcePartition
 from services.matcher.domain.matching import Matcher
-from services.matcher.domain.rules import Rules
-from shared.events import Activity, ActivityMatched, Kind, Participant, Role
-from shared.records import MODELS, AnyRecord, Custom
+from shared.events import Activity, ActivityKind, ActivityMatched, Participant, ParticipantRole
+from shared.keys import ItemKey, RecordKey
+from shared.records import RECORD_MODELS, AnyRecord, CustomRecord
 
 TENANT = "fabrikam"
+MAILBOX = "ann"
 NOW = datetime(2026, 11, 24, 9, 0, tzinfo=UTC)
-PLACE = ("records", 0)
+SOURCE = SourcePartition("records", 0)
 
 
-def record(type_: str, id_: str, **fields: Any) -> AnyRecord:
+def record(record_type: str, id_: str, **fields: Any) -> AnyRecord:
     """A record as published; `emails` may be one address."""
     emails = fields.pop("emails", ())
     fields["emails"] = (emails,) if isinstance(emails, str) else emails
-    return MODELS.get(type_, Custom).model_validate({"tenant": TENANT, "type": type_, "id": id_, **fields})
+    model = RECORD_MODELS.get(record_type, CustomRecord)
+    return model.model_validate({"tenant": TENANT, "type": record_type, "id": id_, **fields})
+
+
+def item_key(item: str) -> ItemKey:
+    """The key of an item in the mailbox of all tests."""
+    return ItemKey(TENANT, MAILBOX, item)
 
 
 def activity(
     *participants: tuple[str, str], item: str = "item-1", tenant: str = TENANT, **fields: Any
 ) -> Activity:
-    """An activity of (role, address)es."""
+    """An activity with participants of (role, address)."""
     return Activity(
         tenant=tenant,
-        mailbox="ann",
+        mailbox=MAILBOX,
         item=item,
-        kind=Kind.EMAIL,
+        kind=ActivityKind.EMAIL,
         identity=item,
-        participants=tuple(Participant(role=Role(role), address=address) for role, address in participants),
+        participants=tuple(
+            Participant(role=ParticipantRole(role), address=address) for role, address in participants
+        ),
         **{"at": NOW, "visible_from": NOW, "visible_until": NOW + timedelta(days=3)} | fields,
     )
 
 
 class World:
-    """A directory, and what one asks it."""
+    """A directory with a matcher."""
 
-    def __init__(self, rules: Rules | None = None) -> None:
-        self.rules = rules or Rules()
+    def __init__(self, rules: ActiveRules | None = None) -> None:
+        self.rules = rules or ActiveRules()
         self.directory = Directory(self.rules)
         self.matcher = Matcher(self.directory)
 
-    def put(self, type_: str, id_: str, **fields: Any) -> Touched:
+    def upsert(self, record_type: str, id_: str, **fields: Any) -> DirectoryChange:
         """A record comes or changes."""
-        return self.apply(record(type_, id_, **fields))
+        return self.upsert_record(record(record_type, id_, **fields))
 
-    def apply(self, given: AnyRecord) -> Touched:
-        return self.directory.apply(given.key, given, PLACE)
+    def upsert_record(self, new: AnyRecord) -> DirectoryChange:
+        return self.directory.upsert(new.key, new, SOURCE)
 
-    def delete(self, type_: str, id_: str) -> Touched:
-        return self.directory.apply((TENANT, type_, id_), None, PLACE)
+    def delete(self, record_type: str, id_: str) -> DirectoryChange:
+        return self.directory.delete(RecordKey(TENANT, record_type, id_), SOURCE)
 
-    def forwards(self, type_: str, id_: str) -> dict[str, list[str]]:
-        """Address -> names of the rules by which it belongs to the record."""
-        return {
-            address: [rule.name for rule in rules]
-            for address, rules in self.directory.of(TENANT).addresses((type_, id_)).items()
-        }
+    def forwards(self, record_type: str, id_: str) -> dict[str, list[str]]:
+        """Address -> names of the rules that give it to the record."""
+        addresses = self.directory.for_tenant(TENANT).addresses(RecordRef(record_type, id_))
+        return {address: [rule.name for rule in rules] for address, rules in addresses.items()}
 
-    def backwards(self, address: str) -> dict[Ref, list[str]]:
-        """Record -> names of the rules by which the address belongs to it."""
-        return {
-            ref: [rule.name for rule in rules] for ref, rules in self.directory.of(TENANT).related(address)
-        }
+    def backwards(self, address: str) -> dict[tuple[str, str], list[str]]:
+        """Record -> names of the rules by which the address relates to it."""
+        related = self.directory.for_tenant(TENANT).related(address)
+        return {ref: [rule.name for rule in rules] for ref, rules in related}
 
     def match(self, *participants: tuple[str, str]) -> ActivityMatched | None:
-        matched = self.matcher.match(activity(*participants))
-        return matched.message if matched else None
+        """The message for an activity with participants of (role, address)."""
+        result = self.matcher.match(activity(*participants))
+        return result.message if result else None
 
-    def matches(self, *participants: tuple[str, str]) -> list[Ref]:
+    def matched_records(self, *participants: tuple[str, str]) -> list[tuple[str, str]]:
         message = self.match(*participants)
         return [(match.type, match.id) for match in message.matches] if message else []

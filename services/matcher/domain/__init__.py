@@ -1,1 +1,4 @@
-"""What decides: relations, rules, directory, matching, window. Only the standard library and `shared`; time is passed in."""
+"""Decides which records an activity relates to: relations, rules, directory, matching, live activities.
+
+Imports the standard library and `shared` only. Time is passed in.
+"""

@@ -1,372 +1,441 @@
-"""The CRM in memory: records in, read forwards and backwards by the rule table.
+"""The CRM in memory: records in, read forwards and backwards by the rules.
 
-Of a record only what the table looks at is kept. A relation is kept twice: in the record that has
-the field, and in an index from the id that the field names; so a record need not be there to be
-named, and a dangling link heals when it comes. What an address relates to is kept ready-made once
-asked for, and forgotten exactly when a change touches it.
+Of a record only the parts that the rules read are kept. A relation is kept twice: in the record that
+has the field, and in an index from the id that the field names. A record can therefore be named before
+it exists, and a dangling link heals when the record comes. The records of an address are cached after
+the first lookup, and removed from the cache exactly when a change affects the address.
 """
 
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from sys import intern
+from typing import NamedTuple, TypeAlias
 
 from shared.addresses import normalise
-from shared.records import AnyRecord, Lead, RecordKey, modified
+from shared.keys import RecordKey
+from shared.records import AnyRecord, Lead, modified_timestamp
 
+from .active_rules import EXISTENCE, SORT_POSITION, ActiveRules, Dependency, Membership, RuleSuffix
 from .relations import Hop, Relation
-from .rules import CONTACT_SECTION, EMAIL, ORDER, THERE, Ending, Joining, Part, Rule, Rules, Tail
+from .rules import CONTACT_SECTION, EMAIL, Ending, Rule, RulePath
 
-Ref = tuple[str, str]
-"""(type, id) of a record within its tenant."""
-Place = tuple[str, int]
-"""(topic, partition) that a message stands in."""
-Related = tuple[Ref, tuple[Rule, ...]]
-"""A record that an address relates to, and by which rules, in the table's order."""
-Order = tuple[float, str, str]
 
-READY_MADE = 50_000
-"""Addresses whose records are kept ready-made in each tenant; the oldest answer goes first."""
+class RecordRef(NamedTuple):
+    """A record within its tenant."""
+
+    type: str
+    id: str
+
+
+class SourcePartition(NamedTuple):
+    """The partition from which a record was read."""
+
+    topic: str
+    partition: int
+
+
+class RelatedRecord(NamedTuple):
+    """A record to which an address relates, and the rules by which it does, in the table's order."""
+
+    ref: RecordRef
+    rules: tuple[Rule, ...]
+
+
+SortKey: TypeAlias = tuple[float, str, str]
+
+CACHED_ADDRESSES = 50_000
+"""Addresses of one tenant whose records are cached; the one that was cached first is evicted first."""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """What is kept of a record.
+class DirectoryEntry:
+    """The parts of a record that the directory keeps.
 
     Attributes:
-        modified: seconds since 1970; minus infinity where it does not say.
-        emails: normalised; the first is the Email, None where it has none.
-        section: a lead's Contact section, normalised.
-        links: the ids in its relations, one item a relation: None, the id itself where it is one, or a tuple.
+        modified: seconds since 1970; minus infinity when the record has no `modified_on`.
+        emails: normalised; the first is the record's Email, None where a position is null or blank.
+        contact_section: the normalised address in a lead's Contact section.
+        links: the ids in each of its relations, by `ActiveRules.link_index`: None for no id, the id itself
+            for one, a tuple for several. This form takes the least memory.
     """
 
     modified: float
     emails: tuple[str | None, ...]
-    section: str | None
+    contact_section: str | None
     links: tuple[str | tuple[str, ...] | None, ...]
     version: int | None
-    place: Place
+    source: SourcePartition
 
-    def ending(self, ending: Ending) -> tuple[str, ...]:
+    @classmethod
+    def create(cls, record: AnyRecord, rules: ActiveRules, source: SourcePartition) -> "DirectoryEntry":
+        """The entry of a published record."""
+        contact_section = record.contact.email if isinstance(record, Lead) and record.contact else None
+        links: list[str | tuple[str, ...] | None] = []
+        for relation in rules.relations_of(record.type):
+            ids = tuple(dict.fromkeys(intern(id_) for id_ in relation.read_ids(record) if id_))
+            links.append(None if not ids else ids[0] if len(ids) == 1 else ids)
+        return cls(
+            modified_timestamp(record),
+            tuple(_normalise_or_none(email) for email in record.emails or ()),
+            _normalise_or_none(contact_section),
+            tuple(links),
+            record.version,
+            source,
+        )
+
+    @property
+    def distinct_addresses(self) -> Iterable[str]:
+        """Each address in any of its e-mail fields, once."""
+        return dict.fromkeys(address for address in (*self.emails, self.contact_section) if address)
+
+    def addresses_in(self, ending: Ending) -> tuple[str, ...]:
         """The addresses in one of its e-mail fields."""
         if ending is CONTACT_SECTION:
-            return (self.section,) if self.section else ()
+            return (self.contact_section,) if self.contact_section else ()
         emails = self.emails[:1] if ending is EMAIL else self.emails
-        return emails if None not in emails else tuple(filter(None, emails))  # type: ignore[return-value]  # no None in it
+        if None not in emails:
+            return emails  # type: ignore[return-value]  # no None in it
+        return tuple(email for email in emails if email)
 
-    def targets(self, slot: int) -> Sequence[str]:
+    def linked_ids(self, link_index: int) -> Sequence[str]:
         """The ids in one of its relations."""
-        ids = self.links[slot]
-        return () if ids is None else (ids,) if isinstance(ids, str) else ids
+        ids = self.links[link_index]
+        if ids is None:
+            return ()
+        return (ids,) if isinstance(ids, str) else ids
+
+
+def _normalise_or_none(email: str | None) -> str | None:
+    return intern(normalise(email)) or None if email else None
 
 
 @dataclass(frozen=True, slots=True)
-class Touched:
-    """What a change of the directory may have changed for activities.
+class DirectoryChange:
+    """The effect of a record change on activities.
 
     Attributes:
-        addresses: every address that may relate to other records, or by other rules, than before.
-        reordered: a record's `modified_on` changed, which decides where more than 1,000 relate.
+        addresses: each address that may relate to other records, or by other rules, than before.
+        order_changed: the `modified_on` of a record changed, which decides which 1,000 records of more
+            than 1,000 an activity keeps.
     """
 
     tenant: str
     addresses: Collection[str] = ()
-    reordered: bool = False
+    order_changed: bool = False
+
+    @property
+    def affects_matches(self) -> bool:
+        """False when no activity can have other matches than before."""
+        return bool(self.addresses) or self.order_changed
 
 
-def entry_of(record: AnyRecord, rules: Rules, place: Place) -> Entry:
-    """What is kept of a record that stands in a place."""
-    section = record.contact.email if isinstance(record, Lead) and record.contact else None
-    links: list[str | tuple[str, ...] | None] = []
-    for relation in rules.relations(record.type):
-        ids = tuple(dict.fromkeys(intern(id_) for id_ in relation.ids(record) if id_))
-        links.append(None if not ids else ids[0] if len(ids) == 1 else ids)
-    emails = tuple(_address(email) for email in record.emails or ())
-    return Entry(modified(record), emails, _address(section), tuple(links), record.version, place)
-
-
-def _address(email: str | None) -> str | None:
-    return intern(normalise(email)) or None if email else None
-
-
-class Crm:
+class TenantDirectory:
     """The records of one tenant.
 
     Attributes:
-        walks: how often an address was walked back to its records, for want of a ready-made answer.
+        backward_reads: number of lookups that the cache could not answer.
     """
 
-    def __init__(self, tenant: str, rules: Rules) -> None:
-        self.walks = 0
+    def __init__(self, tenant: str, rules: ActiveRules) -> None:
+        self.backward_reads = 0
         self._tenant = tenant
         self._rules = rules
-        self._entries: dict[Ref, Entry] = {}
-        self._holders: dict[str, tuple[Ref, ...]] = {}
-        self._named_by: dict[Relation, dict[str, list[Ref]]] = {}
-        self._ready: dict[str, tuple[Related, ...]] = {}
+        self._entries: dict[RecordRef, DirectoryEntry] = {}
+        self._records_by_address: dict[str, tuple[RecordRef, ...]] = {}
+        self._records_by_link: dict[Relation, dict[str, list[RecordRef]]] = {}
+        """Relation -> id in that field -> the records with this id, in the order of `sort_key`."""
+        self._related_cache: dict[str, tuple[RelatedRecord, ...]] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __contains__(self, ref: Ref) -> bool:
+    def __contains__(self, ref: RecordRef) -> bool:
         return ref in self._entries
 
-    def refs(self) -> list[Ref]:
+    def refs(self) -> list[RecordRef]:
         """All records, sorted."""
         return sorted(self._entries)
 
-    def entry(self, ref: Ref) -> Entry | None:
-        """What is kept of a record."""
+    def find_entry(self, ref: RecordRef) -> DirectoryEntry | None:
+        """The entry of a record, or None when there is no such record."""
         return self._entries.get(ref)
 
-    def newest_first(self, ref: Ref) -> Order:
-        """Sorts records as the first 50 and the cut at 1,000 do: `modified_on` newest first, then type and id."""
+    def sort_key(self, ref: RecordRef) -> SortKey:
+        """Orders records: `modified_on` newest first, then type and id.
+
+        The first 50 contacts and the 1,000 records of an activity are the first in this order.
+        """
         return -self._entries[ref].modified, *ref
 
     # -- read forwards ----------------------------------------------------------------------------
 
-    def addresses(self, ref: Ref) -> dict[str, tuple[Rule, ...]]:
-        """A record's addresses, each with the rules that give it; none where there is no such record."""
+    def addresses(self, ref: RecordRef) -> dict[str, tuple[Rule, ...]]:
+        """A record's addresses, each with the rules that give it; empty when there is no such record."""
         found: dict[str, list[Rule]] = {}
         if ref in self._entries:
-            for rule in self._rules.of(ref[0]):
-                for address in dict.fromkeys(self._walk(ref, rule.path, rule.ending)):
+            for rule in self._rules.for_type(ref.type):
+                for address in dict.fromkeys(self._addresses_along(rule.path, rule.ending, ref)):
                     found.setdefault(address, []).append(rule)
         return {address: tuple(rules) for address, rules in found.items()}
 
-    def follow(self, hop: Hop, ref: Ref) -> Sequence[Ref]:
-        """The records that a hop leads to, whether they are there or not."""
+    def follow(self, hop: Hop, ref: RecordRef) -> Sequence[RecordRef]:
+        """The records to which a hop leads, whether they exist or not."""
         if hop.backwards:
-            return self._named_by.get(hop.relation, {}).get(ref[1], [])[: hop.cap]
-        return [(hop.relation.target, id_) for id_ in self._targets(ref, hop.relation)]
+            return self._linking_to(hop.relation, ref.id)[: hop.cap]
+        return self._linked_from(hop.relation, ref)
 
-    def _targets(self, ref: Ref, relation: Relation) -> Sequence[str]:
-        entry = self._entries.get(ref)
-        return entry.targets(self._rules.slots[relation]) if entry else ()
-
-    def _walk(self, ref: Ref, path: tuple[Hop, ...], ending: Ending) -> Iterator[str]:
+    def _addresses_along(self, path: RulePath, ending: Ending, ref: RecordRef) -> Iterator[str]:
+        """The addresses at the end of a path that starts at a record; they may repeat."""
         if path:
-            for onward in self.follow(path[0], ref):
-                yield from self._walk(onward, path[1:], ending)
+            for next_ref in self.follow(path[0], ref):
+                yield from self._addresses_along(path[1:], ending, next_ref)
         elif entry := self._entries.get(ref):
-            yield from entry.ending(ending)
+            yield from entry.addresses_in(ending)
+
+    def _linked_from(self, relation: Relation, ref: RecordRef) -> list[RecordRef]:
+        """The records that this record names in a field."""
+        return [RecordRef(relation.target, id_) for id_ in self._linked_ids(relation, ref)]
+
+    def _linked_ids(self, relation: Relation, ref: RecordRef) -> Sequence[str]:
+        entry = self._entries.get(ref)
+        return entry.linked_ids(self._rules.link_index[relation]) if entry else ()
+
+    def _linking_to(self, relation: Relation, target_id: str) -> list[RecordRef]:
+        """The records that name this id in a field, in the order of `sort_key`."""
+        return self._records_by_link.get(relation, {}).get(target_id, [])
 
     # -- read backwards ---------------------------------------------------------------------------
 
-    def related(self, address: str) -> tuple[Related, ...]:
-        """The records that an address relates to, sorted, each with its rules.
+    def related(self, address: str) -> tuple[RelatedRecord, ...]:
+        """The records to which an address relates, sorted by type and id.
 
-        The law: `rule in dict(related(address))[ref]` exactly where `rule in addresses(ref)[address]`.
+        For each record and rule the two readings agree: the rule is in the result for the record exactly
+        when it is in `addresses(record)[address]`.
         """
         address = normalise(address)
-        ready = self._ready.get(address)
-        if ready is None:
-            if address not in self._holders:
+        related = self._related_cache.get(address)
+        if related is None:
+            if address not in self._records_by_address:
                 return ()
-            if len(self._ready) >= READY_MADE:
-                del self._ready[next(iter(self._ready))]
-            ready = self._ready[intern(address)] = self._walk_back(address)
-        return ready
+            if len(self._related_cache) >= CACHED_ADDRESSES:
+                del self._related_cache[next(iter(self._related_cache))]
+            related = self._related_cache[intern(address)] = self._read_backwards(address)
+        return related
 
-    def unfollow(self, hop: Hop, ref: Ref) -> Sequence[Ref]:
-        """The records from which a hop leads to this one. A cap is confirmed forwards."""
+    def unfollow(self, hop: Hop, ref: RecordRef) -> Sequence[RecordRef]:
+        """The records from which a hop leads to this one. A cap is checked by reading forwards."""
         if not hop.backwards:
-            return self._named_by.get(hop.relation, {}).get(ref[1], [])
-        sources = [(hop.relation.target, id_) for id_ in self._targets(ref, hop.relation)]
-        return (
-            sources
-            if hop.cap is None
-            else [source for source in sources if self._is_among_first(hop, source, ref)]
-        )
+            return self._linking_to(hop.relation, ref.id)
+        starts = self._linked_from(hop.relation, ref)
+        if hop.cap is None:
+            return starts
+        return [start for start in starts if self._is_among_first(hop, start, ref)]
 
-    def _is_among_first(self, hop: Hop, source: Ref, ref: Ref) -> bool:
-        all_of_them = self._named_by[hop.relation][source[1]]
-        cap = hop.cap or len(all_of_them)
-        return len(all_of_them) <= cap or self.newest_first(ref) <= self.newest_first(all_of_them[cap - 1])
+    def _is_among_first(self, hop: Hop, start: RecordRef, ref: RecordRef) -> bool:
+        ordered = self._linking_to(hop.relation, start.id)
+        cap = hop.cap or len(ordered)
+        return len(ordered) <= cap or self.sort_key(ref) <= self.sort_key(ordered[cap - 1])
 
-    def _walk_back(self, address: str) -> tuple[Related, ...]:
-        self.walks += 1
-        found: dict[Ref, set[Rule]] = {}
-        for holder in self._holders[address]:
+    def _read_backwards(self, address: str) -> tuple[RelatedRecord, ...]:
+        self.backward_reads += 1
+        found: dict[RecordRef, set[Rule]] = {}
+        for holder in self._records_by_address[address]:
             for ending in Ending:
-                if address not in self._entries[holder].ending(ending):
+                if address not in self._entries[holder].addresses_in(ending):
                     continue
-                for rule in self._rules.ending_at(holder[0], ending):
-                    reached = {holder}
-                    for hop in reversed(rule.path):
-                        reached = {source for here in reached for source in self.unfollow(hop, here)}
-                    for ref in reached:
-                        if ref in self._entries:
-                            found.setdefault(ref, set()).add(rule)
-        same: dict[tuple[Rule, ...], tuple[Rule, ...]] = {}
-        answer = []
+                for rule in self._rules.ending_at(holder.type, ending):
+                    for ref in self._starts_of(rule.path, holder):
+                        found.setdefault(ref, set()).add(rule)
+        shared_tuples: dict[tuple[Rule, ...], tuple[Rule, ...]] = {}  # equal ones are kept once
+        related = []
         for ref in sorted(found):
-            rules = tuple(sorted(found[ref], key=self._rules.place.__getitem__))
-            answer.append((ref, same.setdefault(rules, rules)))
-        return tuple(answer)
+            rules = tuple(sorted(found[ref], key=self._rules.row_number.__getitem__))
+            related.append(RelatedRecord(ref, shared_tuples.setdefault(rules, rules)))
+        return tuple(related)
+
+    def _starts_of(self, path: RulePath, end: RecordRef) -> Iterator[RecordRef]:
+        """The existing records from which a path leads to this one."""
+        reached = {end}
+        for hop in reversed(path):
+            reached = {start for ref in reached for start in self.unfollow(hop, ref)}
+        return (ref for ref in reached if ref in self._entries)
 
     # -- change -----------------------------------------------------------------------------------
 
-    def put(self, ref: Ref, new: Entry | None) -> Touched:
-        """Puts a record in the place of what was there; None takes it away.
+    def replace_entry(self, ref: RecordRef, new: DirectoryEntry | None) -> DirectoryChange:
+        """Replaces the entry of a record; None removes it.
 
-        An address is touched where what hangs on the record, or on those that it belongs to, is not
-        the same before and after. Nothing else is looked at.
+        An address is affected when the addresses that the record gives, to itself or to a record of which
+        it is a member, differ before and after. Only the parts that changed are read.
         """
         old = self._entries.get(ref)
-        changed = self._changed(ref, old, new)
+        changed = self._changed_parts(ref, old, new)
         if not changed:
             if new:
                 self._entries[ref] = new
-            return Touched(self._tenant)
+            return DirectoryChange(self._tenant)
         owners = {
-            joining: self._owners(joining, old, new)
-            for joining in self._rules.joinings(ref[0])
-            if joining.depends_on(changed)
+            membership: self._owners(membership, old, new)
+            for membership in self._rules.memberships_of(ref.type)
+            if membership.depends_on(changed)
         }
-        before = set(self._hanging(ref, changed, owners))
+        before = set(self._given_addresses(ref, changed, owners))
         if old:
-            self._take_away(ref, old)
+            self._unindex(ref, old)
         if new:
-            self._put_there(ref, new)
-        touched = {
-            address for _, _, address in before.symmetric_difference(self._hanging(ref, changed, owners))
-        }
-        for address in touched:
-            self._ready.pop(address, None)
-        return Touched(self._tenant, touched, ORDER in changed and THERE not in changed)
+            self._index(ref, new)
+        after = set(self._given_addresses(ref, changed, owners))
+        affected = {address for _, _, address in before ^ after}
+        for address in affected:
+            self._related_cache.pop(address, None)
+        return DirectoryChange(self._tenant, affected, SORT_POSITION in changed and EXISTENCE not in changed)
 
-    def _owners(self, joining: Joining, old: Entry | None, new: Entry | None) -> set[Ref]:
-        slot = self._rules.slots[joining.hop.relation]
-        return {(joining.hop.start, id_) for entry in (old, new) if entry for id_ in entry.targets(slot)}
-
-    def _changed(self, ref: Ref, old: Entry | None, new: Entry | None) -> set[Part]:
-        changed: set[Part] = set()
+    def _changed_parts(
+        self, ref: RecordRef, old: DirectoryEntry | None, new: DirectoryEntry | None
+    ) -> set[Dependency]:
+        changed: set[Dependency] = set()
         if (old is None) != (new is None):
-            changed |= {THERE, ORDER}
+            changed |= {EXISTENCE, SORT_POSITION}
         elif old and new and old.modified != new.modified:
-            changed.add(ORDER)
+            changed.add(SORT_POSITION)
         for ending in Ending:
-            if (old.ending(ending) if old else ()) != (new.ending(ending) if new else ()):
+            if (old.addresses_in(ending) if old else ()) != (new.addresses_in(ending) if new else ()):
                 changed.add(ending)
-        for slot, relation in enumerate(self._rules.relations(ref[0])):
-            if (old.links[slot] if old else None) != (new.links[slot] if new else None):
+        for link_index, relation in enumerate(self._rules.relations_of(ref.type)):
+            if (old.links[link_index] if old else None) != (new.links[link_index] if new else None):
                 changed.add(relation)
         return changed
 
-    def _hanging(
-        self, ref: Ref, changed: set[Part], owners: dict[Joining, set[Ref]]
-    ) -> Iterator[tuple[Tail | Joining, Ref, str]]:
-        """(rest of a rule, the record that it hangs on, address), as far as the changed parts can matter."""
-        for tail in self._rules.tails(ref[0]):
-            if tail.looks_at in changed and ref in self._entries:
-                for address in self._walk(ref, tail.path, tail.ending):
-                    yield tail, ref, address
-        for joining, those in owners.items():
-            hop, rest = joining.hop, joining.rest
-            for owner in those:
-                # Under a cap, who joins or leaves moves others out or in.
-                members = (
-                    self.follow(hop, owner)
-                    if hop.cap
-                    else [ref]
-                    if owner[1] in self._targets(ref, hop.relation)
-                    else []
-                )
-                for member in members:
-                    for address in self._walk(member, rest.path, rest.ending):
-                        yield joining, owner, address
+    def _owners(
+        self, membership: Membership, old: DirectoryEntry | None, new: DirectoryEntry | None
+    ) -> set[RecordRef]:
+        """The records of which a record is or was a member."""
+        hop = membership.hop
+        link_index = self._rules.link_index[hop.relation]
+        entries = [entry for entry in (old, new) if entry]
+        return {RecordRef(hop.start, id_) for entry in entries for id_ in entry.linked_ids(link_index)}
 
-    def _take_away(self, ref: Ref, old: Entry) -> None:
-        for address in _distinct(old):
-            left = tuple(holder for holder in self._holders[address] if holder != ref)
+    def _given_addresses(
+        self, ref: RecordRef, changed: set[Dependency], owners: dict[Membership, set[RecordRef]]
+    ) -> Iterator[tuple[RuleSuffix | Membership, RecordRef, str]]:
+        """(part of a rule, record that gets the address, address), as far as the changed parts matter."""
+        for suffix in self._rules.suffixes_at(ref.type):
+            if suffix.first_dependency in changed and ref in self._entries:
+                for address in self._addresses_along(suffix.path, suffix.ending, ref):
+                    yield suffix, ref, address
+        for membership, owners_of_ref in owners.items():
+            suffix = membership.suffix
+            for owner in owners_of_ref:
+                for member in self._members_to_compare(membership.hop, owner, ref):
+                    for address in self._addresses_along(suffix.path, suffix.ending, member):
+                        yield membership, owner, address
+
+    def _members_to_compare(self, hop: Hop, owner: RecordRef, ref: RecordRef) -> Sequence[RecordRef]:
+        """The members of `owner` that a change of `ref` can add or remove."""
+        if hop.cap:
+            return self.follow(hop, owner)  # a member that joins or leaves moves another out or in
+        return [ref] if owner.id in self._linked_ids(hop.relation, ref) else []
+
+    def _unindex(self, ref: RecordRef, old: DirectoryEntry) -> None:
+        for address in old.distinct_addresses:
+            left = tuple(holder for holder in self._records_by_address[address] if holder != ref)
             if left:
-                self._holders[address] = left
+                self._records_by_address[address] = left
             else:
-                del self._holders[address]
-        for slot, relation in enumerate(self._rules.relations(ref[0])):
-            for id_ in old.targets(slot):
-                named_by = self._named_by[relation][id_]
-                del named_by[bisect_left(named_by, self.newest_first(ref), key=self.newest_first)]
-                if not named_by:
-                    del self._named_by[relation][id_]
+                del self._records_by_address[address]
+        for link_index, relation in enumerate(self._rules.relations_of(ref.type)):
+            for id_ in old.linked_ids(link_index):
+                linking = self._records_by_link[relation][id_]
+                del linking[bisect_left(linking, self.sort_key(ref), key=self.sort_key)]
+                if not linking:
+                    del self._records_by_link[relation][id_]
         del self._entries[ref]
 
-    def _put_there(self, ref: Ref, new: Entry) -> None:
+    def _index(self, ref: RecordRef, new: DirectoryEntry) -> None:
         self._entries[ref] = new
-        for address in _distinct(new):
-            self._holders[address] = (*self._holders.get(address, ()), ref)
-        for slot, relation in enumerate(self._rules.relations(ref[0])):
-            for id_ in new.targets(slot):
-                insort(
-                    self._named_by.setdefault(relation, {}).setdefault(id_, []), ref, key=self.newest_first
-                )
-
-
-def _distinct(entry: Entry) -> Iterable[str]:
-    return dict.fromkeys(address for address in (*entry.emails, entry.section) if address)
+        for address in new.distinct_addresses:
+            self._records_by_address[address] = (*self._records_by_address.get(address, ()), ref)
+        for link_index, relation in enumerate(self._rules.relations_of(ref.type)):
+            by_id = self._records_by_link.setdefault(relation, {})
+            for id_ in new.linked_ids(link_index):
+                insort(by_id.setdefault(id_, []), ref, key=self.sort_key)
 
 
 class Directory:
-    """The records of all tenants, and which message of a key counts.
+    """The records of all tenants. It decides which message of a key counts.
+
+    What counts does not depend on the order in which partitions are read: the last message of the lowest
+    partition that has one. While that message is invalid there is no such record.
 
     Attributes:
-        versions_down: how many records came with a lower version than the one before; they count all the same.
+        version_decreases: number of records that came with a lower version than the one before; they
+            count all the same.
     """
 
-    def __init__(self, rules: Rules) -> None:
-        self.versions_down = 0
+    def __init__(self, rules: ActiveRules) -> None:
+        self.version_decreases = 0
         self.rules = rules
-        self._crms: dict[str, Crm] = {}
-        self._unusual: dict[RecordKey, dict[Place, Entry | None]] = {}
+        self._tenants: dict[str, TenantDirectory] = {}
+        self._entries_by_source: dict[RecordKey, dict[SourcePartition, DirectoryEntry | None]] = {}
+        """Only keys with messages in several partitions or an invalid one; None: the message is invalid."""
 
     def __len__(self) -> int:
-        return sum(map(len, self._crms.values()))
+        return sum(len(tenant) for tenant in self._tenants.values())
 
     @property
-    def walks(self) -> int:
-        """How often an address was walked back to its records, in all tenants."""
-        return sum(crm.walks for crm in self._crms.values())
+    def backward_reads(self) -> int:
+        """Number of lookups that the caches of all tenants could not answer."""
+        return sum(tenant.backward_reads for tenant in self._tenants.values())
 
     @property
     def tenants(self) -> list[str]:
-        """Those of whom there are records, sorted."""
-        return sorted(tenant for tenant, crm in self._crms.items() if len(crm))
-
-    def of(self, tenant: str) -> Crm:
-        """The records of one tenant; without any for a tenant that is not known."""
-        return self._crms.get(tenant) or Crm(tenant, self.rules)
+        """The tenants that have records, sorted."""
+        return sorted(name for name, tenant in self._tenants.items() if len(tenant))
 
     @property
     def duplicate_keys(self) -> int:
-        """Keys that stand in more than one partition; the lowest counts."""
-        return sum(len(places) > 1 for places in self._unusual.values())
+        """Number of keys found in more than one partition."""
+        return sum(len(entries) > 1 for entries in self._entries_by_source.values())
 
-    def is_refused(self, key: RecordKey) -> bool:
-        """Is there no such record because its last message is no good?"""
-        places = self._unusual.get(key)
-        return places is not None and places[min(places)] is None
+    def for_tenant(self, tenant: str) -> TenantDirectory:
+        """The records of one tenant; an empty directory for an unknown tenant."""
+        return self._tenants.get(tenant) or TenantDirectory(tenant, self.rules)
 
-    def apply(
-        self, key: RecordKey, record: AnyRecord | None, place: Place, *, refused: bool = False
-    ) -> Touched:
-        """Takes in the last message of a key in a place: a record, a deletion (None), or one that is refused.
+    def is_invalid(self, key: RecordKey) -> bool:
+        """True when there is no such record because its last message is invalid."""
+        entries = self._entries_by_source.get(key)
+        return entries is not None and entries[min(entries)] is None
 
-        What counts does not depend on the order in which partitions are read: the message in the lowest
-        place that has one. Where that one is refused there is no such record.
-        """
-        tenant, ref = key[0], (intern(key[1]), intern(key[2]))
-        crm = self._crms.get(tenant)
-        if crm is None:
-            crm = self._crms[tenant] = Crm(tenant, self.rules)
-        known = crm.entry(ref)
-        places = self._unusual.pop(key, {known.place: known} if known else {})
-        before = places.pop(place, None)
-        if record or refused:
-            places[place] = entry_of(record, self.rules, place) if record else None
-        after = places.get(place)
-        if before and after and (after.version or 0) < (before.version or 0):
-            self.versions_down += 1
-        if len(places) > 1 or None in places.values():
-            self._unusual[key] = places
-        return crm.put(ref, places[min(places)] if places else None)
+    def upsert(self, key: RecordKey, record: AnyRecord, source: SourcePartition) -> DirectoryChange:
+        """Applies a record message."""
+        entry = DirectoryEntry.create(record, self.rules, source)
+        return self._apply(key, source, {source: entry})
+
+    def delete(self, key: RecordKey, source: SourcePartition) -> DirectoryChange:
+        """Applies a tombstone."""
+        return self._apply(key, source, {})
+
+    def mark_invalid(self, key: RecordKey, source: SourcePartition) -> DirectoryChange:
+        """Applies a message that is not a valid record."""
+        return self._apply(key, source, {source: None})
+
+    def _apply(
+        self,
+        key: RecordKey,
+        source: SourcePartition,
+        after: dict[SourcePartition, DirectoryEntry | None],
+    ) -> DirectoryChange:
+        ref = RecordRef(intern(key.type), intern(key.id))
+        tenant = self._tenants.get(key.tenant)
+        if tenant is None:
+            tenant = self._tenants[key.tenant] = TenantDirectory(key.tenant, self.rules)
+        known = tenant.find_entry(ref)
+        entries = self._entries_by_source.pop(key, {known.source: known} if known else {})
+        old, new = entries.pop(source, None), after.get(source)
+        if old and new and (new.version or 0) < (old.version or 0):
+            self.version_decreases += 1
+        entries |= after
+        if len(entries) > 1 or None in entries.values():
+            self._entries_by_source[key] = entries
+        return tenant.replace_entry(ref, entries[min(entries)] if entries else None)

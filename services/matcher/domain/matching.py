@@ -1,36 +1,41 @@
-"""An activity's matches: every record that one of its participants relates it to, and why."""
+"""The matches of an activity: each record to which one of its participants relates it, with the reasons."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from shared.addresses import normalise
 from shared.events import Activity, ActivityMatched, Match
 
-from .directory import Crm, Directory, Ref
+from .directory import Directory, RecordRef, TenantDirectory
 from .rules import Rule
 
-MOST_RECORDS = 1_000
-"""One activity keeps the most recently modified of more (design: 5)."""
-MOST_REASONS = 5
-"""A match keeps the first, by participant and then by the table's order, and the count of the rest."""
-MOST_BYTES = 512 * 1024
-"""Of an encoded message on `matches`; half of what the topic takes, headers and all."""
+MAX_RECORDS = 1_000
+"""An activity that relates to more records keeps the most recently modified ones (design.md, section 5)."""
+MAX_REASONS = 5
+"""A match keeps its first reasons, by participant and then by the table's order, and counts the others."""
+MAX_ENCODED_BYTES = 512 * 1024
+"""Limit of an encoded message on `matches`: half of what the topic accepts with headers."""
 
 
 @dataclass(frozen=True, slots=True)
-class Matched:
-    """What is to be said of an activity: the message, and its bytes."""
+class MatchResult:
+    """The matches of an activity, as a message and as its JSON bytes."""
 
     message: ActivityMatched
     json: bytes
 
 
-def addresses_of(activity: Activity) -> list[tuple[int, str]]:
-    """(index of the participant, normalised address), each address once for every role that it has."""
+def participant_addresses(activity: Activity) -> list[tuple[int, str]]:
+    """(index of the participant, normalised address), each address once for each of its roles."""
     first: dict[tuple[str, str], int] = {}
     for index, participant in enumerate(activity.participants):
         first.setdefault((normalise(participant.address), participant.role), index)
     return [(index, address) for (address, _), index in first.items()]
+
+
+ReasonsByRecord: TypeAlias = dict[RecordRef, list[tuple[int, tuple[Rule, ...]]]]
+"""Record -> (index of a participant, the rules by which its address relates to the record)."""
 
 
 class Matcher:
@@ -39,66 +44,81 @@ class Matcher:
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
 
-    def match(self, activity: Activity) -> Matched | None:
-        """What is to be said of it, its matches sorted by type and id; None where nothing relates to it."""
-        crm = self._directory.of(activity.tenant)
-        reasons = self._reasons(crm, activity)
-        kept, most = sorted(reasons), MOST_RECORDS
+    def match(self, activity: Activity) -> MatchResult | None:
+        """The activity's matches, sorted by type and id; None when it relates to no record.
+
+        When the message is too long, the least recently modified records are left out until it fits.
+        """
+        tenant = self._directory.for_tenant(activity.tenant)
+        reasons = self._find_reasons(tenant, activity)
+        kept, limit = sorted(reasons), MAX_RECORDS
         while kept:
-            if len(kept) > most:
-                kept = sorted(sorted(kept, key=crm.newest_first)[:most])
-            matched = _encode(
-                activity, {ref: reasons[ref] for ref in kept}, truncated=len(kept) < len(reasons)
-            )
-            if len(matched.json) < MOST_BYTES:
-                return matched
-            excess = (len(matched.json) - MOST_BYTES) / len(matched.json)
-            most = len(kept) - max(1, int(len(kept) * excess))
+            if len(kept) > limit:
+                kept = sorted(sorted(kept, key=tenant.sort_key)[:limit])
+            kept_reasons = {ref: reasons[ref] for ref in kept}
+            result = _encode(activity, kept_reasons, truncated=len(kept) < len(reasons))
+            if len(result.json) < MAX_ENCODED_BYTES:
+                return result
+            excess = (len(result.json) - MAX_ENCODED_BYTES) / len(result.json)
+            limit = len(kept) - max(1, int(len(kept) * excess))
         return None
 
-    def _reasons(self, crm: Crm, activity: Activity) -> "dict[Ref, list[_Reason]]":
-        found: dict[Ref, list[_Reason]] = {}
-        for index, address in addresses_of(activity):
-            for ref, rules in crm.related(address):
-                found.setdefault(ref, []).append((index, rules))
-        return found
+    def _find_reasons(self, tenant: TenantDirectory, activity: Activity) -> ReasonsByRecord:
+        reasons: ReasonsByRecord = {}
+        for index, address in participant_addresses(activity):
+            for ref, rules in tenant.related(address):
+                reasons.setdefault(ref, []).append((index, rules))
+        return reasons
 
 
-_Reason = tuple[int, tuple[Rule, ...]]
-"""A participant, and the rules by which it relates."""
-
-
-def _encode(activity: Activity, reasons: dict[Ref, list[_Reason]], *, truncated: bool) -> Matched:
+def _encode(activity: Activity, reasons: ReasonsByRecord, *, truncated: bool) -> MatchResult:
     matches = []
-    named: set[Rule] = set()
-    for (type_, id_), found in reasons.items():
-        named_here = [(rule, index) for index, rules in found for rule in rules]
-        kept = tuple([(rule.name, index) for rule, index in named_here[:MOST_REASONS]])
-        named.update([rule for rule, _ in named_here[:MOST_REASONS]])
-        matches.append(Match(type=type_, id=id_, reasons=kept, more=len(named_here) - len(kept)))
-    phrases = {rule.name: rule.phrase for rule in sorted(named, key=lambda rule: rule.name)}
+    used_rules: set[Rule] = set()
+    for ref, by_participant in reasons.items():
+        every = [(rule, index) for index, rules in by_participant for rule in rules]
+        kept = every[:MAX_REASONS]
+        used_rules.update([rule for rule, _ in kept])
+        names = tuple([(rule.name, index) for rule, index in kept])
+        matches.append(Match(type=ref.type, id=ref.id, reasons=names, more=len(every) - len(kept)))
+    phrases = {rule.name: rule.phrase for rule in sorted(used_rules, key=lambda rule: rule.name)}
     message = ActivityMatched(activity=activity, matches=tuple(matches), rules=phrases, truncated=truncated)
-    return Matched(message, message.model_dump_json().encode())
+    return MatchResult(message, message.model_dump_json().encode())
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One rule of a record's type, and what it makes of an address."""
+    """One rule of a record's type, and whether it relates an address to the record.
 
-    ref: Ref
+    Attributes:
+        addresses: all addresses that the rule gives to the record, sorted.
+    """
+
+    ref: RecordRef
     rule: Rule
     addresses: tuple[str, ...]
     relates: bool
 
 
-def explain(directory: Directory, tenant: str, address: str, ref: Ref | None = None) -> Iterator[Explanation]:
-    """Why an address relates to records, or to one record why not: then every rule of its type is answered for."""
-    crm, wanted = directory.of(tenant), normalise(address)
-    for each, _ in crm.related(address) if ref is None else [(ref, ())]:
-        addresses = crm.addresses(each)
-        for rule in directory.rules.of(each[0]):
+def explain(
+    directory: Directory, tenant: str, address: str, ref: RecordRef | None = None
+) -> Iterator[Explanation]:
+    """Explains why an address relates to records.
+
+    Args:
+        directory: the records.
+        tenant: the tenant of the records.
+        address: in any form; it is normalised here.
+        ref: one record; the result then has every rule of its type, also those that do not relate.
+
+    Yields:
+        The rules that relate the address to a record, or with `ref` all rules of its type.
+    """
+    records, wanted = directory.for_tenant(tenant), normalise(address)
+    refs = [ref] if ref else [related.ref for related in records.related(address)]
+    for each in refs:
+        addresses = records.addresses(each)
+        for rule in directory.rules.for_type(each.type):
             relates = rule in addresses.get(wanted, ())
             if relates or ref:
-                yield Explanation(
-                    each, rule, tuple(sorted(found for found, by in addresses.items() if rule in by)), relates
-                )
+                given = sorted(found for found, rules in addresses.items() if rule in rules)
+                yield Explanation(each, rule, tuple(given), relates)

@@ -1,4 +1,4 @@
-"""The relations between records, and the hops that paths are made of.
+"""The relations between records, and the hops of which the paths of rules consist.
 
 A relation is stored in exactly one field of one record, so it can be followed either way: forwards
 from the record that has the field, backwards from the record that the field names.
@@ -8,32 +8,32 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from shared.records import ACCOUNT, CONTACT, LEAD, MODELS, OPPORTUNITY
+from shared.records import ACCOUNT, CONTACT, LEAD, OPPORTUNITY, RECORD_MODELS
 
 CUSTOM = "*"
-"""Stands for every type that is none of the four built-in ones."""
+"""In a declaration: every record type that is not one of the four built-in ones."""
 
 
-def family(type_: str) -> str:
-    """A built-in type itself, `CUSTOM` for all others."""
-    return type_ if type_ in MODELS else CUSTOM
+def type_or_custom(record_type: str) -> str:
+    """The type itself when it is built in, otherwise `CUSTOM`."""
+    return record_type if record_type in RECORD_MODELS else CUSTOM
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Relation:
-    """A field of one record type that names records of another.
+    """A field of one record type that names records of another type.
 
     Attributes:
-        name: what the field means, for explanations.
-        source: type of the records that have the field; `CUSTOM` for all custom ones.
-        target: type of the records it names.
-        ids: the ids in that field of a record as published; may be null or repeat.
+        name: the field's meaning, for explanations.
+        source: type of the records that have the field; `CUSTOM` for all custom types.
+        target: type of the records that the field names.
+        read_ids: reads the ids from that field of a published record; ids may be null or repeat.
     """
 
     name: str
     source: str
     target: str
-    ids: Callable[[Any], Iterable[str | None]]
+    read_ids: Callable[[Any], Iterable[str | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Hop:
     """One step of a path: a relation, followed forwards or backwards.
 
     Attributes:
-        cap: go only to the first so many: `modified_on` newest first, then id ascending.
+        cap: the hop leads only to the first so many records: `modified_on` newest first, then id ascending.
     """
 
     relation: Relation
@@ -50,16 +50,16 @@ class Hop:
 
     @property
     def start(self) -> str:
-        """Type of the records that it goes from."""
+        """Type of the records that the hop starts at."""
         return self.relation.target if self.backwards else self.relation.source
 
     @property
     def end(self) -> str:
-        """Type of the records that it goes to."""
+        """Type of the records that the hop leads to."""
         return self.relation.source if self.backwards else self.relation.target
 
     def first(self, cap: int) -> "Hop":
-        """The same hop, only to the first `cap`."""
+        """The same hop, limited to the first `cap` records."""
         return replace(self, cap=cap)
 
     def __str__(self) -> str:
@@ -88,28 +88,38 @@ opportunity_lead = Hop(Relation("lead", OPPORTUNITY, LEAD, lambda opportunity: [
 
 
 def lookup(target: str, field: str | None = None, source: str = CUSTOM) -> Hop:
-    """From a custom record through its lookups to `target`: through one field, or through all."""
+    """The hop from a custom record through its lookups to `target`.
 
-    def ids(custom: Any) -> list[str]:
-        lookups = custom.lookups or {}
+    Args:
+        target: `ACCOUNT` or `CONTACT`; lookups to the other type are passed over.
+        field: the one lookup field to follow; absent: all of them.
+        source: the custom type that the hop starts at; default: every custom type.
+    """
+
+    def read_ids(custom: Any) -> list[str]:
         return [
             found.id
-            for name, found in lookups.items()
+            for name, found in (custom.lookups or {}).items()
             if found and found.type == target and field in {None, name}
         ]
 
-    return Hop(Relation(field or "lookup", source, target, ids))
+    return Hop(Relation(field or "lookup", source, target, read_ids))
 
 
 account_lookups = lookup(ACCOUNT)
 contact_lookups = lookup(CONTACT)
 
-ONWARD = {
+MAX_ACCOUNT_CONTACTS = 50
+"""An account has the addresses of its first 50 contacts, as in the rule table of Microsoft's auto capture
+(design.md, section 5): a large account would otherwise match nearly every message of its company."""
+first_contacts = contacts.first(MAX_ACCOUNT_CONTACTS)
+
+NEXT_HOPS = {
     ACCOUNT: {
         "primary_contact": primary_contact,
         "contacts": contacts,
-        "first_50_contacts": contacts.first(50),
+        "first_50_contacts": first_contacts,
     },
     CONTACT: {"parent_account": parent_account},
 }
-"""How a path of the settings file may go on from where a lookup leads."""
+"""Record type -> name in a rules file -> the hop by which a path goes on from a record of that type."""
