@@ -38,7 +38,7 @@ export class Api {
       const headers = { Authorization: `Bearer ${token}`, ...(body ? { "Content-Type": "application/json" } : {}) };
       const answer = await reachable(() => fetch(ROOT + path, { method, headers, body: body ? JSON.stringify(body) : undefined, signal, credentials: "omit", cache: "no-store" }));
       if (answer.status === 401 && !renewed) {
-        refused = (await answer.json().catch(() => ({}))).message;
+        refused = (await answer.json().catch(() => ({}))).detail;
         await reachable(() => this.signin.renew());
         continue;
       }
@@ -46,7 +46,7 @@ export class Api {
       const why = await answer.json().catch(() => ({}));
       if (answer.status === 401) this.signin.forget();
       const what = { 401: "session", 404: "missing" }[answer.status] ?? (answer.status >= 500 ? "away" : "refused");
-      throw new Problem(what, why.message, why.error);
+      throw new Problem(what, why.detail, why.code);
     }
   }
 }
