@@ -2,9 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from services.tracking.domain.visibility import DefaultReaders, Gone, Record, User
-
-from .worlds import ANN, BEN, CONTOSO, EVE, RENEWAL
+from services.tracking.domain.visibility import DefaultReaders, KnownRecord, RecordAbsence, User
+from tests.tracking.worlds import ANN, BEN, CONTOSO, EVE, RENEWAL
 
 OPEN = DefaultReaders({"*": ("*",)})
 CLOSED = DefaultReaders({"*": ("*",), CONTOSO: ("group:sales",)})
@@ -25,30 +24,30 @@ IN_SALES = replace(BEN, groups=frozenset({"sales"}))
         (("user:oid-eve", "group:sales"), EVE, False),
     ],
 )
-def test_readers_are_everybody_a_user_or_a_group_of_the_record_s_own_tenant(
+def test_readers_are_all_users_a_user_or_a_group_of_the_record_s_tenant(
     readers: tuple[str, ...], user: User, may: bool
 ) -> None:
-    assert OPEN.may_read(user, Record(RENEWAL, readers=readers)) is may
+    assert OPEN.may_read(user, KnownRecord(RENEWAL, readers=readers)) is may
 
 
 def test_absent_readers_are_the_tenant_s_setting() -> None:
-    record = Record(RENEWAL, readers=None)
+    record = KnownRecord(RENEWAL, readers=None)
     assert OPEN.may_read(ANN, record)
     assert not CLOSED.may_read(ANN, record)
     assert CLOSED.may_read(IN_SALES, record)
-    assert CLOSED.resolved(record) == ("group:sales",)
+    assert CLOSED.resolve(record) == ("group:sales",)
 
 
-def test_an_empty_list_of_readers_is_not_an_absent_one() -> None:
-    assert OPEN.resolved(Record(RENEWAL, readers=())) == ()
+def test_empty_readers_are_not_absent_readers() -> None:
+    assert OPEN.resolve(KnownRecord(RENEWAL, readers=())) == ()
 
 
-def test_a_token_with_too_many_groups_has_none() -> None:
+def test_token_with_too_many_groups_counts_as_having_none() -> None:
     too_many = replace(IN_SALES, groups=frozenset(), groups_missing=True)
-    assert not OPEN.may_read(too_many, Record(RENEWAL, readers=("group:sales",)))
+    assert not OPEN.may_read(too_many, KnownRecord(RENEWAL, readers=("group:sales",)))
 
 
-def test_a_gone_record_keeps_its_readers() -> None:
-    gone = Record(RENEWAL, readers=("user:oid-ann",), gone=Gone.DELETED)
-    assert OPEN.may_read(ANN, gone)
-    assert not OPEN.may_read(BEN, gone)
+def test_absent_record_keeps_its_readers() -> None:
+    deleted = KnownRecord(RENEWAL, readers=("user:oid-ann",), absence=RecordAbsence.DELETED)
+    assert OPEN.may_read(ANN, deleted)
+    assert not OPEN.may_read(BEN, deleted)
