@@ -174,7 +174,9 @@ class Handlers:
         key = TrackedActivityKey(content.activity.tenant, activity_id(content))
         before = await self._store.tracked_activities.find_by_key(key, session)
         after = add_regarding(before, request.regarding, content, self._clock())
-        if after is not before and not await self._store.tracked_activities.replace(after, before, session):
+        if after is not before and not await self._store.tracked_activities.replace_if_unchanged(
+            after, before, session
+        ):
             raise RetryableError("another replica tracked the same activity")
         await self._store.track_requests.close(request.id, TrackRequestState.DONE, session=session)
 

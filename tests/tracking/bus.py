@@ -174,7 +174,7 @@ class Bus:
             if message.key
         }
 
-    async def suggestions(self, owner: MailboxKey = ANN.mailbox) -> dict[str, Any]:
+    async def suggestions(self, owner: MailboxKey = ANN.mailbox_key) -> dict[str, Any]:
         """Item id -> records of an owner's stored suggestions, None when withdrawn."""
         found = self.store.collection("suggestions").find({"owner": join_key(owner)})
         return {document["_id"].split("/", 2)[2]: document.get("records") async for document in found}

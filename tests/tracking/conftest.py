@@ -131,7 +131,7 @@ class World:
             complete_as_of=NOW,
             missed_by_notifications=0,
         )
-        message = valid_message(MAILBOXES, user.mailbox, value, version=self._offset)
+        message = valid_message(MAILBOXES, user.mailbox_key, value, version=self._offset)
         await self.store.capture_statuses.upsert_newer([capture_status_document(message)])
 
     async def request(self, user: User | None, method: str, path: str, **more: Any) -> httpx2.Response:

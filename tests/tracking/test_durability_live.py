@@ -123,7 +123,9 @@ async def test_two_replicas_publish_the_newest_state_last(bus: Bus) -> None:
     async with replicas(bus.environment, 2) as [first, second]:
         await second.until_quiet()
         for number in range(count):
-            await bus.store.tracked_activities.replace(tracked(mail(number), (ANN, RENEWAL), now=now), None)
+            await bus.store.tracked_activities.replace_if_unchanged(
+                tracked(mail(number), (ANN, RENEWAL), now=now), None
+            )
         for change in range(1, changes + 1):
             await bus.record(RENEWAL, name=f"Fleet renewal {change}")
             await asyncio.sleep(0.3)

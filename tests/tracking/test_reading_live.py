@@ -153,7 +153,7 @@ async def test_invalid_message_is_a_dead_letter_and_its_neighbours_are_stored(
 ) -> None:
     await bus.match((mail(1), [RENEWAL]))
     await bus.raw(MATCHES, mail(2).key, b"not even JSON")
-    await bus.raw(MATCHES, ANN.mailbox, None)
+    await bus.raw(MATCHES, ANN.mailbox_key, None)
     # A body of another item than the key's belongs to no owner.
     of_ben = ItemKey(CONTOSO, "oid-ben", "m-4")
     await bus.kafka.producer.send(OutgoingMessage(MATCHES, of_ben, matched(mail(4), RENEWAL), 99, 1, 99))
@@ -171,12 +171,12 @@ async def test_greatest_version_of_a_mailbox_wins_and_a_tombstone_removes_it(
     await bus.mailbox("oid-ann", MailboxStatus.BLOCKED, version=10)
     await bus.mailbox("oid-ann", MailboxStatus.ENROLLED, version=9)
     await tracking.until_quiet()
-    mailbox = await bus.store.capture_statuses.find_by_mailbox(ANN.mailbox)
+    mailbox = await bus.store.capture_statuses.find_by_mailbox(ANN.mailbox_key)
     assert mailbox
     assert mailbox.status is MailboxStatus.BLOCKED
-    await bus.raw(MAILBOXES, ANN.mailbox, None, [("ce_version", b"11")])
+    await bus.raw(MAILBOXES, ANN.mailbox_key, None, [("ce_version", b"11")])
     await tracking.until_quiet()
-    mailbox = await bus.store.capture_statuses.find_by_mailbox(ANN.mailbox)
+    mailbox = await bus.store.capture_statuses.find_by_mailbox(ANN.mailbox_key)
     assert mailbox
     assert mailbox.status is MailboxStatus.REMOVED
 

@@ -105,7 +105,7 @@ async def test_track_fetches_stores_and_publishes_once(bus: Bus, desk: tuple[Tra
 
     [message] = await bus.read_all(CONTENT_REQUESTS)
     [request] = await fetch_requests(bus)
-    assert (message.key, request.item) == (ANN.mailbox, "m-1")
+    assert (message.key, request.item) == (ANN.mailbox_key, "m-1")
     assert await office.tiles(ANN) == ([], [["oid-ann"]])
     assert await office.tiles(BEN) == ([], [["oid-ann"]])
     [event] = await events(bus)
@@ -179,7 +179,7 @@ async def test_content_for_a_request_that_is_not_open_is_dropped(
     await bus.store.track_requests.insert(open_request("late", mail(), entry, timedelta(minutes=10)), mail())
     for request_id in ("late", "unknown"):
         await bus.answer(
-            ANN.mailbox, ContentAnswered(request=request_id, item="m-1", content=content(mail()))
+            ANN.mailbox_key, ContentAnswered(request=request_id, item="m-1", content=content(mail()))
         )
     await tracking.until_quiet()
     assert await bus.stored("tracked_activities") == []
@@ -194,16 +194,16 @@ async def test_content_of_another_item_is_a_dead_letter(bus: Bus, desk: tuple[Tr
     of_ben = content(mail(BEN, "m-1"))
     other_item = content(mail(ANN, "m-2"))
     for mailbox, item, answered in (
-        (BEN.mailbox, "m-1", of_ben),  # of another mailbox than the request
-        (ANN.mailbox, "m-1", of_ben),  # key and body do not agree
-        (ANN.mailbox, "m-2", other_item),  # of another item than the request
-        (ANN.mailbox, "m-1", other_item),  # item and content do not agree
+        (BEN.mailbox_key, "m-1", of_ben),  # of another mailbox than the request
+        (ANN.mailbox_key, "m-1", of_ben),  # key and body do not agree
+        (ANN.mailbox_key, "m-2", other_item),  # of another item than the request
+        (ANN.mailbox_key, "m-1", other_item),  # item and content do not agree
     ):
         await bus.answer(mailbox, ContentAnswered(request="r", item=item, content=answered))
     await tracking.until_quiet(except_for=frozenset({"open track requests"}))
     fields = sorted(field for *_, field in await bus.read_dead_letters(CONTENT))
     assert fields == ["content.activity", "content.activity.mailbox", "request", "request"]
-    await bus.answer(ANN.mailbox, ContentAnswered(request="r", item="m-1", unavailable="gone"))
+    await bus.answer(ANN.mailbox_key, ContentAnswered(request="r", item="m-1", unavailable="gone"))
     await tracking.until_quiet()
     assert await bus.stored("tracked_activities") == []
     assert (await bus.stored("track_requests"))[0]["reason"] == "gone"
@@ -219,7 +219,7 @@ async def test_same_answer_twice_changes_nothing_even_after_an_untrack(
 
     [request] = await fetch_requests(bus)
     again = ContentAnswered(request=request.request, item="m-1", content=content(mail()))
-    await bus.answer(ANN.mailbox, again)
+    await bus.answer(ANN.mailbox_key, again)
     await tracking.until_quiet()
     assert await office.tiles(ANN) == ([("untracked", None)], [])
 

@@ -69,7 +69,7 @@ class TrackActions:
         record = await self._access.find_record(user, key)
         now = self._clock()
         regarding = Regarding(record.key, user.oid, now, user.name)
-        requests = latest_by_item(await self._store.track_requests.find_for_record(user.mailbox, key))
+        requests = latest_by_item(await self._store.track_requests.find_for_record(user.mailbox_key, key))
         last = requests.get(item)
         if last and last.is_open(now):
             return TrackResult(last)
@@ -119,6 +119,6 @@ class TrackActions:
             after = before and remove_regarding(before, key, owner, self._clock())
             if after is None:
                 raise NotFoundError
-            if await self._store.tracked_activities.replace(after, before):
+            if await self._store.tracked_activities.replace_if_unchanged(after, before):
                 self._relay.wake()
                 return

@@ -37,7 +37,7 @@ IDLE_CHECK_INTERVAL = timedelta(seconds=1)
 
 class _Stream:
     def __init__(self, user: User, key: RecordKey | None) -> None:
-        self.owner = join_key(user.mailbox)
+        self.owner = join_key(user.mailbox_key)
         self.record = key and join_key(key)
         self.changed = asyncio.Event()
 

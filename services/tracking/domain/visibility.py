@@ -32,7 +32,7 @@ class User:
     admin: bool = False
 
     @property
-    def mailbox(self) -> MailboxKey:
+    def mailbox_key(self) -> MailboxKey:
         """The user's own mailbox."""
         return MailboxKey(self.tenant, self.oid)
 

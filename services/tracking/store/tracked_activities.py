@@ -132,7 +132,7 @@ class TrackedActivityCollection:
             if entry["record"] in keys
         }
 
-    async def replace(
+    async def replace_if_unchanged(
         self, tracked: TrackedActivity, before: TrackedActivity | None, session: Session | None = None
     ) -> bool:
         """Stores a new state as `publish_pending`.

@@ -26,7 +26,7 @@ class TimelineAccess:
 
     async def find_capture_status(self, user: User) -> CaptureStatus | None:
         """The state of capture of the user's mailbox; None when it was never enrolled."""
-        return await self._store.capture_statuses.find_by_mailbox(user.mailbox)
+        return await self._store.capture_statuses.find_by_mailbox(user.mailbox_key)
 
     async def find_record(self, user: User, key: RecordKey) -> KnownRecord:
         """A record that is not absent; raises NotFoundError when the user may not read it."""

@@ -129,7 +129,7 @@ class TimelineReader:
     async def _collect_suggestions(
         self, user: User, key: RecordKey, tile_filter: TimelineFilter
     ) -> SuggestionCollector:
-        owner, now = user.mailbox, self._clock()
+        owner, now = user.mailbox_key, self._clock()
         requests = {
             item: request
             for item, request in latest_by_item(

@@ -48,15 +48,15 @@ class RecordList:
 
     async def _records_of_newest(self, user: User) -> list[RecordKey]:
         return await self._store.suggestions.find_records_of_newest(
-            user.mailbox, self._clock(), NEWEST_SUGGESTIONS_LIMIT
+            user.mailbox_key, self._clock(), NEWEST_SUGGESTIONS_LIMIT
         )
 
     async def _count_suggestions(self, user: User, keys: Sequence[RecordKey]) -> dict[RecordKey, int]:
         """The number of suggestions that the user is shown on each of these records."""
         counts = dict.fromkeys(keys, 0)
-        suggested = await self._store.suggestions.find_identities(user.mailbox, keys, self._clock())
+        suggested = await self._store.suggestions.find_identities(user.mailbox_key, keys, self._clock())
         identities = {identity for _, identity in suggested}
-        dismissed = await self._store.dismissals.find_identities(user.mailbox, keys)
+        dismissed = await self._store.dismissals.find_identities(user.mailbox_key, keys)
         tracked = await self._store.tracked_activities.find_identities(user.tenant, identities, keys)
         hidden = dismissed | tracked
         for key, identity in suggested:

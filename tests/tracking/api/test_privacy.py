@@ -75,7 +75,7 @@ async def filled(world: World) -> World:
     shared = tracked(
         email(item="mail-2", identity="shared", subject="For all"), (ANN, RENEWAL), (ANN, SECRET)
     )
-    await world.store.tracked_activities.replace(shared, None)
+    await world.store.tracked_activities.replace_if_unchanged(shared, None)
     return world
 
 

@@ -67,16 +67,16 @@ async def failed(world: World) -> None:
 
 
 async def shared(world: World) -> None:
-    await world.store.tracked_activities.replace(tracked(email(BEN), (BEN, RENEWAL)), None)
+    await world.store.tracked_activities.replace_if_unchanged(tracked(email(BEN), (BEN, RENEWAL)), None)
 
 
 async def untracked(world: World) -> None:
     before = tracked(email(BEN), (BEN, RENEWAL))
-    await world.store.tracked_activities.replace(before, None)
+    await world.store.tracked_activities.replace_if_unchanged(before, None)
     await asyncio.sleep(0.5)
     after = remove_regarding(before, RENEWAL, BEN.oid, NOW)
     assert after
-    await world.store.tracked_activities.replace(after, before)
+    await world.store.tracked_activities.replace_if_unchanged(after, before)
 
 
 @pytest.mark.parametrize(

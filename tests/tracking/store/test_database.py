@@ -86,14 +86,14 @@ async def test_changes_name_owners_and_records_and_skip_the_outbox(store: Store)
     shared = tracked(email(), (ANN, RENEWAL))
     [entry] = regarding((ANN, RENEWAL))
     message = valid_message(MATCHES, email().key, matched(email(), RENEWAL))
-    owner, record = join_key(ANN.mailbox), join_key(RENEWAL)
+    owner, record = join_key(ANN.mailbox_key), join_key(RENEWAL)
     async with aclosing(store.change_feed.changes()) as changes:
         assert await next_change(changes) == UNKNOWN_CHANGES
         await store.suggestions.upsert_newer([suggestion_document(message, NOW)])
         assert await next_change(changes) == Change(owner=owner)
         await store.track_requests.insert(open_request("r", email(), entry, HOUR), email())
         assert await next_change(changes) == Change(owner=owner)
-        await store.tracked_activities.replace(shared, None)
+        await store.tracked_activities.replace_if_unchanged(shared, None)
         assert await next_change(changes) == Change(records=frozenset({record}))
         await store.track_requests.acknowledge(await store.track_requests.lease_pending("first", 10))
         await store.tracked_activities.lease_pending("first", 10)
@@ -107,7 +107,7 @@ async def test_next_reading_goes_on_without_a_gap(store: Store) -> None:
         assert await next_change(changes) == UNKNOWN_CHANGES
         while await anext(changes):
             pass
-    await store.tracked_activities.replace(tracked(email(), (ANN, RENEWAL)), None)
+    await store.tracked_activities.replace_if_unchanged(tracked(email(), (ANN, RENEWAL)), None)
     async with aclosing(store.change_feed.changes()) as changes:
         assert await next_change(changes) == Change(records=frozenset({join_key(RENEWAL)}))
     store.change_feed.forget_position()

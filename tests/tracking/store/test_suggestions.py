@@ -83,9 +83,9 @@ async def test_pages_have_visible_suggestions_of_one_owner_newest_first(store: S
         email(BEN, item="of-ben"),
     ]
     await store.suggestions.upsert_newer([document(activity, RENEWAL) for activity in activities])
-    pages = [page async for page in store.suggestions.find_pages(ANN.mailbox, RENEWAL, NOW, {})]
+    pages = [page async for page in store.suggestions.find_pages(ANN.mailbox_key, RENEWAL, NOW, {})]
     assert [suggestion.activity.item for page in pages for suggestion in page] == ["new", "old"]
-    meetings = store.suggestions.find_pages(ANN.mailbox, RENEWAL, NOW, {"kind": "meeting"})
+    meetings = store.suggestions.find_pages(ANN.mailbox_key, RENEWAL, NOW, {"kind": "meeting"})
     assert [page async for page in meetings] == []
     assert await store.suggestions.count_live() == 5
 
@@ -99,11 +99,13 @@ async def test_dismissal_is_of_one_owner_identity_and_record(store: Store) -> No
     assert suggestion
     await store.dismissals.upsert(suggestion, RENEWAL)
     both = [RENEWAL, ACCOUNT]
-    assert await store.dismissals.find_identities(ANN.mailbox, both) == {(RENEWAL, "<offer@fabrikam.com>")}
-    assert await store.dismissals.find_identities(BEN.mailbox, both) == set()
+    assert await store.dismissals.find_identities(ANN.mailbox_key, both) == {
+        (RENEWAL, "<offer@fabrikam.com>")
+    }
+    assert await store.dismissals.find_identities(BEN.mailbox_key, both) == set()
     assert not await store.dismissals.delete(ITEM, ACCOUNT, "<offer@fabrikam.com>")
     assert await store.dismissals.delete(ITEM, RENEWAL, None)
-    assert await store.dismissals.find_identities(ANN.mailbox, both) == set()
+    assert await store.dismissals.find_identities(ANN.mailbox_key, both) == set()
 
 
 async def test_dismissal_is_kept_until_30_days_after_its_item_was_last_seen(store: Store) -> None:

@@ -1,13 +1,14 @@
 """Track requests in the store, and their outbox; on both drivers."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from services.tracking.domain.track_request import NO_ANSWER, TrackRequest, TrackRequestState, open_request
 from services.tracking.store import Store
 from shared.keys import RecordKey
 from tests.tracking.worlds import ACCOUNT, ANN, NOW, RENEWAL, email, regarding
 
+LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 TEN_MINUTES = timedelta(minutes=10)
 
 
@@ -17,7 +18,7 @@ def request(request_id: str = "r", item: str = "mail-1") -> TrackRequest:
 
 
 async def stored(store: Store, record: RecordKey = RENEWAL) -> dict[str, TrackRequest]:
-    return {each.id: each for each in await store.track_requests.find_for_record(ANN.mailbox, record)}
+    return {each.id: each for each in await store.track_requests.find_for_record(ANN.mailbox_key, record)}
 
 
 async def test_item_has_at_most_one_open_request(store: Store) -> None:
@@ -67,7 +68,7 @@ async def test_leased_request_is_left_alone_until_its_lease_ends(store: Store) -
     second = await store.track_requests.lease_pending("second", 10)
     assert (len(first), len(second)) == (2, 1)
     assert await store.track_requests.lease_pending("third", 10) == []
-    expired = {"publish_lease.until": NOW - timedelta(days=365)}
+    expired = {"publish_lease.until": LONG_AGO}
     await store.collection("track_requests").update_many({"_id": second[0].id}, {"$set": expired})
     assert await store.track_requests.lease_pending("third", 10) == second
 
