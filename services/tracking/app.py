@@ -78,15 +78,19 @@ async def create_app(
     records = kafka.consumer(RECORDS)
     mailboxes = kafka.consumer(MAILBOXES)
     content = kafka.consumer(CONTENT, max_records=MAX_CONTENTS_PER_BATCH)
-    positions = {
-        consumer.topic.name: ReadPositions(store, consumer, clock)
-        for consumer in (matches, records, mailboxes, content)
-    }
-    handlers = Handlers(store, relay, clock, **positions)
-    matches.handle(handlers.on_matches, positions["matches"].start_offsets)
-    records.handle(handlers.on_records, positions["records"].start_offsets)
-    mailboxes.handle(handlers.on_mailboxes, positions["mailboxes"].start_offsets)
-    content.handle(handlers.on_content, positions["content"].start_offsets)
+    handlers = Handlers(
+        store,
+        relay,
+        clock,
+        matches=ReadPositions(store, matches, clock),
+        records=ReadPositions(store, records, clock),
+        mailboxes=ReadPositions(store, mailboxes, clock),
+        content=ReadPositions(store, content, clock),
+    )
+    matches.handle(handlers.on_matches, handlers.matches.start_offsets)
+    records.handle(handlers.on_records, handlers.records.start_offsets)
+    mailboxes.handle(handlers.on_mailboxes, handlers.mailboxes.start_offsets)
+    content.handle(handlers.on_content, handlers.content.start_offsets)
 
     @contextlib.asynccontextmanager
     async def resources() -> AsyncIterator[None]:
@@ -102,7 +106,7 @@ async def create_app(
     health.liveness |= {"outbox": relay.heartbeat.age_seconds, "streams": streams.heartbeat.age_seconds}
     health.readiness |= {
         "mongodb": lambda: check_mongodb(store),
-        "positions": lambda: check_positions(positions),
+        "positions": lambda: check_positions(handlers),
     }
     health.status |= {
         "suggestions": store.suggestions.count_live,
@@ -131,7 +135,13 @@ async def check_mongodb(store: Store) -> str | None:
     return None
 
 
-async def check_positions(positions: dict[str, ReadPositions]) -> str | None:
+async def check_positions(handlers: Handlers) -> str | None:
     """Which topics have no start offsets yet, or None."""
+    positions = {
+        "records": handlers.records,
+        "mailboxes": handlers.mailboxes,
+        "matches": handlers.matches,
+        "content": handlers.content,
+    }
     unknown = [name for name, position in positions.items() if not position.known]
     return f"the start offsets are not known yet of {', '.join(unknown)}" if unknown else None

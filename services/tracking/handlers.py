@@ -41,7 +41,9 @@ class Handlers:
         store: the database.
         relay: publishes what a handler records; a handler wakes it.
         clock: the server's clock.
-        matches, records, mailboxes, content: read positions of the topics' consumers.
+
+    Attributes:
+        matches, records, mailboxes, content: read positions of the consumers of these topics.
     """
 
     def __init__(
@@ -58,14 +60,14 @@ class Handlers:
         self._store = store
         self._relay = relay
         self._clock = clock
-        self._matches = matches
-        self._records = records
-        self._mailboxes = mailboxes
-        self._content = content
+        self.matches = matches
+        self.records = records
+        self.mailboxes = mailboxes
+        self.content = content
 
     async def on_matches(self, batch: Batch[ItemKey, ActivityMatched]) -> None:
         """Stores an item's complete list of matches as a suggestion of its owner, or its withdrawal."""
-        now, max_epochs = self._clock(), self._matches.max_epochs()
+        now, max_epochs = self._clock(), self.matches.max_epochs()
         greatest: dict[str, Document] = {}
         for message in batch.valid:
             tp = partition_of(message)
@@ -88,7 +90,7 @@ class Handlers:
         await self._store.dismissals.extend_retention(documents)
         SUGGESTIONS.labels("written").inc(written)
         SUGGESTIONS.labels("stale").inc(len(documents) - written)
-        await self._matches.advance(batch, max_epochs)
+        await self.matches.advance(batch, max_epochs)
 
     async def on_records(self, batch: Batch[RecordKey, AnyRecord]) -> None:
         """Stores names and readers. After a change the record's tracked activities are published again."""
@@ -96,7 +98,7 @@ class Handlers:
         for message in batch.messages:
             if message.key is None:
                 continue  # its key is invalid, so it is about no record
-            generation = self._records.generation(partition_of(message))
+            generation = self.records.generation(partition_of(message))
             document = record_document(message.key, message, generation)
             latest[document["_id"], message.position.topic, message.position.partition] = document
         written = await self._store.records.upsert_later(list(latest.values()))
@@ -106,7 +108,7 @@ class Handlers:
             if await self._store.tracked_activities.record_republication(changes, to_micros(self._clock())):
                 self._relay.wake()
             await self._store.records.clear_unpublished_changes(changes)
-        await self._records.advance(batch)
+        await self.records.advance(batch)
 
     async def on_mailboxes(self, batch: Batch[MailboxKey, MailboxChanged]) -> None:
         """Stores the state of capture of each mailbox."""
@@ -117,7 +119,7 @@ class Handlers:
             if other is None or other["version"] <= document["version"]:
                 latest[document["_id"]] = document
         await self._store.capture_statuses.upsert_newer(list(latest.values()))
-        await self._mailboxes.advance(batch)
+        await self.mailboxes.advance(batch)
 
     async def on_content(self, batch: Batch[MailboxKey, ContentAnswered | ContentUpdated]) -> None:
         """Closes track requests with their content, or with the reason why there is none.
@@ -129,7 +131,7 @@ class Handlers:
                 await self._on_content_message(message)
             except InvalidMessageError as error:
                 batch.dead_letter(message, error)
-        await self._content.advance(batch)
+        await self.content.advance(batch)
 
     async def _on_content_message(self, message: ContentMessage) -> None:
         if isinstance(message, TombstoneMessage):

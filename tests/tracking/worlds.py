@@ -19,7 +19,7 @@ from shared.events import (
 from shared.keys import RecordKey
 
 NOW = datetime(2096, 11, 24, 12, 0, tzinfo=UTC)
-"""The server's clock in most tests: in the future, because MongoDB deletes expired documents by its own clock."""
+"""The time in most tests: in the future, because MongoDB deletes expired documents by its own clock."""
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 CONTOSO, FABRIKAM = "tenant-contoso", "tenant-fabrikam"
