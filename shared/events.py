@@ -303,7 +303,7 @@ class ActivityTracked(Event):
     kind: ActivityKind
     direction: Direction | None = None
     owner: str = Field(description="Entra object id of the user whose copy is shown.")
-    subject: str | None = Field(default=None, description="Null where the setting TRACKED_SUBJECTS is off.")
+    subject: str | None = Field(default=None, description="Null when TRACKING_PUBLISH_SUBJECTS is off.")
     at: Timestamp
     sent_at: Timestamp | None = None
     start: Timestamp | None = None

@@ -15,7 +15,7 @@ fixes end in May 2027 (docs/decisions).
 
 import contextlib
 import inspect
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, TypeAlias
@@ -384,7 +384,7 @@ class ChangeStream:
         self._max_wait = max_wait
         self.resume_token: Mapping[str, Any] | None = None
 
-    async def events(self) -> AsyncIterator[Document | None]:
+    async def events(self) -> AsyncGenerator[Document | None, None]:
         """Events as they come; None once at the begin, and whenever `max_wait` passed without one.
 
         Raises:

@@ -1,4 +1,4 @@
-"""`python -m services.tracking`: runs the service, exports what is stored, or notes it for saying again."""
+"""`python -m services.tracking`: runs the service, exports what is stored, or has it published again."""
 
 import argparse
 import asyncio
@@ -8,9 +8,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from shared.clock import system_clock
-from shared.errors import Transient
+from shared.errors import RetryableError
+from shared.keys import ItemKey, split_key
 from shared.service import run
-from shared.settings import load
+from shared.settings import load_settings
 from shared.telemetry import log_as_json
 
 from .app import create_app
@@ -19,19 +20,19 @@ from .store import Document, Store
 
 
 async def export(store: Store) -> None:
-    """The live suggestions' matches in the order of their mailboxes, a JSON line each: ids only."""
-    async for document in store.suggestions.export():
-        print(json.dumps(exported(document), separators=(",", ":"), ensure_ascii=False))
+    """Prints the live suggestions' matches in the order of their mailboxes, a JSON line each: ids only."""
+    async for document in store.suggestions.export_live():
+        print(json.dumps(to_export_line(document), separators=(",", ":"), ensure_ascii=False))
 
 
-def exported(document: Document) -> dict[str, Any]:
+def to_export_line(document: Document) -> dict[str, Any]:
     """One line of the export."""
-    tenant, mailbox, item = document["_id"].split("/", 2)
+    key = split_key(ItemKey, document["_id"])
     activity = document["activity"]
     return {
-        "tenant": tenant,
-        "mailbox": mailbox,
-        "item": item,
+        "tenant": key.tenant,
+        "mailbox": key.mailbox,
+        "item": key.item,
         "kind": activity["kind"],
         "internet_message_id": activity.get("internet_message_id"),
         "ical_uid": activity.get("ical_uid"),
@@ -40,39 +41,40 @@ def exported(document: Document) -> dict[str, Any]:
 
 
 async def resend(store: Store) -> None:
-    """Notes every tracked activity as unsent; a running service says them."""
-    print(f"{await store.tracked.resend()} tracked activities will be said again", file=sys.stderr)
+    """Records every tracked activity for publication; a running service publishes them again."""
+    count = await store.tracked_activities.record_resend()
+    print(f"{count} tracked activities will be published again", file=sys.stderr)
 
 
 COMMANDS: dict[str, Callable[[Store], Coroutine[Any, Any, None]]] = {"export": export, "resend": resend}
 
 
+async def _run_command(settings: TrackingSettings, name: str) -> None:
+    store = Store(settings)
+    try:
+        await COMMANDS[name](store)
+    finally:
+        await store.close()
+
+
 def main() -> None:
-    """The command."""
+    """The command line."""
     parser = argparse.ArgumentParser(
         prog="python -m services.tracking", description="Without a command: runs the service."
     )
     commands = parser.add_subparsers(dest="command")
-    for name, does in COMMANDS.items():
-        commands.add_parser(name, help=(does.__doc__ or "").strip())
-    command = parser.parse_args().command
-    settings = load(TrackingSettings)
+    for name, command in COMMANDS.items():
+        commands.add_parser(name, help=(command.__doc__ or "").strip())
+    chosen = parser.parse_args().command
+    settings = load_settings(TrackingSettings)
     log_as_json(settings.log_level)
-    if command is None:
+    if chosen is None:
         run(lambda: create_app(settings, system_clock))
         return
-
-    async def do() -> None:
-        store = Store(settings)
-        try:
-            await COMMANDS[command](store)
-        finally:
-            store.close()
-
     try:
-        asyncio.run(do())
-    except Transient as away:
-        sys.exit(str(away))
+        asyncio.run(_run_command(settings, chosen))
+    except RetryableError as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

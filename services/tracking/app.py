@@ -1,34 +1,42 @@
-"""Builds the service: everything that tracking is made of, put together."""
+"""Builds the service from its parts."""
 
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from datetime import timedelta
 
-from shared.broker import Kafka, Subscription
+from shared.broker import KafkaClient
 from shared.clock import Clock
-from shared.errors import Transient
+from shared.errors import RetryableError
+from shared.retry import OutageLog, retry_until_available
 from shared.service import Service
+from shared.telemetry import Health
 from shared.topics import CONTENT, MAILBOXES, MATCHES, RECORDS, TRACKING
 
-from . import page
-from .api import create_api
+from .actions.dismiss import DismissActions
+from .actions.track import TrackActions
+from .api.application import create_application
+from .api.page import page_routes
+from .api.routes import TimelineServices
+from .api.streams import TimelineStreams
+from .content.own_text import OwnTextReader
+from .content.previews import PreviewsClient
 from .domain.visibility import DefaultReaders
 from .handlers import Handlers
-from .live import Live
-from .outbox import Outbox
-from .previews import Previews
+from .publishing.relay import OutboxRelay
+from .read_positions import ReadPositions
 from .settings import TrackingSettings
 from .signin import AuthorityKeys, SignIn
 from .store import Store
-from .timelines import Timelines
+from .timeline.access import TimelineAccess
+from .timeline.reader import TimelineReader
+from .timeline.record_list import RecordList
 
 log = logging.getLogger(__name__)
 
-MATCHES_AT_ONCE = 100
-"""A dense message is 40 kB: a hundred take 150 ms to read, and the API waits no longer."""
-CONTENTS_AT_ONCE = 10
-"""Each may be 900 kB, and is a transaction of its own."""
+MAX_MATCHES_PER_BATCH = 100
+"""A dense message has 40 kB: a hundred take 150 ms to decode, and the API waits no longer."""
+MAX_CONTENTS_PER_BATCH = 10
+"""A content may have 900 kB, and is a transaction of its own."""
 
 
 async def create_app(
@@ -36,89 +44,104 @@ async def create_app(
     clock: Clock,
     *,
     keys: AuthorityKeys | None = None,
-    previews: Previews | None = None,
+    previews: PreviewsClient | None = None,
 ) -> Service:
-    """The service, ready to run; `keys` and `previews` stand in for the authority and mail-ingest in tests."""
-    store = Store(settings)
-    kafka = Kafka(settings, TRACKING, clock, settings.instance)
-    readers = DefaultReaders(settings.default_readers)
-    keys = keys or AuthorityKeys(settings.authority_url, clock, settings.ca_file)
-    previews = previews or Previews(settings.ingest_url, settings.service_token)
-    outbox = Outbox(store, kafka, readers, clock, subjects=settings.tracked_subjects)
-    timelines = Timelines(store, outbox, previews, readers, clock, settings.pending_for)
-    live = Live(store, timelines)
-    api = create_api(
-        timelines, live, SignIn(keys, settings.audience, settings.tenants, clock), page.routes(settings)
-    )
-    service = Service(
-        TRACKING,
-        kafka,
-        clock,
-        http=[(settings.host, settings.port, api)],
-        loops={"outbox": outbox.run, "live": live.run},
-    )
+    """The service, ready to run.
 
-    handlers = Handlers(store, outbox, clock)
-    for topic, on_batch, positions, at_once in (
-        (MATCHES, handlers.on_matches, handlers.matches, MATCHES_AT_ONCE),
-        (RECORDS, handlers.on_records, handlers.records, 500),
-        (MAILBOXES, handlers.on_mailboxes, handlers.mailboxes, 500),
-        (CONTENT, handlers.on_content, handlers.content, CONTENTS_AT_ONCE),
-    ):
-        reading: list[Subscription] = []
-        reading.append(
-            kafka.subscribe(
-                topic,
-                on_batch,
-                start_at=positions.start_at(lambda reading=reading: reading[0]),
-                max_records=at_once,
-            )
-        )  # type: ignore[misc]
+    Args:
+        settings: the settings.
+        clock: the server's clock.
+        keys: replaces the authority in tests.
+        previews: replaces mail-ingest in tests.
+    """
+    store = Store(settings)
+    kafka = KafkaClient(settings, TRACKING, clock, settings.instance)
+    readers = DefaultReaders(settings.default_readers)
+    keys = keys or AuthorityKeys(settings.authority_url, clock, settings.authority_ca_file)
+    previews = previews or PreviewsClient(settings.mail_ingest_url, settings.service_token)
+    relay = OutboxRelay(store, kafka, readers, clock, publish_subjects=settings.publish_subjects)
+
+    access = TimelineAccess(store, readers, clock)
+    services = TimelineServices(
+        access=access,
+        reader=TimelineReader(store, access, clock),
+        records=RecordList(store, access, clock),
+        track=TrackActions(store, relay, access, clock, settings.pending_timeout),
+        dismiss=DismissActions(store, access),
+        own_text=OwnTextReader(access, previews),
+    )
+    streams = TimelineStreams(store, access)
+    signin = SignIn(keys, settings.audience, settings.tenants, clock)
+    api = create_application(services, streams, signin, page_routes(settings))
+
+    matches = kafka.consumer(MATCHES, max_records=MAX_MATCHES_PER_BATCH)
+    records = kafka.consumer(RECORDS)
+    mailboxes = kafka.consumer(MAILBOXES)
+    content = kafka.consumer(CONTENT, max_records=MAX_CONTENTS_PER_BATCH)
+    handlers = Handlers(
+        store,
+        relay,
+        clock,
+        matches=ReadPositions(store, matches, clock),
+        records=ReadPositions(store, records, clock),
+        mailboxes=ReadPositions(store, mailboxes, clock),
+        content=ReadPositions(store, content, clock),
+    )
+    matches.handle(handlers.on_matches, handlers.matches.start_offsets)
+    records.handle(handlers.on_records, handlers.records.start_offsets)
+    mailboxes.handle(handlers.on_mailboxes, handlers.mailboxes.start_offsets)
+    content.handle(handlers.on_content, handlers.content.start_offsets)
 
     @contextlib.asynccontextmanager
-    async def opened() -> AsyncIterator[None]:
+    async def resources() -> AsyncIterator[None]:
         try:
-            await _prepared(store, service)
+            await retry_until_available(store.create_indexes, OutageLog(log, "waiting for MongoDB"))
             yield
         finally:
             await previews.close()
             await keys.close()
-            store.close()
+            await store.close()
 
-    async def mongodb() -> str | None:
-        try:
-            await store.ping()
-        except Transient as away:
-            return str(away)
-        return None
-
-    async def positions_known() -> str | None:
-        unknown = [
-            name
-            for name in ("records", "mailboxes", "matches", "content")
-            if not getattr(handlers, name).known
-        ]
-        return f"it is not known yet where to start reading {', '.join(unknown)}" if unknown else None
-
-    service.open = opened
-    service.health.alive |= {"outbox": outbox.silent_for, "live": live.silent_for}
-    service.health.ready |= {"mongodb": mongodb, "positions": positions_known}
-    service.health.status |= {
-        "suggestions": store.suggestions.count,
-        "open claims": store.claims.open,
-        "unsent claims": store.claims.unsent,
-        "unsent tracked": store.tracked.unsent,
-        "streams": live.streams,
+    health = Health()
+    health.liveness |= {"outbox": relay.heartbeat.age_seconds, "streams": streams.heartbeat.age_seconds}
+    health.readiness |= {
+        "mongodb": lambda: check_mongodb(store),
+        "positions": lambda: check_positions(handlers),
     }
-    return service
+    health.status |= {
+        "suggestions": store.suggestions.count_live,
+        "open track requests": store.track_requests.count_open,
+        "publish pending track requests": store.track_requests.count_publish_pending,
+        "publish pending tracked activities": store.tracked_activities.count_publish_pending,
+        "streams": streams.count_open,
+    }
+    return Service(
+        TRACKING,
+        kafka,
+        clock,
+        health=health,
+        http=[(settings.host, settings.port, api)],
+        loops={"outbox": relay.run, "streams": streams.run},
+        resources=resources,
+    )
 
 
-async def _prepared(store: Store, service: Service) -> None:
-    """Waits for MongoDB; the health routes say meanwhile that it is away."""
-    while not service.stopping:
-        try:
-            await store.prepare()
-            return
-        except Transient as away:
-            log.warning("waiting for MongoDB", extra={"why": str(away)})
-            await service.stopping.sleep(timedelta(seconds=0.5))
+async def check_mongodb(store: Store) -> str | None:
+    """Why MongoDB cannot be used now, or None."""
+    try:
+        await store.ping()
+    except RetryableError as error:
+        return str(error)
+    return None
+
+
+async def check_positions(handlers: Handlers) -> str | None:
+    """Which topics have no start offsets yet, or None."""
+    positions = {
+        "records": handlers.records,
+        "mailboxes": handlers.mailboxes,
+        "matches": handlers.matches,
+        "content": handlers.content,
+    }
+    unknown = [name for name, position in positions.items() if not position.known]
+    return f"the start offsets are not known yet of {', '.join(unknown)}" if unknown else None

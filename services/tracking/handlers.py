@@ -1,140 +1,187 @@
-"""What the topics say, into MongoDB.
+"""Kafka in: the handlers of the topics, which store what they read in MongoDB.
 
-Each batch is one bulk write, and after it its position. A replay of any of it, or all of it, changes
-nothing: the conditions are in `store.py`.
+Each batch is one bulk write, followed by its read position. A replay of a part of a topic, or of all of
+it, changes nothing: the conditions are in `store/`.
 """
 
 import logging
-from typing import Any
-
-from aiokafka import TopicPartition
+from typing import TypeAlias, assert_never
 
 from shared.broker import Batch
-from shared.bus import Received
-from shared.clock import Clock, micros
-from shared.errors import Rejected, Transient
+from shared.clock import Clock, to_micros
+from shared.errors import InvalidMessageError, RetryableError
 from shared.events import ActivityMatched, ContentAnswered, ContentUpdated, MailboxChanged
+from shared.keys import ItemKey, MailboxKey, RecordKey, TrackedActivityKey
+from shared.messages import TombstoneMessage, ValidMessage
 from shared.records import AnyRecord
 
-from .domain.activity import Claim, ClaimState, activity_id, track
-from .metrics import CLAIMS, RECORDS_IGNORED, SUGGESTIONS, TRACKED_AFTER
-from .outbox import Outbox
-from .positions import Positions
-from .store import Document, Session, Store, mailbox_document, record_document, suggestion_document
+from .domain.track_request import TrackRequest, TrackRequestState
+from .domain.tracked_activity import activity_id, add_regarding
+from .metrics import RECORDS_IGNORED, SUGGESTIONS, TRACK_REQUESTS, TRACK_SECONDS
+from .publishing.relay import OutboxRelay
+from .read_positions import ReadPositions, partition_of
+from .store import (
+    Document,
+    Session,
+    Store,
+    capture_status_document,
+    record_document,
+    suggestion_document,
+)
 
 log = logging.getLogger(__name__)
 
+ContentMessage: TypeAlias = ValidMessage[MailboxKey, ContentAnswered | ContentUpdated]
+
 
 class Handlers:
-    """One handler a topic, each with the positions of its own subscription."""
+    """One handler for each topic.
 
-    def __init__(self, store: Store, outbox: Outbox, clock: Clock) -> None:
+    Args:
+        store: the database.
+        relay: publishes what a handler records; a handler wakes it.
+        clock: the server's clock.
+
+    Attributes:
+        matches, records, mailboxes, content: read positions of the consumers of these topics.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        relay: OutboxRelay,
+        clock: Clock,
+        *,
+        matches: ReadPositions,
+        records: ReadPositions,
+        mailboxes: ReadPositions,
+        content: ReadPositions,
+    ) -> None:
         self._store = store
-        self._outbox = outbox
+        self._relay = relay
         self._clock = clock
-        self.matches, self.records, self.mailboxes, self.content = (Positions(store, clock) for _ in range(4))
+        self.matches = matches
+        self.records = records
+        self.mailboxes = mailboxes
+        self.content = content
 
-    async def on_matches(self, batch: Batch[ActivityMatched]) -> None:
-        """An item's complete list of matches: her private suggestion, or its withdrawal."""
-        now, epochs = self._clock(), self.matches.epochs()
+    async def on_matches(self, batch: Batch[ItemKey, ActivityMatched]) -> None:
+        """Stores an item's complete list of matches as a suggestion of its owner, or its withdrawal."""
+        now, max_epochs = self._clock(), self.matches.max_epochs()
         greatest: dict[str, Document] = {}
-        for message in batch.good:
-            tp = _partition(message)
-            if message.epoch < epochs[tp]:
-                # A matcher that slept and woke: its partition has another owner, who has said all that is true.
+        for message in batch.valid:
+            tp = partition_of(message)
+            if message.epoch < max_epochs[tp]:
+                # A matcher that was paused and resumed: its partition has another owner, which has published
+                # the present state.
                 SUGGESTIONS.labels("old_epoch").inc()
                 continue
-            epochs[tp] = message.epoch
+            max_epochs[tp] = message.epoch
             try:
                 document = suggestion_document(message, now)
-            except Rejected as reason:
-                batch.reject(message, reason)
+            except InvalidMessageError as error:
+                batch.dead_letter(message, error)
                 continue
             other = greatest.get(document["_id"])
-            if other is None or (other["epoch"], other["count"]) <= (document["epoch"], document["count"]):
+            if other is None or _order(other) <= _order(document):
                 greatest[document["_id"]] = document
         documents = list(greatest.values())
-        written = await self._store.suggestions.put(documents)
-        await self._store.dismissals.seen(documents)
+        written = await self._store.suggestions.upsert_newer(documents)
+        await self._store.dismissals.extend_retention(documents)
         SUGGESTIONS.labels("written").inc(written)
         SUGGESTIONS.labels("stale").inc(len(documents) - written)
-        await self.matches.done(batch, epochs)
+        await self.matches.advance(batch, max_epochs)
 
-    async def on_records(self, batch: Batch[AnyRecord]) -> None:
-        """Names and readers; where one changes, what is tracked on the record is announced again."""
+    async def on_records(self, batch: Batch[RecordKey, AnyRecord]) -> None:
+        """Stores names and readers. After a change the record's tracked activities are published again."""
         latest: dict[tuple[str, str, int], Document] = {}
         for message in batch.messages:
-            if not message.key:
-                continue  # refused with its key: it is no record's last word
-            document = record_document(message, self.records.taken(_partition(message)))
-            latest[document["_id"], *document["source"]] = document
-        written = await self._store.records.put(list(latest.values()))
+            if message.key is None:
+                continue  # its key is invalid, so it is about no record
+            generation = self.records.generation(partition_of(message))
+            document = record_document(message.key, message, generation)
+            latest[document["_id"], message.position.topic, message.position.partition] = document
+        written = await self._store.records.upsert_later(list(latest.values()))
         RECORDS_IGNORED.inc(len(latest) - written)
-        keys = sorted({key for key, *_ in latest})
-        if changes := await self._store.records.changed(keys):
-            if await self._store.tracked.announce_again(changes, micros(self._clock())):
-                self._outbox.wake()
-            await self._store.records.announced(changes)
-        await self.records.done(batch)
+        ids = sorted({record_id for record_id, *_ in latest})
+        if changes := await self._store.records.find_unpublished_changes(ids):
+            if await self._store.tracked_activities.record_republication(changes, to_micros(self._clock())):
+                self._relay.wake()
+            await self._store.records.clear_unpublished_changes(changes)
+        await self.records.advance(batch)
 
-    async def on_mailboxes(self, batch: Batch[MailboxChanged]) -> None:
-        """Whether a mailbox is captured, and if not, why."""
+    async def on_mailboxes(self, batch: Batch[MailboxKey, MailboxChanged]) -> None:
+        """Stores the state of capture of each mailbox."""
         latest: dict[str, Document] = {}
-        for message in batch.good:
-            document = mailbox_document(message)
+        for message in batch.valid:
+            document = capture_status_document(message)
             other = latest.get(document["_id"])
             if other is None or other["version"] <= document["version"]:
                 latest[document["_id"]] = document
-        await self._store.mailboxes.put(list(latest.values()))
-        await self.mailboxes.done(batch)
+        await self._store.capture_statuses.upsert_newer(list(latest.values()))
+        await self.mailboxes.advance(batch)
 
-    async def on_content(self, batch: Batch[ContentAnswered | ContentUpdated]) -> None:
-        """The content for a claim, or why it cannot be had. Nothing is followed yet, so an update is no news."""
-        for message in batch.good:
+    async def on_content(self, batch: Batch[MailboxKey, ContentAnswered | ContentUpdated]) -> None:
+        """Closes track requests with their content, or with the reason why there is none.
+
+        No item is followed yet, so updates of followed items are ignored.
+        """
+        for message in batch.valid:
             try:
-                await self._answered(message)
-            except Rejected as reason:
-                batch.reject(message, reason)
-        await self.content.done(batch)
+                await self._on_content_message(message)
+            except InvalidMessageError as error:
+                batch.dead_letter(message, error)
+        await self.content.advance(batch)
 
-    async def _answered(self, message: Received[ContentAnswered | ContentUpdated]) -> None:
-        value, now = message.value, self._clock()
-        if value is None:
-            raise Rejected("an answer is never a tombstone")
-        if isinstance(value, ContentUpdated):
-            return
+    async def _on_content_message(self, message: ContentMessage) -> None:
+        if isinstance(message, TombstoneMessage):
+            raise InvalidMessageError("an answer is never a tombstone")
+        match message.value:
+            case ContentAnswered():
+                await self._on_content_answered(message.key, message.value)
+            case ContentUpdated():
+                pass
+            case _:
+                assert_never(message.value)
+
+    async def _on_content_answered(self, mailbox: MailboxKey, answer: ContentAnswered) -> None:
+        now = self._clock()
         async with self._store.transaction() as session:
-            claim = await self._store.claims.one(value.claim, session)
-            if claim is None or not claim.is_open(now):
-                CLAIMS.labels("dropped").inc()
+            request = await self._store.track_requests.find_by_id(answer.request, session)
+            if request is None or not request.is_open(now):
+                TRACK_REQUESTS.labels("dropped").inc()
                 return
-            if claim.item != (*message.key, value.item):
-                raise Rejected("this claim is on another item", "claim")
-            await self._settle(claim, value, session)
-        if value.content:
-            CLAIMS.labels("tracked").inc()
-            TRACKED_AFTER.observe((now - claim.opened_at).total_seconds())
-            self._outbox.wake()
+            if request.item != ItemKey(mailbox.tenant, mailbox.mailbox, answer.item):
+                raise InvalidMessageError("this track request is for another item", "request")
+            await self._close_request(request, answer, session)
+        if answer.content:
+            TRACK_REQUESTS.labels("tracked").inc()
+            TRACK_SECONDS.observe((now - request.opened_at).total_seconds())
+            self._relay.wake()
         else:
-            CLAIMS.labels("failed").inc()
-        log.info("a claim was answered", extra={"claim": claim.id})
+            TRACK_REQUESTS.labels("failed").inc()
+        log.info("track request answered, closed", extra={"request": request.id})
 
-    async def _settle(self, claim: Claim, value: ContentAnswered, session: Session) -> None:
-        content = value.content
+    async def _close_request(self, request: TrackRequest, answer: ContentAnswered, session: Session) -> None:
+        content = answer.content
         if content is None:
-            if not value.unavailable:
-                raise Rejected("neither content nor a reason", "unavailable")
-            await self._store.claims.settle(claim.id, ClaimState.FAILED, value.unavailable, session)
+            if not answer.unavailable:
+                raise InvalidMessageError("neither content nor a reason", "unavailable")
+            await self._store.track_requests.close(
+                request.id, TrackRequestState.FAILED, answer.unavailable, session
+            )
             return
-        activity = content.activity
-        if (activity.tenant, activity.mailbox, activity.item) != claim.item:
-            raise Rejected("this claim is on another item", "content.activity")
-        before = await self._store.tracked.one(activity.tenant, activity_id(content), session)
-        after = track(before, claim.asks, content, self._clock())
-        if after is not before and not await self._store.tracked.put(after, before, session):
-            raise Transient("another replica tracked the same thing")
-        await self._store.claims.settle(claim.id, ClaimState.DONE, session=session)
+        if content.activity.key != request.item:
+            raise InvalidMessageError("this track request is for another item", "content.activity")
+        key = TrackedActivityKey(content.activity.tenant, activity_id(content))
+        before = await self._store.tracked_activities.find_by_key(key, session)
+        after = add_regarding(before, request.regarding, content, self._clock())
+        if after is not before and not await self._store.tracked_activities.replace_if_unchanged(
+            after, before, session
+        ):
+            raise RetryableError("another replica tracked the same activity")
+        await self._store.track_requests.close(request.id, TrackRequestState.DONE, session=session)
 
 
-def _partition(message: Received[Any]) -> TopicPartition:
-    return TopicPartition(message.at.topic, message.at.partition)
+def _order(suggestion: Document) -> tuple[int, int]:
+    return suggestion["epoch"], suggestion["sequence"]

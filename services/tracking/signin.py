@@ -1,7 +1,8 @@
-"""Who is she: a v2 access token of the tenant's authority, or a 401 that says what is wrong with it.
+"""Authenticates users by a v2 access token of their tenant's authority, or raises UnauthorizedError.
 
-Signed RS256 by a key of the tenant's metadata, for our API, by the authority of an onboarded tenant,
-now, with the scope, for a person. The user is `tid` and `oid`; an address or a name never is.
+A valid token is signed with RS256 by a key of the tenant's metadata, for our API, by the authority of
+an onboarded tenant, has not expired, and has the scope, for a person. The user is `tid` and `oid`; an
+address or a name never identifies a user.
 """
 
 import asyncio
@@ -14,8 +15,8 @@ from typing import Any
 import httpx2
 import jwt
 
-from shared.clock import EPOCH, Clock, micros
-from shared.errors import Transient
+from shared.clock import UNIX_EPOCH, Clock, to_micros
+from shared.errors import RetryableError
 
 from .domain.visibility import User
 from .metrics import REFUSED_TOKENS
@@ -25,45 +26,48 @@ log = logging.getLogger(__name__)
 ALGORITHM = "RS256"
 SCOPE = "Timeline.ReadWrite"
 ADMIN_ROLE = "AutoCapture.Admin"
-REQUIRED = ("aud", "iss", "exp", "nbf", "tid", "oid", "ver")
+REQUIRED_CLAIMS = ("aud", "iss", "exp", "nbf", "tid", "oid", "ver")
 
-SKEW = timedelta(seconds=60)
-"""How far the authority's clock may be from ours."""
-KEYS_LAST = timedelta(hours=24)
-"""Keys are asked for again after this; Entra's advice."""
-COOL_DOWN = timedelta(seconds=30)
-"""However many tokens with unknown keys come, the authority is asked once in this time."""
-COOL_DOWN_AWAY = timedelta(seconds=2)
-"""The same after it did not answer."""
-ANSWER = timedelta(seconds=5)
-LARGEST = 16_384
-"""Characters of a token; Entra's stay below 8,000 with 200 groups."""
+CLOCK_SKEW = timedelta(seconds=60)
+"""The authority's clock may differ from ours by this time."""
+KEYS_LIFETIME = timedelta(hours=24)
+"""Keys are fetched again after this time; Entra's advice."""
+FETCH_COOL_DOWN = timedelta(seconds=30)
+"""Keys are fetched once in this time, however many tokens with unknown keys arrive."""
+FAILED_FETCH_COOL_DOWN = timedelta(seconds=2)
+"""The same after the authority did not answer."""
+AUTHORITY_TIMEOUT = timedelta(seconds=5)
+MAX_TOKEN_CHARACTERS = 16_384
+"""Entra's tokens stay below 8,000 characters with 200 groups."""
 
 
-class Unauthorized(Exception):
-    """No token that is taken; says what is wrong with it and never what is in it.
+class UnauthorizedError(Exception):
+    """There is no valid token.
 
     Attributes:
-        why: None where there was none at all.
+        reason: what is wrong with the token, without any part of it; None when there is no token.
     """
 
-    def __init__(self, why: str | None = None) -> None:
-        super().__init__(why or "no token")
-        self.why = why
+    def __init__(self, reason: str | None = None) -> None:
+        super().__init__(reason or "no token")
+        self.reason = reason
 
     @property
     def challenge(self) -> str:
         """The value of `WWW-Authenticate`."""
-        return f'Bearer error="invalid_token", error_description="{self.why}"' if self.why else "Bearer"
+        if self.reason is None:
+            return "Bearer"
+        return f'Bearer error="invalid_token", error_description="{self.reason}"'
 
 
 class AuthorityKeys:
-    """The public keys of each tenant, as its metadata names them.
+    """The public keys of each tenant, from the authority's metadata.
 
     Args:
-        authority: before the tenant: `https://login.microsoftonline.com`.
-        ca_file: PEM of the CA of its certificate; None: the system's.
-        transport: another way there, for tests.
+        authority: its address without the tenant: `https://login.microsoftonline.com`.
+        clock: the server's clock.
+        ca_file: PEM of the CA that the authority is trusted by; None: the system's.
+        transport: replaces the network in tests.
     """
 
     def __init__(
@@ -76,33 +80,35 @@ class AuthorityKeys:
         self._authority = authority.rstrip("/")
         self._clock = clock
         verify = ssl.create_default_context(cafile=ca_file) if ca_file else True
-        self._http = httpx2.AsyncClient(timeout=ANSWER.total_seconds(), transport=transport, verify=verify)
+        self._http = httpx2.AsyncClient(
+            timeout=AUTHORITY_TIMEOUT.total_seconds(), transport=transport, verify=verify
+        )
         self._tenants: dict[str, _TenantKeys] = {}
 
     async def close(self) -> None:
-        """Hangs up."""
+        """Closes the connections."""
         await self._http.aclose()
 
     def issuer(self, tenant: str) -> str:
         """The issuer of a tenant's v2 tokens."""
         return f"{self._authority}/{tenant}/v2.0"
 
-    async def key(self, tenant: str, kid: str) -> jwt.PyJWK | None:
-        """A key of a tenant, asked for anew where it is not known; None where there is none of that name.
+    async def find_key(self, tenant: str, kid: str) -> jwt.PyJWK | None:
+        """A key of a tenant; an unknown one is fetched first. None when the authority publishes no such key.
 
         Raises:
-            Transient: no keys are known and the authority does not answer.
+            RetryableError: no keys are known and the authority does not answer.
         """
         keys = self._tenants.setdefault(tenant, _TenantKeys())
-        async with keys.asking:
+        async with keys.fetch_lock:
             now = self._clock()
-            if now >= keys.ask_after and (kid not in keys.known or now >= keys.stale_at):
-                await self._ask(tenant, keys, now)
-        if not keys.known:
-            raise Transient("the authority does not say its keys")
-        return keys.known.get(kid)
+            if now >= keys.fetch_after and (kid not in keys.by_kid or now >= keys.stale_at):
+                await self._fetch(tenant, keys, now)
+        if not keys.by_kid:
+            raise RetryableError("the authority does not return its keys")
+        return keys.by_kid.get(kid)
 
-    async def _ask(self, tenant: str, keys: "_TenantKeys", now: datetime) -> None:
+    async def _fetch(self, tenant: str, keys: "_TenantKeys", now: datetime) -> None:
         try:
             metadata = (
                 (await self._http.get(f"{self.issuer(tenant)}/.well-known/openid-configuration"))
@@ -110,7 +116,7 @@ class AuthorityKeys:
                 .json()
             )
             published = (await self._http.get(metadata["jwks_uri"])).raise_for_status().json()["keys"]
-            keys.known = {
+            keys.by_kid = {
                 entry["kid"]: jwt.PyJWK(entry, ALGORITHM)
                 for entry in published
                 if entry.get("kty") == "RSA" and entry.get("use", "sig") == "sig"
@@ -124,131 +130,136 @@ class AuthorityKeys:
             jwt.PyJWTError,
         ) as error:
             log.warning(
-                "the authority does not say its keys", extra={"tenant": tenant, "error": type(error).__name__}
+                "authority keys unavailable, retrying with a later request",
+                extra={"tenant": tenant, "error": type(error).__name__},
             )
-            keys.ask_after = now + COOL_DOWN_AWAY
+            keys.fetch_after = now + FAILED_FETCH_COOL_DOWN
         else:
-            keys.stale_at, keys.ask_after = now + KEYS_LAST, now + COOL_DOWN
+            keys.stale_at, keys.fetch_after = now + KEYS_LIFETIME, now + FETCH_COOL_DOWN
 
 
 class _TenantKeys:
     def __init__(self) -> None:
-        self.known: dict[str, jwt.PyJWK] = {}
-        self.stale_at = self.ask_after = EPOCH
-        self.asking = asyncio.Lock()
+        self.by_kid: dict[str, jwt.PyJWK] = {}
+        self.stale_at = self.fetch_after = UNIX_EPOCH
+        self.fetch_lock = asyncio.Lock()
 
 
 class SignIn:
-    """Turns an `Authorization` header into a user.
+    """Authenticates a user from an `Authorization` header.
 
     Args:
+        keys: the authority's keys.
         audience: client id of our API.
-        tenants: the onboarded ones; nobody else's tokens are looked at.
+        tenants: the onboarded ones; tokens of other tenants are refused unread.
+        clock: the server's clock.
     """
 
     def __init__(self, keys: AuthorityKeys, audience: str, tenants: frozenset[str], clock: Clock) -> None:
-        self.keys = keys
+        self._keys = keys
         self._audience = audience
         self._tenants = tenants
         self._clock = clock
 
-    async def user(self, authorization: str | None) -> User:
-        """Who sends this header.
+    async def authenticate(self, authorization: str | None) -> User:
+        """The user who sends this header.
 
         Raises:
-            Unauthorized: the header is none of ours.
-            Transient: it cannot be told now.
+            UnauthorizedError: there is no valid token.
+            RetryableError: the token cannot be checked now.
         """
         try:
-            return _user(await self._claims(_bearer(authorization)))
-        except Unauthorized:
+            return _to_user(await self._verified_claims(_bearer_token(authorization)))
+        except UnauthorizedError:
             REFUSED_TOKENS.inc()
             raise
 
-    async def _claims(self, token: str) -> dict[str, Any]:
+    async def _verified_claims(self, token: str) -> dict[str, Any]:
         try:
             header = jwt.get_unverified_header(token)
             tenant = jwt.decode(token, options={"verify_signature": False}).get("tid")
         except jwt.PyJWTError:
-            raise Unauthorized("this is no token") from None
+            raise UnauthorizedError("this is no token") from None
         if header.get("alg") != ALGORITHM:
-            raise Unauthorized(f"the token is not signed with {ALGORITHM}")
+            raise UnauthorizedError(f"the token is not signed with {ALGORITHM}")
         if not isinstance(tenant, str) or tenant not in self._tenants:
-            raise Unauthorized("the tenant is not onboarded")
+            raise UnauthorizedError("the tenant is not onboarded")
         kid = header.get("kid")
-        key = await self.keys.key(tenant, kid) if isinstance(kid, str) else None
+        key = await self._keys.find_key(tenant, kid) if isinstance(kid, str) else None
         if key is None:
-            raise Unauthorized("the token is signed with a key that the authority does not publish")
+            raise UnauthorizedError("the token is signed with a key that the authority does not publish")
         try:
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key,
                 algorithms=[ALGORITHM],
                 audience=self._audience,
-                issuer=self.keys.issuer(tenant),
+                issuer=self._keys.issuer(tenant),
                 options={
-                    "require": list(REQUIRED),
+                    "require": list(REQUIRED_CLAIMS),
                     "verify_exp": False,
                     "verify_nbf": False,
                     "verify_iat": False,
                 },
             )
         except jwt.PyJWTError as error:
-            raise Unauthorized(_WHAT.get(type(error), "the token is not valid")) from None
-        self._in_time(claims)
+            raise UnauthorizedError(JWT_ERROR_REASONS.get(type(error), "the token is not valid")) from None
+        self._check_validity_period(claims)
         return claims
 
-    def _in_time(self, claims: dict[str, Any]) -> None:
-        now, skew = micros(self._clock()) / 1e6, SKEW.total_seconds()
+    def _check_validity_period(self, claims: dict[str, Any]) -> None:
+        now, skew = to_micros(self._clock()) / 1e6, CLOCK_SKEW.total_seconds()
         begins, ends = claims["nbf"], claims["exp"]
-        if not all(isinstance(moment, int | float) for moment in (begins, ends)):
-            raise Unauthorized("the token is not valid")
+        if not all(isinstance(time, int | float) for time in (begins, ends)):
+            raise UnauthorizedError("the token is not valid")
         if ends + skew <= now:
-            raise Unauthorized("the token has expired")
+            raise UnauthorizedError("the token has expired")
         if begins - skew > now:
-            raise Unauthorized("the token is not yet valid")
+            raise UnauthorizedError("the token is not yet valid")
 
 
-_WHAT: dict[type[Exception], str] = {
+JWT_ERROR_REASONS: dict[type[Exception], str] = {
     jwt.InvalidSignatureError: "the signature is wrong",
     jwt.InvalidAudienceError: "the token is not for this API",
     jwt.InvalidIssuerError: "the token is not of the tenant's authority",
     jwt.MissingRequiredClaimError: "the token lacks a claim that is needed",
 }
-"""What each of PyJWT's errors is called here; their own texts may hold values."""
+"""The reason for each of PyJWT's errors; their own texts may hold values of the token."""
 
 
-def _bearer(authorization: str | None) -> str:
+def _bearer_token(authorization: str | None) -> str:
     if not authorization:
-        raise Unauthorized
+        raise UnauthorizedError
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
-        raise Unauthorized
-    if len(token) > LARGEST:
-        raise Unauthorized("the token is too long")
+        raise UnauthorizedError
+    if len(token) > MAX_TOKEN_CHARACTERS:
+        raise UnauthorizedError("the token is too long")
     return token.strip()
 
 
-def _user(claims: dict[str, Any]) -> User:
+def _to_user(claims: dict[str, Any]) -> User:
     """The user of verified claims."""
     if claims["ver"] != "2.0":
-        raise Unauthorized("this is no v2 token")
+        raise UnauthorizedError("this is no v2 token")
     scopes = claims.get("scp")
     if claims.get("idtyp") == "app" or not isinstance(scopes, str):
-        raise Unauthorized("this is an application's token; only people have a timeline")
+        raise UnauthorizedError("this is an application's token; only people have a timeline")
     if SCOPE not in scopes.split():
-        raise Unauthorized(f"the token lacks the scope {SCOPE}")
+        raise UnauthorizedError(f"the token lacks the scope {SCOPE}")
     oid, name = claims["oid"], claims.get("name")
     if not isinstance(oid, str) or not oid or "/" in oid:
-        raise Unauthorized("the token is not valid")
-    elsewhere = claims.get("_claim_names")
-    too_many = claims.get("hasgroups") is True or (isinstance(elsewhere, dict) and "groups" in elsewhere)
+        raise UnauthorizedError("the token is not valid")
+    distributed = claims.get("_claim_names")
+    groups_missing = claims.get("hasgroups") is True or (
+        isinstance(distributed, dict) and "groups" in distributed
+    )
     return User(
         claims["tid"],
         oid,
         name if isinstance(name, str) else None,
-        frozenset() if too_many else frozenset(_strings(claims.get("groups"))),
-        groups_missing=too_many,
+        frozenset() if groups_missing else frozenset(_strings(claims.get("groups"))),
+        groups_missing=groups_missing,
         admin=ADMIN_ROLE in _strings(claims.get("roles")),
     )
 

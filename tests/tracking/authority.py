@@ -1,4 +1,4 @@
-"""A sign-in authority that is only its metadata and its keys, and the tokens that it would sign."""
+"""A sign-in authority that has only its metadata and its keys, and the tokens that it would sign."""
 
 import json
 from collections import Counter
@@ -29,11 +29,16 @@ KEY = new_key()
 
 @dataclass
 class Authority:
-    """Publishes `keys`; `asked` counts what was asked for, `away` makes it not answer."""
+    """Publishes `keys`.
+
+    Attributes:
+        requests: counts the requests by the last part of their path.
+        unavailable: every request fails.
+    """
 
     keys: dict[str, RSAPrivateKey] = field(default_factory=lambda: {"key-1": KEY})
-    asked: Counter[str] = field(default_factory=Counter)
-    away: bool = False
+    requests: Counter[str] = field(default_factory=Counter)
+    unavailable: bool = False
 
     @property
     def transport(self) -> httpx2.MockTransport:
@@ -41,9 +46,9 @@ class Authority:
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
         _, tenant, *rest = request.url.path.split("/")
-        self.asked[rest[-1]] += 1
-        if self.away:
-            raise httpx2.ConnectError("away")
+        self.requests[rest[-1]] += 1
+        if self.unavailable:
+            raise httpx2.ConnectError("unavailable")
         if rest[-1] == "openid-configuration":
             return httpx2.Response(
                 200,
@@ -54,7 +59,7 @@ class Authority:
     def token(
         self, user: User, *, kid: str = "key-1", key: Any = None, alg: str = "RS256", **changes: Any
     ) -> str:
-        """A user's token; a change to None leaves the claim out."""
+        """A user's token; a change to None removes the claim."""
         now = int(NOW.timestamp())
         claims: dict[str, Any] = {
             "aud": AUDIENCE,
@@ -78,7 +83,7 @@ class Authority:
 
 
 def published(kid: str, key: RSAPrivateKey) -> dict[str, Any]:
-    """A key as Entra publishes it, with members that nobody asked for."""
+    """A key as Entra publishes it, with members that we do not use."""
     jwk: dict[str, Any] = json.loads(RSAAlgorithm.to_jwk(key.public_key()))
     return jwk | {"kid": kid, "use": "sig", "x5t": "?", "cloud_instance_name": "example"}
 

@@ -1,4 +1,4 @@
-"""The real Kafka around tracking: matcher, mail-ingest and dashboards as one test, and replicas."""
+"""The real Kafka around tracking: the other systems as one object; tracking in this or another process."""
 
 import asyncio
 import contextlib
@@ -21,42 +21,41 @@ from services.tracking.app import create_app
 from services.tracking.settings import TrackingSettings
 from services.tracking.signin import AuthorityKeys
 from services.tracking.store import Store
-from shared.broker import Kafka
-from shared.bus import Outgoing, Received
+from shared.broker import KafkaClient, TopicPartition
 from shared.clock import system_clock
-from shared.errors import Transient
+from shared.errors import RetryableError
 from shared.events import Activity, ContentAnswered, Event, FetchContent, MailboxChanged, MailboxStatus
-from shared.provision import Unsafe, check, create
-from shared.records import RecordKey
+from shared.keys import K, MailboxKey, MessageKey, RecordKey, join_key
+from shared.messages import Headers, OutgoingMessage, ReceivedMessage, ValueMessage
+from shared.provision import UnsafeTopicError, check, create
 from shared.service import Service
+from shared.settings import variable_name
+from shared.tables import table_consumer
 from shared.topics import CONTENT, CONTENT_REQUESTS, MAILBOXES, MATCHES, RECORDS, TRACKED_ACTIVITIES, Topic
 
 from .authority import AUDIENCE, URL
 from .worlds import ANN, CONTOSO, FABRIKAM, content, matched
 
 ROOT = Path(__file__).parents[2]
-OWN = {
+PROCESS_ENVIRONMENT = {
     "KAFKA_SESSION_TIMEOUT": "PT3S",
     "AUTHORITY_URL": URL,
-    "AUDIENCE": AUDIENCE,
-    "TENANTS": json.dumps([CONTOSO, FABRIKAM]),
+    "TRACKING_AUDIENCE": AUDIENCE,
+    "TRACKING_TENANTS": json.dumps([CONTOSO, FABRIKAM]),
 }
 
 
-def settings_of(environment: dict[str, str]) -> TrackingSettings:
-    """The settings that these environment variables are."""
-    known = {
-        name.lower(): value
-        for name, value in environment.items()
-        if name.lower() in TrackingSettings.model_fields
-    }
+def settings_from(environment: dict[str, str]) -> TrackingSettings:
+    """The settings in these environment variables."""
+    fields = {variable_name(TrackingSettings, name): name for name in TrackingSettings.model_fields}
+    known = {fields[name]: value for name, value in environment.items() if name in fields}
     return TrackingSettings.model_validate(known | {"tenants": [CONTOSO, FABRIKAM], "port": 0})
 
 
 async def until(
     met: Callable[[], Awaitable[Any]], seconds: float = 20, otherwise: str = "it did not happen"
 ) -> None:
-    """Waits for something to become true."""
+    """Waits until a condition is true."""
     deadline = time.monotonic() + seconds
     while not await met():
         assert time.monotonic() < deadline, otherwise
@@ -65,9 +64,9 @@ async def until(
 
 @dataclass(slots=True)
 class Bus:
-    """Everybody but tracking; and a look into its database, which nobody else has."""
+    """All systems but tracking; and a view of its database, which no other system has."""
 
-    kafka: Kafka
+    kafka: KafkaClient
     store: Store
     environment: dict[str, str]
     version: int = 0
@@ -76,116 +75,147 @@ class Bus:
     # -- what goes in -----------------------------------------------------------------------------
 
     async def match(
-        self, *messages: tuple[Activity, Sequence[RecordKey]], epoch: int = 1, count: int | None = None
+        self, *messages: tuple[Activity, Sequence[RecordKey]], epoch: int = 1, sequence: int | None = None
     ) -> None:
-        """The matcher says these matches; no records is a withdrawal."""
-        out = []
+        """The matcher publishes these matches; no records is a withdrawal."""
+        outgoing = []
         for activity, records in messages:
             self.version += 1
             value = matched(activity, *records) if records else None
-            key = activity.tenant, activity.mailbox, activity.item
-            out.append(
-                Outgoing(MATCHES, key, value, self.version, epoch, self.version if count is None else count)
-            )
-        await self.kafka.producer.send(*out)
+            number = self.version if sequence is None else sequence
+            outgoing.append(OutgoingMessage(MATCHES, activity.key, value, self.version, epoch, number))
+        await self.kafka.producer.send(*outgoing)
 
     async def record(self, key: RecordKey, **fields: Any) -> None:
-        body = {"tenant": key[0], "type": key[1], "id": key[2]} | fields
-        await self.raw_record(key, json.dumps(body).encode())
+        """An upstream system publishes a record."""
+        body = {"tenant": key.tenant, "type": key.type, "id": key.id} | fields
+        await self.raw(RECORDS, key, json.dumps(body).encode())
 
-    async def raw_record(self, key: RecordKey, value: bytes | None) -> None:
-        await self.raw(RECORDS, key, value)
-
-    async def raw(self, topic: Topic, key: tuple[str, ...], value: bytes | None) -> None:
-        """A message on a topic, whatever is in it."""
-        await self.kafka.producer.send_raw([(self.kafka.name(topic), "/".join(key).encode(), value, [])])
+    async def raw(
+        self, topic: Topic[Any, Any], key: MessageKey, value: bytes | None, headers: Headers | None = None
+    ) -> None:
+        """A message with any bytes."""
+        name = self.kafka.full_name(topic)
+        await self.kafka.producer.send_encoded([(name, join_key(key).encode(), value, headers or [])])
 
     async def mailbox(
         self, oid: str, status: MailboxStatus = MailboxStatus.ENROLLED, version: int | None = None
     ) -> None:
+        """mail-ingest publishes the state of capture of a mailbox."""
         self.version += 1
-        value = MailboxChanged(
-            status=status,
-            reason=None,
-            since=datetime.now(UTC),
-            enrolled_at=None,
-            complete_as_of=None,
-            missed_by_hints=None,
-        )
-        await self.kafka.producer.send(Outgoing(MAILBOXES, (CONTOSO, oid), value, version or self.version))
+        value = MailboxChanged(status=status, since=datetime.now(UTC))
+        key = MailboxKey(CONTOSO, oid)
+        await self.kafka.producer.send(OutgoingMessage(MAILBOXES, key, value, version or self.version))
 
-    async def answer(self, key: tuple[str, str], value: ContentAnswered) -> None:
+    async def answer(self, key: MailboxKey, value: ContentAnswered) -> None:
+        """mail-ingest answers a track request."""
         self.version += 1
-        await self.kafka.producer.send(Outgoing(CONTENT, key, value, self.version))
+        await self.kafka.producer.send(OutgoingMessage(CONTENT, key, value, self.version))
 
-    def be_mail_ingest(self, activities: dict[str, Activity], unavailable: str | None = None) -> None:
-        """Answers every claim from now on, as many times as it is asked."""
+    def answer_all_requests(self, activities: dict[str, Activity], unavailable: str | None = None) -> None:
+        """mail-ingest answers every message on `content-requests` from now on.
+
+        Args:
+            activities: `mailbox/item` -> the activity of the content.
+            unavailable: the reason why there is no content.
+        """
 
         async def serve() -> None:
             async for chunk in self.kafka.read_table(CONTENT_REQUESTS, follow=True):
                 for message in chunk.messages:
-                    asked = message.value
-                    assert isinstance(asked, FetchContent)
-                    tenant, mailbox = message.key
-                    found = None if unavailable else content(activities[f"{mailbox}/{asked.item}"])
-                    await self.answer(
-                        (tenant, mailbox),
-                        ContentAnswered(
-                            claim=asked.claim, item=asked.item, content=found, unavailable=unavailable
-                        ),
+                    assert isinstance(message, ValueMessage)
+                    fetch = message.value
+                    assert isinstance(fetch, FetchContent)
+                    answer = ContentAnswered(
+                        request=fetch.request,
+                        item=fetch.item,
+                        content=None
+                        if unavailable
+                        else content(activities[f"{message.key.mailbox}/{fetch.item}"]),
+                        unavailable=unavailable,
                     )
+                    await self.answer(message.key, answer)
 
         self.answering.append(asyncio.create_task(serve()))
 
     # -- what comes out ---------------------------------------------------------------------------
 
-    async def said(self, topic: Topic) -> list[Received[Any]]:
-        """All that stands on a topic, in the order of its partitions."""
+    async def read_all(self, topic: Topic[K, Any]) -> list[ReceivedMessage[K, Any]]:
+        """All messages of a topic, in the order of its partitions."""
         return [message async for chunk in self.kafka.read_table(topic) for message in chunk.messages]
 
-    async def announced(self) -> dict[str, Event | None]:
-        """What a dashboard holds: the last word on each tracked activity."""
-        return {message.key[1]: message.value for message in await self.said(TRACKED_ACTIVITIES)}
+    async def read_values(self, topic: Topic[Any, Any]) -> list[Any]:
+        """All values of a topic, tombstones as None."""
+        messages = await self.read_all(topic)
+        return [message.value if isinstance(message, ValueMessage) else None for message in messages]
 
-    async def suggestions(self, owner: str = f"{ANN.tenant}/{ANN.oid}") -> dict[str, Any]:
-        """What is stored of an owner's items: their records, None where withdrawn."""
-        found = self.store.collection("suggestions").find({"owner": owner})
+    async def read_dead_letters(self, topic: Topic[Any, Any]) -> list[tuple[bytes | None, bytes | None, str]]:
+        """Key, value and the wrong field of each dead letter of a topic."""
+        name = self.kafka.full_name(topic.dead_letters)
+        numbers = sorted(await self.kafka.producer.partitions_for(name))
+        partitions = [TopicPartition(name, number) for number in numbers]
+        async with table_consumer(self.kafka) as consumer:
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            ends = await consumer.end_offsets(partitions)
+            found = []
+            while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
+                for records in (await consumer.getmany(timeout_ms=100)).values():
+                    for record in records:
+                        wrong_field = dict(record.headers)["dead_letter_field"].decode()
+                        found.append((record.key, record.value, wrong_field))
+            return found
+
+    async def tracked_states(self) -> dict[str, Event | None]:
+        """Activity id -> its last message on `tracked-activities`, as a dashboard holds it."""
+        return {
+            message.key.activity: message.value if isinstance(message, ValueMessage) else None
+            for message in await self.read_all(TRACKED_ACTIVITIES)
+            if message.key
+        }
+
+    async def suggestions(self, owner: MailboxKey = ANN.mailbox_key) -> dict[str, Any]:
+        """Item id -> records of an owner's stored suggestions, None when withdrawn."""
+        found = self.store.collection("suggestions").find({"owner": join_key(owner)})
         return {document["_id"].split("/", 2)[2]: document.get("records") async for document in found}
 
     async def stored(self, collection: str) -> list[dict[str, Any]]:
-        """A whole collection, in order."""
-        return [document async for document in self.store.collection(collection).find({}).sort("_id", 1)]
+        """All documents of a collection, in order."""
+        found = self.store.collection(collection).find({}, sort=[("_id", 1)])
+        return [document async for document in found]
+
+    async def stored_tracked_id(self) -> str:
+        """Id of the only tracked activity."""
+        [document] = await self.stored("tracked_activities")
+        return str(document["_id"].split("/")[1])
 
     async def until_stored(self, count: int, seconds: float = 60) -> None:
-        """Until so many suggestions are live."""
+        """Waits until so many suggestions are live."""
 
-        async def there() -> bool:
-            return await self.store.suggestions.count() == count
+        async def reached() -> bool:
+            return await self.store.suggestions.count_live() == count
 
-        await until(there, seconds, f"not {count} suggestions")
+        await until(reached, seconds, f"not {count} suggestions")
 
-    async def positions(self, topic: Topic) -> dict[str, Any]:
-        """The stored positions of a topic's partitions."""
-        return {
-            name: document
-            async for document in self.store.collection("positions").find({})
-            if (name := document["_id"]).startswith(self.kafka.name(topic))
-        }
+    async def positions(self, topic: Topic[Any, Any]) -> list[dict[str, Any]]:
+        """The stored read positions of a topic's partitions."""
+        prefix = f"{self.kafka.full_name(topic)}/"
+        return [each for each in await self.stored("read_positions") if each["_id"].startswith(prefix)]
 
 
 @contextlib.asynccontextmanager
 async def a_bus(environment: dict[str, str]) -> AsyncIterator[Bus]:
     """Topics, a producer, and the database."""
-    settings = settings_of(environment)
+    settings = settings_from(environment)
     await create(settings)
-    while True:  # a broker knows a topic a moment after the controller has made it
+    while True:  # a broker shows a topic a moment after the controller has created it
         try:
             await check(settings)
             break
-        except Unsafe:
+        except UnsafeTopicError:
             await asyncio.sleep(0.1)
-    bus = Bus(Kafka(settings, "test", system_clock), Store(settings), environment)
-    await bus.store.prepare()
+    bus = Bus(KafkaClient(settings, "test", system_clock), Store(settings), environment)
+    await bus.store.create_indexes()
     await bus.kafka.start()
     try:
         yield bus
@@ -194,67 +224,67 @@ async def a_bus(environment: dict[str, str]) -> AsyncIterator[Bus]:
             task.cancel()
         await asyncio.gather(*bus.answering, return_exceptions=True)
         await bus.kafka.stop()
-        bus.store.close()
+        await bus.store.close()
 
 
-QUIET = (
+WAITING_WORK = (
     "matches lag",
     "records lag",
     "mailboxes lag",
     "content lag",
-    "open claims",
-    "unsent claims",
-    "unsent tracked",
+    "open track requests",
+    "publish pending track requests",
+    "publish pending tracked activities",
 )
-"""What `/status` says of work that waits."""
+"""The keys of `/status` that count waiting work."""
 
 
 class Tracking:
-    """A tracking in this process."""
+    """tracking in this process."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
 
-    async def until_quiet(self, seconds: float = 30) -> None:
-        """Until nothing waits anywhere."""
+    async def until_quiet(self, seconds: float = 30, *, except_for: frozenset[str] = frozenset()) -> None:
+        """Waits until no work waits, except for these keys of `/status`."""
+        names = [name for name in WAITING_WORK if name not in except_for]
 
         async def quiet() -> bool:
             try:
-                return not any([await self.service.health.status[name]() for name in QUIET])
-            except Transient:
+                return not any([await self.service.health.status[name]() for name in names])
+            except RetryableError:
                 return False
 
-        await until(quiet, seconds, "something waits")
+        await until(quiet, seconds, "work is waiting")
 
 
 @contextlib.asynccontextmanager
 async def a_tracking(
     environment: dict[str, str], keys: AuthorityKeys | None = None
 ) -> AsyncIterator[Tracking]:
-    """A tracking in this process, ready; it is stopped as by SIGTERM."""
-    service = await create_app(settings_of(environment), system_clock, keys=keys)
+    """tracking in this process, ready; it stops as after SIGTERM."""
+    service = await create_app(settings_from(environment), system_clock, keys=keys)
     running = asyncio.create_task(service.run())
 
     async def ready() -> bool:
         assert not running.done(), "it stopped at its start"
-        return not any([await check() for check in tuple(service.health.ready.values())])
+        return not any([await check() for check in tuple(service.health.readiness.values())])
 
     try:
         await until(ready, 30, "it is not ready")
         yield Tracking(service)
     finally:
-        service.stopping.set()
+        service.stop_signal.set()
         await running
 
 
-async def command(environment: dict[str, str], name: str) -> str:
-    """Runs one of the commands and answers what it prints."""
-    run = [sys.executable, "-m", "services.tracking", name]
+async def run_command(environment: dict[str, str], name: str) -> str:
+    """Runs a command of tracking, and returns what it prints to stdout."""
     ran = await asyncio.to_thread(
         subprocess.run,
-        run,
+        [sys.executable, "-m", "services.tracking", name],
         cwd=ROOT,
-        env=os.environ | environment | OWN,
+        env=os.environ | environment | PROCESS_ENVIRONMENT,
         capture_output=True,
         text=True,
         check=True,
@@ -263,68 +293,47 @@ async def command(environment: dict[str, str], name: str) -> str:
 
 
 class Replica:
-    """A tracking in a process of its own."""
+    """tracking in a process of its own."""
 
-    def __init__(self, environment: dict[str, str], authority: str = URL) -> None:
+    def __init__(self, environment: dict[str, str]) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port: int = free.getsockname()[1]
-        self._environment = (
-            os.environ
-            | environment
-            | OWN
-            | {"AUTHORITY_URL": authority, "PORT": str(self.port), "LOG_LEVEL": "WARNING"}
-        )
+        own = {"PORT": str(self.port), "LOG_LEVEL": "WARNING"}
+        self._environment = os.environ | environment | PROCESS_ENVIRONMENT | own
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
-        """Starts it and waits until it is ready."""
+        """Starts the process and waits until it is ready."""
         command = [sys.executable, "-m", "services.tracking"]
         self._process = await asyncio.to_thread(subprocess.Popen, command, cwd=ROOT, env=self._environment)
 
         async def ready() -> bool:
-            return (await self.ask("/health/ready"))[0] == 200
+            return (await self.get("/health/ready"))[0] == 200
 
         await until(ready, 60, "it is not ready")
 
-    async def command(self, name: str) -> str:
-        """Runs one of its commands and answers what it prints."""
-        ran = await asyncio.to_thread(
-            subprocess.run,
-            [sys.executable, "-m", "services.tracking", name],
-            cwd=ROOT,
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        return ran.stdout
-
-    def signal(self, number: signal.Signals) -> None:
-        assert self._process
-        self._process.send_signal(number)
-
     async def kill(self) -> None:
-        """SIGKILL."""
+        """Sends SIGKILL."""
         if self._process and self._process.poll() is None:
             self._process.kill()
             await asyncio.to_thread(self._process.wait)
 
     async def stop(self) -> tuple[int, float]:
-        """SIGTERM; answers its exit status and how long it took."""
+        """Sends SIGTERM; returns the exit status and the seconds that the stop took."""
         assert self._process
         began = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
         status = await asyncio.to_thread(self._process.wait, 15)
         return status, time.monotonic() - began
 
-    async def ask(self, path: str) -> tuple[int, Any]:
-        """Status and JSON of one of its routes; (0, {}) where it does not answer."""
+    async def get(self, path: str) -> tuple[int, Any]:
+        """Status and JSON of a route; (0, {}) when there is no answer."""
 
         def get() -> tuple[int, Any]:
             try:
-                with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                    return answer.status, json.load(answer)
+                with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
+                    return response.status, json.load(response)
             except HTTPError as error:
                 with error:
                     return error.code, json.load(error)
@@ -334,22 +343,22 @@ class Replica:
         return await asyncio.to_thread(get)
 
     async def until_quiet(self, seconds: float = 60) -> None:
-        """Until nothing waits anywhere."""
+        """Waits until no work waits."""
 
         async def quiet() -> bool:
-            code, status = await self.ask("/status")
-            return code == 200 and not any(status[name] for name in QUIET)
+            code, status = await self.get("/status")
+            return code == 200 and not any(status[name] for name in WAITING_WORK)
 
-        await until(quiet, seconds, "something waits")
+        await until(quiet, seconds, "work is waiting")
 
 
 @contextlib.asynccontextmanager
 async def replicas(environment: dict[str, str], count: int = 1) -> AsyncIterator[list[Replica]]:
-    """So many of them; what is left of them is killed."""
-    made = [Replica(environment) for _ in range(count)]
+    """Started replicas; those that still run at the end are killed."""
+    started = [Replica(environment) for _ in range(count)]
     try:
-        await asyncio.gather(*(each.start() for each in made))
-        yield made
+        await asyncio.gather(*(replica.start() for replica in started))
+        yield started
     finally:
-        for each in made:
-            await each.kill()
+        for replica in started:
+            await replica.kill()

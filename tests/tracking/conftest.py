@@ -3,30 +3,36 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
 
 from services.tracking.app import create_app
+from services.tracking.content.previews import PreviewsClient
 from services.tracking.domain.visibility import User
-from services.tracking.previews import Previews
 from services.tracking.settings import TrackingSettings
 from services.tracking.signin import AuthorityKeys
-from services.tracking.store import Store, mailbox_document, record_document, suggestion_document
-from shared.bus import Position, Received
-from shared.events import Activity, Event, MailboxChanged, MailboxStatus
-from shared.records import Custom, RecordKey
+from services.tracking.store import Store, capture_status_document, record_document, suggestion_document
+from shared.errors import InvalidMessageError
+from shared.events import Activity, MailboxChanged, MailboxStatus
+from shared.keys import K, RecordKey
+from shared.messages import InvalidMessage, MessagePosition, TombstoneMessage, ValidMessage, ValueMessage
+from shared.problems import use_problem_details
+from shared.records import CustomRecord
 from shared.service import Service
 from shared.topics import MAILBOXES, MATCHES, RECORDS, Topic
 
 from .authority import AUDIENCE, URL, Authority
 from .worlds import CONTOSO, FABRIKAM, NOW, matched
 
+NO_KAFKA_RECORD = cast("Any", None)
+"""The original bytes matter only for dead letters."""
+
 
 @dataclass
-class Time:
-    """The server's clock, to be set."""
+class SettableClock:
+    """The server's clock."""
 
     now: datetime = NOW
 
@@ -35,90 +41,116 @@ class Time:
 
 
 @dataclass
-class Ingest:
-    """mail-ingest's internal port: answers with what it was told to."""
+class FakeMailIngest:
+    """mail-ingest's internal port with a fixed answer."""
 
     status: int = 200
     body: dict[str, Any] = field(default_factory=lambda: {"text": "Dear all", "html": False, "cut": False})
-    asked: list[httpx2.Request] = field(default_factory=list)
+    requests: list[httpx2.Request] = field(default_factory=list)
 
-    def answer(self, request: httpx2.Request) -> httpx2.Response:
-        self.asked.append(request)
+    def respond(self, request: httpx2.Request) -> httpx2.Response:
+        self.requests.append(request)
         return httpx2.Response(self.status, json=self.body)
 
 
-def received(
-    topic: Topic,
-    key: tuple[str, ...],
+def valid_message(
+    topic: Topic[K, Any],
+    key: K,
     value: Any,
     *,
     version: int = 1,
     epoch: int = 1,
-    count: int = 1,
+    sequence: int = 1,
     offset: int = 0,
-) -> Received[Any]:
-    """A message as the layer hands it over."""
-    return Received(topic, Position(topic.name, 0, offset), key, value, version, epoch, count, None, None)
+    partition: int = 0,
+    topic_name: str | None = None,
+) -> ValidMessage[K, Any]:
+    """A message as a consumer decodes it; a value of None makes a tombstone."""
+    position = MessagePosition(topic_name or topic.name, partition, offset)
+    if value is None:
+        return TombstoneMessage(topic, position, key, version, epoch, sequence, NO_KAFKA_RECORD)
+    return ValueMessage(topic, position, key, version, epoch, sequence, NO_KAFKA_RECORD, value)
+
+
+def invalid_message(
+    topic: Topic[K, Any], key: K | None, *, offset: int = 0, partition: int = 0
+) -> InvalidMessage[K]:
+    """A message that cannot be decoded."""
+    position = MessagePosition(topic.name, partition, offset)
+    return InvalidMessage(topic, position, key, 1, 0, 0, NO_KAFKA_RECORD, InvalidMessageError("broken"))
 
 
 @dataclass
 class World:
-    """What the store holds, told as the topics would tell it."""
+    """A running application, and the data in its store."""
 
     store: Store
     client: httpx2.AsyncClient
     authority: Authority
-    ingest: Ingest
-    time: Time
+    mail_ingest: FakeMailIngest
+    clock: SettableClock
     service: Service
     _offset: int = 0
 
-    async def suggest(self, activity: Activity, *records: RecordKey, epoch: int = 1, count: int = 1) -> None:
-        key = activity.tenant, activity.mailbox, activity.item
-        value = matched(activity, *records) if records else None
-        await self.store.suggestions.put(
-            [suggestion_document(received(MATCHES, key, value, epoch=epoch, count=count), self.time())]
-        )
-
-    async def record(
-        self,
-        key: RecordKey,
-        name: str | None = None,
-        readers: tuple[str, ...] | None = None,
-        *,
-        gone: bool = False,
+    async def suggest(
+        self, activity: Activity, *records: RecordKey, epoch: int = 1, sequence: int = 1
     ) -> None:
-        self._offset += 1
-        value = (
-            None
-            if gone
-            else Custom.model_validate(
-                {"tenant": key[0], "type": key[1], "id": key[2], "name": name, "readers": readers}
-            )
-        )
-        await self.store.records.put(
-            [record_document(received(RECORDS, key, value, offset=self._offset), taken=1)]
+        """Stores the activity's complete list of matches; none is a withdrawal."""
+        value = matched(activity, *records) if records else None
+        message = valid_message(MATCHES, activity.key, value, epoch=epoch, sequence=sequence)
+        await self.store.suggestions.upsert_newer([suggestion_document(message, self.clock())])
+
+    async def add_record(
+        self, key: RecordKey, name: str | None = None, readers: tuple[str, ...] | None = None
+    ) -> None:
+        """Stores the record as the last message of its key."""
+        await self._store_record(
+            key,
+            CustomRecord(tenant=key.tenant, type=key.type, id=key.id, name=name, readers=readers),
         )
 
-    async def mailbox(
+    async def delete_record(self, key: RecordKey) -> None:
+        """Stores a tombstone as the last message of its key."""
+        await self._store_record(key, None)
+
+    async def _store_record(self, key: RecordKey, value: CustomRecord | None) -> None:
+        self._offset += 1
+        message = valid_message(RECORDS, key, value, offset=self._offset)
+        await self.store.records.upsert_later([record_document(key, message, generation=1)])
+
+    async def set_mailbox(
         self, user: User, status: MailboxStatus = MailboxStatus.ENROLLED, reason: str | None = None
     ) -> None:
+        """Stores the state of capture of the user's mailbox."""
         self._offset += 1
-        value: Event = MailboxChanged(
-            status=status, reason=reason, since=NOW, enrolled_at=NOW, complete_as_of=NOW, missed_by_hints=0
+        value = MailboxChanged(
+            status=status,
+            reason=reason,
+            since=NOW,
+            enrolled_at=NOW,
+            complete_as_of=NOW,
+            missed_by_notifications=0,
         )
-        await self.store.mailboxes.put(
-            [mailbox_document(received(MAILBOXES, (user.tenant, user.oid), value, version=self._offset))]
-        )
+        message = valid_message(MAILBOXES, user.mailbox_key, value, version=self._offset)
+        await self.store.capture_statuses.upsert_newer([capture_status_document(message)])
 
-    async def ask(self, user: User | None, method: str, path: str, **more: Any) -> httpx2.Response:
-        headers = self.authority.bearer(user, exp=int(self.time().timestamp()) + 3600) if user else {}
+    async def request(self, user: User | None, method: str, path: str, **more: Any) -> httpx2.Response:
+        """Calls the API as this user, or without a token."""
+        headers = self.authority.bearer(user, exp=int(self.clock().timestamp()) + 3600) if user else {}
         return await self.client.request(method, f"/api/v1{path}", headers=headers, **more)
 
     async def timeline(self, user: User, key: RecordKey, **query: Any) -> Any:
-        answer = await self.ask(user, "GET", f"/records/{key[1]}/{key[2]}/timeline", params=query)
-        assert answer.status_code == 200, answer.text
-        return answer.json()
+        """The user's timeline of a record."""
+        response = await self.request(user, "GET", f"/records/{key.type}/{key.id}/timeline", params=query)
+        assert response.status_code == 200, response.text
+        return response.json()
+
+
+@pytest.fixture
+def environment(environment: dict[str, str], mongodb_database: str) -> dict[str, str]:
+    """The settings of a system that this test has for itself, with tracking's own database."""
+    shared = {name: value for name, value in environment.items() if name != "MONGODB_DATABASE"}
+    return shared | {"TRACKING_MONGODB_DATABASE": mongodb_database}
 
 
 @pytest.fixture
@@ -135,22 +167,34 @@ def settings(mongodb_uri: str, mongodb_database: str) -> TrackingSettings:
     )
 
 
+@pytest.fixture(params=["motor", "pymongo"])
+async def store(settings: TrackingSettings, request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    """An empty store, once with each driver."""
+    store = Store(settings, driver=request.param)
+    await store.create_indexes()
+    yield store
+    await store.close()
+
+
 @pytest.fixture
 def build(settings: TrackingSettings) -> Callable[[], Awaitable[World]]:
     async def build() -> World:
-        authority, ingest, time = Authority(), Ingest(), Time()
+        authority, mail_ingest, clock = Authority(), FakeMailIngest(), SettableClock()
         service = await create_app(
             settings,
-            time,
-            keys=AuthorityKeys(URL, time, transport=authority.transport),
-            previews=Previews(
-                settings.ingest_url, settings.service_token, httpx2.MockTransport(ingest.answer)
+            clock,
+            keys=AuthorityKeys(URL, clock, transport=authority.transport),
+            previews=PreviewsClient(
+                settings.mail_ingest_url,
+                settings.service_token,
+                httpx2.MockTransport(mail_ingest.respond),
             ),
         )
         app = service.http[0][2]
-        service.health.answer(app)
+        service.health.add_routes(app)  # this and the next are what Service.run does
+        use_problem_details(app)
         client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://tracking")
-        return World(Store(settings), client, authority, ingest, time, service)
+        return World(Store(settings), client, authority, mail_ingest, clock, service)
 
     return build
 
@@ -158,7 +202,7 @@ def build(settings: TrackingSettings) -> Callable[[], Awaitable[World]]:
 @pytest.fixture
 async def world(build: Callable[[], Awaitable[World]]) -> AsyncIterator[World]:
     world = await build()
-    assert world.service.open
-    async with world.service.open(), world.client:
+    assert world.service.resources
+    async with world.service.resources(), world.client:
         yield world
-    world.store.close()
+    await world.store.close()

@@ -1,4 +1,4 @@
-"""Streams as a page hears them: piece by piece, until it hangs up."""
+"""Streams as a page receives them: piece by piece, until the client disconnects."""
 
 import asyncio
 import contextlib
@@ -10,8 +10,8 @@ from services.tracking.domain.visibility import User
 from .conftest import World
 
 
-class Heard:
-    """What came through an open stream so far."""
+class ReceivedStream:
+    """What an open stream has delivered so far."""
 
     def __init__(self) -> None:
         self.status = 0
@@ -27,15 +27,15 @@ class Heard:
             if line.startswith("event: ")
         ]
 
-    async def until_met(self, met: Callable[["Heard"], object], seconds: float = 5) -> None:
-        """Until this is true of it."""
+    async def until_met(self, met: Callable[["ReceivedStream"], object], seconds: float = 5) -> None:
+        """Waits until this is true of the stream."""
         async with asyncio.timeout(seconds):
             while not met(self):
                 await self._more.wait()
                 self._more.clear()
 
     async def until(self, *events: str, seconds: float = 10) -> None:
-        """Until exactly these have been heard; others too soon are a failure."""
+        """Waits until exactly these events have been received; any other order fails."""
         async with asyncio.timeout(seconds):
             while self.events != list(events):
                 assert self.events == list(events)[: len(self.events)], self.events
@@ -50,9 +50,9 @@ class Heard:
 
 
 @contextlib.asynccontextmanager
-async def listening(world: World, user: User, path: str) -> AsyncIterator[Heard]:
-    """An open stream; the client hangs up at the end."""
-    headers = world.authority.bearer(user, exp=int(world.time().timestamp()) + 3600)
+async def open_stream(world: World, user: User, path: str) -> AsyncIterator[ReceivedStream]:
+    """An open stream; the client disconnects at the end."""
+    headers = world.authority.bearer(user, exp=int(world.clock().timestamp()) + 3600)
     scope = {
         "type": "http",
         "asgi": {"version": "3.0"},
@@ -62,27 +62,27 @@ async def listening(world: World, user: User, path: str) -> AsyncIterator[Heard]
         "query_string": b"",
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()],
     }
-    heard, hung_up, asked = Heard(), asyncio.Event(), False
+    received, disconnected, request_sent = ReceivedStream(), asyncio.Event(), False
 
     async def receive() -> dict[str, Any]:
-        nonlocal asked
-        if not asked:
-            asked = True
+        nonlocal request_sent
+        if not request_sent:
+            request_sent = True
             return {"type": "http.request", "body": b"", "more_body": False}
-        await hung_up.wait()
+        await disconnected.wait()
         return {"type": "http.disconnect"}
 
-    answering = asyncio.create_task(world.service.http[0][2](scope, receive, heard.send))
+    answering = asyncio.create_task(world.service.http[0][2](scope, receive, received.send))
     try:
-        yield heard
+        yield received
     finally:
-        hung_up.set()
+        disconnected.set()
         async with asyncio.timeout(5):
             await answering
 
 
-async def beginning(world: World, user: User, path: str) -> tuple[int, bytes]:
-    """Status and body of a stream up to its first event, or of what is answered instead."""
-    async with listening(world, user, path) as heard:
-        await heard.until_met(lambda heard: heard.body)
-    return heard.status, heard.body
+async def first_event(world: World, user: User, path: str) -> tuple[int, bytes]:
+    """Status and body of a stream up to its first event, or of the response in its place."""
+    async with open_stream(world, user, path) as received:
+        await received.until_met(lambda received: received.body)
+    return received.status, received.body

@@ -8,17 +8,17 @@ from typing import Any
 import httpx2
 import pytest
 
-from services.tracking.domain.activity import Ask, claim
+from services.tracking.domain.track_request import open_request
 from services.tracking.domain.visibility import User
 from services.tracking.signin import AuthorityKeys
 from shared.clock import system_clock
 from shared.events import Activity, ActivityTracked, ActivityUntracked, ContentAnswered, FetchContent
-from shared.records import RecordKey
-from shared.topics import CONTENT_REQUESTS, TRACKED_ACTIVITIES
+from shared.keys import RecordKey, TrackedActivityKey
+from shared.topics import CONTENT, CONTENT_REQUESTS, RECORDS, TRACKED_ACTIVITIES
 
 from .authority import URL, Authority
-from .bus import Bus, Tracking, a_bus, a_tracking, command
-from .worlds import ACCOUNT, ANN, BEN, RENEWAL, content, email
+from .bus import Bus, Tracking, a_bus, a_tracking, run_command
+from .worlds import ACCOUNT, ANN, BEN, RENEWAL, content, email, regarding
 
 NOW = datetime.now(UTC) - timedelta(hours=1)
 ON = "/records/opportunity/renewal"
@@ -31,17 +31,19 @@ class Desk:
         self._client = client
         self._authority = authority
 
-    async def ask(self, user: User, method: str, path: str) -> httpx2.Response:
+    async def request(self, user: User, method: str, path: str) -> httpx2.Response:
         now = int(datetime.now(UTC).timestamp())
         headers = self._authority.bearer(user, nbf=now - 10, exp=now + 3600)
         return await self._client.request(method, f"/api/v1{path}", headers=headers)
 
     async def track(self, user: User, item: str, record: RecordKey = RENEWAL) -> httpx2.Response:
-        return await self.ask(user, "POST", f"/records/{record[1]}/{record[2]}/suggestions/{item}/track")
+        return await self.request(
+            user, "POST", f"/records/{record.type}/{record.id}/suggestions/{item}/track"
+        )
 
     async def tiles(self, user: User, record: RecordKey = RENEWAL) -> tuple[list[Any], list[Any]]:
-        """(state, reason) of her suggestions, and who is on each tracked tile."""
-        timeline = (await self.ask(user, "GET", f"/records/{record[1]}/{record[2]}/timeline")).json()
+        """(state, reason) of each suggestion of the user, and the users of each tracked tile's entries."""
+        timeline = (await self.request(user, "GET", f"/records/{record.type}/{record.id}/timeline")).json()
         return [(tile["state"], tile["reason"]) for tile in timeline["suggestions"]], [
             [entry["by"] for entry in tile["regarding"]] for tile in timeline["tracked"]
         ]
@@ -74,23 +76,36 @@ def mail(owner: User = ANN, item: str = "m-1", **changes: Any) -> Activity:
 
 
 async def events(bus: Bus) -> list[Any]:
-    """Every value that was said of tracked activities, tombstones as None."""
-    return [message.value for message in await bus.said(TRACKED_ACTIVITIES)]
+    """All values on `tracked-activities`, tombstones as None."""
+    return await bus.read_values(TRACKED_ACTIVITIES)
 
 
-async def test_track_is_asked_of_mail_ingest_stored_and_announced_once(
-    bus: Bus, desk: tuple[Tracking, Desk]
-) -> None:
+async def fetch_requests(bus: Bus) -> list[FetchContent]:
+    """All values on `content-requests`."""
+    return await bus.read_values(CONTENT_REQUESTS)
+
+
+async def track_mail_1(bus: Bus, tracking: Tracking, office: Desk) -> str:
+    """Ann tracks an e-mail on the opportunity; returns the id of the tracked activity."""
+    await bus.match((mail(), [RENEWAL]))
+    await tracking.until_quiet()
+    await office.track(ANN, "m-1")
+    bus.answer_all_requests({"oid-ann/m-1": mail()})
+    await tracking.until_quiet()
+    return await bus.stored_tracked_id()
+
+
+async def test_track_fetches_stores_and_publishes_once(bus: Bus, desk: tuple[Tracking, Desk]) -> None:
     tracking, office = desk
     await bus.match((mail(), [RENEWAL]))
     await tracking.until_quiet()
     assert (await office.track(ANN, "m-1")).json()["state"] == "pending"
-    bus.be_mail_ingest({"oid-ann/m-1": mail()})
+    bus.answer_all_requests({"oid-ann/m-1": mail()})
     await tracking.until_quiet()
 
-    [request] = await bus.said(CONTENT_REQUESTS)
-    assert isinstance(request.value, FetchContent)
-    assert (request.key, request.value.item) == ((ANN.tenant, ANN.oid), "m-1")
+    [message] = await bus.read_all(CONTENT_REQUESTS)
+    [request] = await fetch_requests(bus)
+    assert (message.key, request.item) == (ANN.mailbox_key, "m-1")
     assert await office.tiles(ANN) == ([], [["oid-ann"]])
     assert await office.tiles(BEN) == ([], [["oid-ann"]])
     [event] = await events(bus)
@@ -100,158 +115,156 @@ async def test_track_is_asked_of_mail_ingest_stored_and_announced_once(
     ]
 
 
-async def test_two_owners_at_once_are_one_tracked_activity(bus: Bus, desk: tuple[Tracking, Desk]) -> None:
+async def test_two_owners_at_once_share_one_tracked_activity(bus: Bus, desk: tuple[Tracking, Desk]) -> None:
     tracking, office = desk
     await bus.match((mail(ANN, "of-ann"), [RENEWAL]), (mail(BEN, "of-ben"), [RENEWAL]))
     await tracking.until_quiet()
-    bus.be_mail_ingest({"oid-ann/of-ann": mail(ANN, "of-ann"), "oid-ben/of-ben": mail(BEN, "of-ben")})
+    bus.answer_all_requests({"oid-ann/of-ann": mail(ANN, "of-ann"), "oid-ben/of-ben": mail(BEN, "of-ben")})
     answers = await asyncio.gather(
         *(office.track(user, item) for user, item in ((ANN, "of-ann"), (BEN, "of-ben"), (ANN, "of-ann")))
     )
     assert [answer.json()["state"] for answer in answers] == ["pending"] * 3
     await tracking.until_quiet()
 
-    [document] = await bus.stored("tracked")
+    [document] = await bus.stored("tracked_activities")
     assert sorted(entry["by"] for entry in document["regarding"]) == ["oid-ann", "oid-ben"]
     suggestions, [tile] = await office.tiles(ANN)
     assert (suggestions, sorted(tile)) == ([], ["oid-ann", "oid-ben"])
-    said = await events(bus)
-    assert len({event.revision for event in said}) == len(said) <= 2, "one event for each change"
-    assert sorted(entry.by for entry in said[-1].regarding) == ["oid-ann", "oid-ben"]
+    published = await events(bus)
+    assert len({event.revision for event in published}) == len(published) <= 2, "one event for each change"
+    assert sorted(entry.by for entry in published[-1].regarding) == ["oid-ann", "oid-ben"]
 
 
-async def test_copies_of_other_text_are_activities_of_their_own(
+async def test_copies_with_other_participants_are_activities_of_their_own(
     bus: Bus, desk: tuple[Tracking, Desk]
 ) -> None:
     tracking, office = desk
     edited = mail(BEN, "of-ben", participants=mail().participants[:2])
     await bus.match((mail(ANN, "of-ann"), [RENEWAL]), (edited, [RENEWAL]))
     await tracking.until_quiet()
-    # Both ask before either is tracked; afterwards the other's is hidden as tracked by a colleague.
+    # Both requests precede the first answer; later the other item is hidden as tracked by a colleague.
     await asyncio.gather(office.track(ANN, "of-ann"), office.track(BEN, "of-ben"))
-    bus.be_mail_ingest({"oid-ann/of-ann": mail(ANN, "of-ann"), "oid-ben/of-ben": edited})
+    bus.answer_all_requests({"oid-ann/of-ann": mail(ANN, "of-ann"), "oid-ben/of-ben": edited})
     await tracking.until_quiet()
     assert sorted((await office.tiles(ANN))[1]) == [["oid-ann"], ["oid-ben"]]
 
 
-async def test_a_failed_claim_fails_for_all_who_joined_and_can_be_tried_again(
+async def test_failed_request_fails_for_all_its_records_and_can_be_repeated(
     bus: Bus, desk: tuple[Tracking, Desk]
 ) -> None:
     tracking, office = desk
     await bus.match((mail(), [RENEWAL, ACCOUNT]))
     await tracking.until_quiet()
     await asyncio.gather(*(office.track(ANN, "m-1", record) for record in (RENEWAL, ACCOUNT, RENEWAL)))
-    bus.be_mail_ingest({}, unavailable="gone")
+    bus.answer_all_requests({}, unavailable="gone")
     await tracking.until_quiet()
     assert await office.tiles(ANN, RENEWAL) == ([("failed", "gone")], [])
     assert await office.tiles(ANN, ACCOUNT) == ([("failed", "gone")], [])
     assert await events(bus) == []
-    assert len(await bus.said(CONTENT_REQUESTS)) == 1
-    assert "activity" not in (await bus.stored("claims"))[0], "nothing of the item stays on a settled claim"
+    assert len(await fetch_requests(bus)) == 1
+    assert "activity" not in (await bus.stored("track_requests"))[0], (
+        "a closed request keeps nothing of the item"
+    )
 
     assert (await office.track(ANN, "m-1")).json()["state"] == "pending"
     await tracking.until_quiet()
-    assert len(await bus.said(CONTENT_REQUESTS)) == 2
+    assert len(await fetch_requests(bus)) == 2
 
 
-async def test_content_for_a_claim_that_is_no_longer_open_is_dropped(
+async def test_content_for_a_request_that_is_not_open_is_dropped(
     bus: Bus, desk: tuple[Tracking, Desk]
 ) -> None:
     tracking, _ = desk
-    late = claim("late", mail(), Ask(RENEWAL, ANN.oid, NOW - timedelta(hours=1)), timedelta(minutes=10))
-    await bus.store.claims.put(late, mail())
-    for claim_id in ("late", "never-heard-of"):
+    [entry] = regarding((ANN, RENEWAL), at=NOW - timedelta(hours=1))
+    await bus.store.track_requests.insert(open_request("late", mail(), entry, timedelta(minutes=10)), mail())
+    for request_id in ("late", "unknown"):
         await bus.answer(
-            (ANN.tenant, ANN.oid),
-            ContentAnswered(claim=claim_id, item="m-1", content=content(mail()), unavailable=None),
+            ANN.mailbox_key, ContentAnswered(request=request_id, item="m-1", content=content(mail()))
         )
     await tracking.until_quiet()
-    assert await bus.stored("tracked") == []
-    [document] = await bus.stored("claims")
+    assert await bus.stored("tracked_activities") == []
+    [document] = await bus.stored("track_requests")
     assert (document["state"], document["reason"]) == ("failed", "no_answer")
 
 
-async def test_content_of_another_s_item_is_refused(bus: Bus, desk: tuple[Tracking, Desk]) -> None:
+async def test_content_of_another_item_is_a_dead_letter(bus: Bus, desk: tuple[Tracking, Desk]) -> None:
     tracking, _ = desk
-    hers = claim("hers", mail(), Ask(RENEWAL, ANN.oid, datetime.now(UTC)), timedelta(minutes=10))
-    await bus.store.claims.put(hers, mail())
-    bens = ContentAnswered(claim="hers", item="m-1", content=content(mail(BEN, "m-1")), unavailable=None)
-    await bus.answer((ANN.tenant, BEN.oid), bens)
-    await bus.answer((ANN.tenant, ANN.oid), bens)
-    await bus.answer(
-        (ANN.tenant, ANN.oid), ContentAnswered(claim="hers", item="m-1", content=None, unavailable="gone")
-    )
+    [entry] = regarding((ANN, RENEWAL), at=datetime.now(UTC))
+    await bus.store.track_requests.insert(open_request("r", mail(), entry, timedelta(minutes=10)), mail())
+    of_ben = content(mail(BEN, "m-1"))
+    other_item = content(mail(ANN, "m-2"))
+    for mailbox, item, answered in (
+        (BEN.mailbox_key, "m-1", of_ben),  # of another mailbox than the request
+        (ANN.mailbox_key, "m-1", of_ben),  # key and body do not agree
+        (ANN.mailbox_key, "m-2", other_item),  # of another item than the request
+        (ANN.mailbox_key, "m-1", other_item),  # item and content do not agree
+    ):
+        await bus.answer(mailbox, ContentAnswered(request="r", item=item, content=answered))
+    await tracking.until_quiet(except_for=frozenset({"open track requests"}))
+    fields = sorted(field for *_, field in await bus.read_dead_letters(CONTENT))
+    assert fields == ["content.activity", "content.activity.mailbox", "request", "request"]
+    await bus.answer(ANN.mailbox_key, ContentAnswered(request="r", item="m-1", unavailable="gone"))
     await tracking.until_quiet()
-    assert await bus.stored("tracked") == []
-    assert (await bus.stored("claims"))[0]["reason"] == "gone"
+    assert await bus.stored("tracked_activities") == []
+    assert (await bus.stored("track_requests"))[0]["reason"] == "gone"
 
 
-async def test_the_same_answer_twice_changes_nothing_even_after_an_untrack(
+async def test_same_answer_twice_changes_nothing_even_after_an_untrack(
     bus: Bus, desk: tuple[Tracking, Desk]
 ) -> None:
     tracking, office = desk
-    await bus.match((mail(), [RENEWAL]))
-    await tracking.until_quiet()
-    await office.track(ANN, "m-1")
-    bus.be_mail_ingest({"oid-ann/m-1": mail()})
-    await tracking.until_quiet()
-    [document] = await bus.stored("tracked")
-    assert (
-        await office.ask(ANN, "DELETE", f"{ON}/tracked/{document['_id'].split('/')[1]}")
-    ).status_code == 204
+    activity = await track_mail_1(bus, tracking, office)
+    assert (await office.request(ANN, "DELETE", f"{ON}/tracked/{activity}")).status_code == 204
     await tracking.until_quiet()
 
-    [request] = await bus.said(CONTENT_REQUESTS)
-    assert isinstance(request.value, FetchContent)
-    again = ContentAnswered(claim=request.value.claim, item="m-1", content=content(mail()), unavailable=None)
-    await bus.answer((ANN.tenant, ANN.oid), again)
+    [request] = await fetch_requests(bus)
+    again = ContentAnswered(request=request.request, item="m-1", content=content(mail()))
+    await bus.answer(ANN.mailbox_key, again)
     await tracking.until_quiet()
     assert await office.tiles(ANN) == ([("untracked", None)], [])
 
 
-async def test_the_last_untrack_is_said_with_ids_only_and_then_a_tombstone(
+async def test_last_untrack_publishes_ids_only_and_then_a_tombstone(
     bus: Bus, desk: tuple[Tracking, Desk]
 ) -> None:
     tracking, office = desk
-    await bus.match((mail(), [RENEWAL]))
-    await tracking.until_quiet()
-    await office.track(ANN, "m-1")
-    bus.be_mail_ingest({"oid-ann/m-1": mail()})
-    await tracking.until_quiet()
-    [document] = await bus.stored("tracked")
-    activity = document["_id"].split("/")[1]
-    await office.ask(ANN, "DELETE", f"{ON}/tracked/{activity}")
+    activity = await track_mail_1(bus, tracking, office)
+    await office.request(ANN, "DELETE", f"{ON}/tracked/{activity}")
     await tracking.until_quiet()
 
     tracked, untracked, tombstone = await events(bus)
     assert untracked == ActivityUntracked(tenant=ANN.tenant, activity=activity, revision=untracked.revision)
     assert untracked.revision > tracked.revision
     assert tombstone is None
-    [left] = await bus.stored("tracked")
-    assert left.keys() == {"_id", "tenant", "identity", "regarding", "touched", "revision", "delete_at"}
+    [left] = await bus.stored("tracked_activities")
+    assert left.keys() == {
+        "_id",
+        "tenant",
+        "identity",
+        "regarding",
+        "affected_records",
+        "revision",
+        "delete_at",
+    }
     assert await office.tiles(ANN) == ([("untracked", None)], [])
 
     await office.track(ANN, "m-1")
     await tracking.until_quiet()
-    last = (await bus.announced())[activity]
+    last = (await bus.tracked_states())[activity]
     assert isinstance(last, ActivityTracked)
     assert last.revision > untracked.revision
-    assert "delete_at" not in (await bus.stored("tracked"))[0]
+    assert "delete_at" not in (await bus.stored("tracked_activities"))[0]
 
 
-async def test_when_a_record_s_name_or_readers_change_or_it_goes_its_activities_are_announced_again(
+async def test_change_of_a_record_publishes_its_activities_again(
     bus: Bus, desk: tuple[Tracking, Desk]
 ) -> None:
     tracking, office = desk
-    await bus.match((mail(), [RENEWAL]))
-    await tracking.until_quiet()
-    await office.track(ANN, "m-1")
-    bus.be_mail_ingest({"oid-ann/m-1": mail()})
-    await tracking.until_quiet()
+    await track_mail_1(bus, tracking, office)
 
     async def last() -> tuple[Any, ...]:
         await tracking.until_quiet()
-        [event] = (await bus.announced()).values()
+        [event] = (await bus.tracked_states()).values()
         assert isinstance(event, ActivityTracked)
         [entry] = event.regarding
         return entry.name, entry.readers, entry.deleted
@@ -261,7 +274,7 @@ async def test_when_a_record_s_name_or_readers_change_or_it_goes_its_activities_
     assert await last() == ("Renamed", ("*",), False)
     await bus.record(RENEWAL, name="Renamed", readers=["user:oid-ann"])
     assert await last() == ("Renamed", ("user:oid-ann",), False)
-    said = len(await events(bus))
+    count = len(await events(bus))
     await bus.record(
         RENEWAL,
         name="Renamed",
@@ -270,43 +283,36 @@ async def test_when_a_record_s_name_or_readers_change_or_it_goes_its_activities_
         emails=["a@b.c"],
     )
     assert await last() == ("Renamed", ("user:oid-ann",), False)
-    assert len(await events(bus)) == said, "what nobody can see on a tile is not announced"
-    await bus.raw_record(RENEWAL, b"broken")
+    assert len(await events(bus)) == count, "a change that no tile shows is not published"
+    await bus.raw(RECORDS, RENEWAL, b"broken")
     assert await last() == (None, ("user:oid-ann",), True)
-    await bus.raw_record(RENEWAL, None)
+    await bus.raw(RECORDS, RENEWAL, None)
     assert await last() == (None, ("user:oid-ann",), True)
     await bus.record(RENEWAL, name="Back")
     assert await last() == ("Back", ("*",), False)
 
 
-async def test_resend_says_every_tracked_activity_again(bus: Bus, desk: tuple[Tracking, Desk]) -> None:
+async def test_resend_publishes_every_tracked_activity_again(bus: Bus, desk: tuple[Tracking, Desk]) -> None:
     tracking, office = desk
-    await bus.match((mail(), [RENEWAL]))
-    await tracking.until_quiet()
-    await office.track(ANN, "m-1")
-    bus.be_mail_ingest({"oid-ann/m-1": mail()})
-    await tracking.until_quiet()
-    await command(bus.environment, "resend")
+    await track_mail_1(bus, tracking, office)
+    await run_command(bus.environment, "resend")
     await tracking.until_quiet()
     first, again = await events(bus)
     assert first == again
 
 
-async def test_what_changed_while_it_was_said_is_said_again(bus: Bus, desk: tuple[Tracking, Desk]) -> None:
-    """Two replicas: one takes a state and sleeps, the other says a newer one; the sleeper's word is corrected."""
+async def test_newer_state_is_published_again_after_a_late_acknowledgement(
+    bus: Bus, desk: tuple[Tracking, Desk]
+) -> None:
+    """Two replicas: one leases a state and is paused, the other publishes a newer one; the first resumes."""
     tracking, office = desk
-    await bus.match((mail(), [RENEWAL]))
-    await tracking.until_quiet()
-    await office.track(ANN, "m-1")
-    bus.be_mail_ingest({"oid-ann/m-1": mail()})
-    await tracking.until_quiet()
-    [document] = await bus.stored("tracked")
-    old = await bus.store.tracked.one(ANN.tenant, document["_id"].split("/")[1])
+    activity = await track_mail_1(bus, tracking, office)
+    old = await bus.store.tracked_activities.find_by_key(TrackedActivityKey(ANN.tenant, activity))
     assert old
     await bus.record(RENEWAL, name="Renamed")
     await tracking.until_quiet()
 
-    await bus.store.tracked.confirm([old], datetime.now(UTC))
+    await bus.store.tracked_activities.acknowledge([old], datetime.now(UTC))
     await tracking.until_quiet()
-    said = await events(bus)
-    assert [event.regarding[0].name for event in said] == ["Fleet renewal", "Renamed", "Renamed"]
+    names = [event.regarding[0].name for event in await events(bus)]
+    assert names == ["Fleet renewal", "Renamed", "Renamed"]

@@ -1,14 +1,25 @@
-"""Small worlds for the tests of tracking: two tenants, three users, an opportunity and what is mailed about it."""
+"""Small worlds for the tests of tracking: two tenants, their users, an opportunity and the mail about it."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from services.tracking.domain.activity import Ask, Tracked, track
+from services.tracking.domain.track_request import Regarding
+from services.tracking.domain.tracked_activity import TrackedActivity, add_regarding
 from services.tracking.domain.visibility import User
-from shared.events import Activity, ActivityMatched, Content, Direction, Kind, Match, Participant, Role
+from shared.events import (
+    Activity,
+    ActivityKind,
+    ActivityMatched,
+    Content,
+    Direction,
+    Match,
+    Participant,
+    ParticipantRole,
+)
+from shared.keys import RecordKey
 
-NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+NOW = datetime(2096, 11, 24, 12, 0, tzinfo=UTC)
+"""The time in most tests: in the future, because MongoDB deletes expired documents by its own clock."""
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 CONTOSO, FABRIKAM = "tenant-contoso", "tenant-fabrikam"
@@ -16,8 +27,8 @@ ANN, BEN = User(CONTOSO, "oid-ann", "Ann Lee"), User(CONTOSO, "oid-ben", "Ben Ro
 EVE = User(FABRIKAM, "oid-eve", "Eve Fox")
 ADA = User(CONTOSO, "oid-ada", "Ada Min", admin=True)
 
-RENEWAL = (CONTOSO, "opportunity", "renewal")
-ACCOUNT = (CONTOSO, "account", "fabrikam")
+RENEWAL = RecordKey(CONTOSO, "opportunity", "renewal")
+ACCOUNT = RecordKey(CONTOSO, "account", "fabrikam")
 RULES = {
     "opportunity.stakeholder": "is a stakeholder of this opportunity",
     "account.email": "is an address of this account",
@@ -31,13 +42,13 @@ def email(owner: User = ANN, item: str = "mail-1", **changes: Any) -> Activity:
         "tenant": owner.tenant,
         "mailbox": owner.oid,
         "item": item,
-        "kind": Kind.EMAIL,
+        "kind": ActivityKind.EMAIL,
         "identity": "<offer@fabrikam.com>",
         "subject": "Our offer",
         "participants": (
-            Participant(role=Role.FROM, address="joe@fabrikam.com", name="Joe"),
-            Participant(role=Role.TO, address="team@contoso.com", name=None),
-            Participant(role=Role.CC, address="ann@fabrikam.com", name="Ann F."),
+            Participant(role=ParticipantRole.FROM, address="joe@fabrikam.com", name="Joe"),
+            Participant(role=ParticipantRole.TO, address="team@contoso.com", name=None),
+            Participant(role=ParticipantRole.CC, address="ann@fabrikam.com", name="Ann F."),
         ),
         "direction": Direction.INCOMING,
         "at": at,
@@ -57,12 +68,12 @@ def meeting(owner: User = ANN, item: str = "meeting-1", **changes: Any) -> Activ
         "tenant": owner.tenant,
         "mailbox": owner.oid,
         "item": item,
-        "kind": Kind.MEETING,
+        "kind": ActivityKind.MEETING,
         "identity": "uid-1",
         "subject": "Kick-off",
         "participants": (
-            Participant(role=Role.ORGANIZER, address="joe@fabrikam.com", name="Joe"),
-            Participant(role=Role.REQUIRED, address="ann@fabrikam.com", name=None),
+            Participant(role=ParticipantRole.ORGANIZER, address="joe@fabrikam.com", name="Joe"),
+            Participant(role=ParticipantRole.REQUIRED, address="ann@fabrikam.com", name=None),
         ),
         "at": start,
         "visible_from": start - 3 * DAY,
@@ -74,8 +85,8 @@ def meeting(owner: User = ANN, item: str = "meeting-1", **changes: Any) -> Activ
     return Activity(**fields | changes)
 
 
-def matched(activity: Activity, *records: tuple[str, str, str]) -> ActivityMatched:
-    """The activity related to these records, by its last participant."""
+def matched(activity: Activity, *records: RecordKey) -> ActivityMatched:
+    """The activity, matched with these records by its last participant."""
     last = len(activity.participants) - 1
     rule = {"opportunity": "opportunity.stakeholder"}
     matches = tuple(
@@ -86,19 +97,15 @@ def matched(activity: Activity, *records: tuple[str, str, str]) -> ActivityMatch
 
 
 def content(activity: Activity, text: str = "Dear all,\nhere is our offer.") -> Content:
-    """Its text, as fetched."""
+    """The content of an activity, as mail-ingest fetches it."""
     return Content(activity=activity, text=text, html=False, cut=False)
 
 
-def asks(*pairs: tuple[User, tuple[str, str, str]], at: datetime = NOW) -> tuple[Ask, ...]:
-    """Who asked to track on what."""
-    return tuple(Ask(record, user.oid, at, user.name) for user, record in pairs)
+def regarding(*pairs: tuple[User, RecordKey], at: datetime = NOW) -> tuple[Regarding, ...]:
+    """An entry for each user and record."""
+    return tuple(Regarding(record, user.oid, at, user.name) for user, record in pairs)
 
 
-def tracked(activity: Activity, *pairs: tuple[User, tuple[str, str, str]], now: datetime = NOW) -> Tracked:
-    """The activity as tracked by these on those."""
-    return track(None, asks(*pairs), content(activity), now)
-
-
-def subjects(tiles: Sequence[Any]) -> list[str]:
-    return [tile.suggestion.activity.subject for tile in tiles]
+def tracked(activity: Activity, *pairs: tuple[User, RecordKey], now: datetime = NOW) -> TrackedActivity:
+    """The activity as tracked by these users on these records."""
+    return add_regarding(None, regarding(*pairs), content(activity), now)

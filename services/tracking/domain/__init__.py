@@ -1,4 +1,5 @@
-"""What tracking decides: who may read, what a timeline shows, what becomes of a Track.
+"""What tracking decides: who may read a record, what a timeline shows, what follows from Track.
 
-Pure: the standard library and `shared`, and time is passed in.
+In: the state that the store holds, and the time. Out: the new state, or what a user sees. Pure: the
+standard library and `shared`.
 """

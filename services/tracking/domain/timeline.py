@@ -1,7 +1,8 @@
-"""What one user sees on one record now.
+"""What one user sees on one record at one time.
 
-Tracked activities, and mixed in by time up to 50 suggestions of her own: inside their window on the
-server's clock, not dismissed here, and not tracked here by anybody already.
+Tracked activities, and mixed in by time up to 50 suggestions of the user's own. A suggestion is shown
+inside its window by the server's clock, unless the user has dismissed it on this record or anyone has
+tracked it there.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -9,41 +10,49 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from shared.events import Activity, MailboxStatus, Role
-from shared.records import RecordKey
+from shared.events import Activity, ActivityKind, Direction, MailboxStatus, ParticipantRole
 
-from .activity import Claim, ClaimState
+from .track_request import TrackRequest, TrackRequestState
 
-MOST_SUGGESTIONS = 50
-"""As many as the page shows at once; `has_more` says that there are others."""
-KEPT_AFTER_WINDOW = timedelta(days=1)
+MAX_SUGGESTIONS_PER_TIMELINE = 50
+"""A user sees at most 50 untracked items on one record, e-mails and meetings together, the newest first.
+
+This is the limit of the rule that suggests activities (design, section 7). Pending items are shown in
+addition, and `has_more` reports that there are further ones.
+"""
+SUGGESTION_RETENTION_AFTER_WINDOW = timedelta(days=1)
 """A suggestion is deleted this long after it was last visible."""
-DISMISSED_AFTER_LAST_SEEN = timedelta(days=30)
-"""A dismissal outlives its item by this, so that no replay brings the item back."""
+DISMISSAL_RETENTION = timedelta(days=30)
+"""A dismissal outlives its item by this time, so that no replay brings the item back."""
 
 
-class State(StrEnum):
-    """Of a suggestion, as its owner sees it on a record."""
+class SuggestionState(StrEnum):
+    """The state of a suggestion on one record, as its owner sees it."""
 
     UNTRACKED = "untracked"
     PENDING = "pending"
     FAILED = "failed"
 
 
-SAYS = {
-    Role.FROM: "From",
-    Role.TO: "To",
-    Role.CC: "Cc",
-    Role.ORGANIZER: "Organizer",
-    Role.REQUIRED: "Required",
-    Role.OPTIONAL: "Optional",
+ROLE_LABELS = {
+    ParticipantRole.FROM: "From",
+    ParticipantRole.TO: "To",
+    ParticipantRole.CC: "Cc",
+    ParticipantRole.ORGANIZER: "Organizer",
+    ParticipantRole.REQUIRED: "Required",
+    ParticipantRole.OPTIONAL: "Optional",
 }
-"""How a sentence names each role."""
+"""The name of each role in a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
-    """One reason of a match: a participant of the activity, and the phrase of the rule that reached the record."""
+class MatchReason:
+    """One reason of a match.
+
+    Attributes:
+        participant: index into the activity's participants.
+        phrase: of the rule that reached the record.
+    """
 
     participant: int
     phrase: str
@@ -54,25 +63,26 @@ class Suggestion:
     """An activity as matched with one record; private to its owner.
 
     Attributes:
-        more: how many further reasons there are.
+        more: the count of further reasons.
     """
 
     activity: Activity
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[MatchReason, ...] = ()
     more: int = 0
 
     @property
     def why(self) -> tuple[str, ...]:
-        """`Cc: ann@fabrikam.com is a stakeholder of this opportunity`, a sentence a reason."""
+        """A sentence for each reason: `Cc: ann@fabrikam.com is a stakeholder of this opportunity`."""
         people = self.activity.participants
         return tuple(
-            f"{SAYS[people[reason.participant].role]}: {people[reason.participant].address} {reason.phrase}"
+            f"{ROLE_LABELS[people[reason.participant].role]}: "
+            f"{people[reason.participant].address} {reason.phrase}"
             for reason in self.reasons
         )
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class SuggestionTile:
     """A suggestion with its state on this record.
 
     Attributes:
@@ -81,73 +91,108 @@ class Tile:
     """
 
     suggestion: Suggestion
-    state: State = State.UNTRACKED
+    state: SuggestionState = SuggestionState.UNTRACKED
     reason: str | None = None
     until: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class TimelineFilter:
+    """Which tiles the user wants to see; None accepts all."""
+
+    kind: ActivityKind | None = None
+    direction: Direction | None = None
+
+    def accepts(self, activity: Activity) -> bool:
+        """True when the activity passes the filter."""
+        return (self.kind is None or activity.kind is self.kind) and (
+            self.direction is None or activity.direction is self.direction
+        )
+
+    def required_fields(self) -> dict[str, str]:
+        """Field of an activity -> the value that it must have."""
+        fields = {"kind": self.kind, "direction": self.direction}
+        return {name: value.value for name, value in fields.items() if value}
+
+
 def is_visible(activity: Activity, now: datetime) -> bool:
-    """Is the item inside its window?"""
+    """True while the item is inside its window."""
     return activity.visible_from <= now < activity.visible_until
 
 
 @dataclass(slots=True)
-class Suggestions:
-    """Collects the tiles of one user on one record, newest first, until it has enough; `claims` are hers there, by item."""
+class SuggestionCollector:
+    """Collects the suggestion tiles of one user on one record, newest first, up to the limit.
 
-    record: RecordKey
+    Attributes:
+        requests: the user's last track request on this record for each item id.
+    """
+
     now: datetime
-    claims: Mapping[str, Claim]
-    tiles: list[Tile] = field(default_factory=list)
+    requests: Mapping[str, TrackRequest]
+    tiles: list[SuggestionTile] = field(default_factory=list)
     has_more: bool = False
 
-    def take(self, page: Iterable[Suggestion], dismissed: Collection[str], tracked: Collection[str]) -> bool:
-        """Takes the next page in order; False when there are enough.
+    def add_page(
+        self, page: Iterable[Suggestion], dismissed: Collection[str], tracked: Collection[str]
+    ) -> bool:
+        """Adds the next suggestions in order.
 
-        Left out are identities that she has dismissed and that anybody has tracked on this record.
+        Args:
+            page: the next suggestions, newest first.
+            dismissed: identities that the user has dismissed on this record.
+            tracked: identities that anyone has tracked on this record.
+
+        Returns:
+            False when no further page is needed.
         """
         for suggestion in page:
-            tile = tile_of(suggestion, self.claims.get(suggestion.activity.item), self.now)
+            tile = suggestion_tile(suggestion, self.requests.get(suggestion.activity.item), self.now)
             if not is_visible(suggestion.activity, self.now) or suggestion.activity.identity in tracked:
                 continue
-            if suggestion.activity.identity in dismissed and tile.state is not State.PENDING:
+            if suggestion.activity.identity in dismissed and tile.state is not SuggestionState.PENDING:
                 continue
-            if len(self.tiles) == MOST_SUGGESTIONS:
+            if len(self.tiles) == MAX_SUGGESTIONS_PER_TIMELINE:
                 self.has_more = True
                 return False
             self.tiles.append(tile)
         return True
 
-    def keep_pending(self, tracked: Collection[str]) -> None:
-        """Adds what she has asked for and what is matched no longer: a withdrawal changes nothing while it is pending."""
+    def add_pending(self, tracked: Collection[str]) -> None:
+        """Adds the pending items that no page had: a match withdrawn while pending changes nothing."""
         shown = {tile.suggestion.activity.item for tile in self.tiles}
-        for item, claim in self.claims.items():
+        for item, request in self.requests.items():
             if (
-                claim.activity
-                and claim.is_open(self.now)
+                request.activity
+                and request.is_open(self.now)
                 and item not in shown
-                and claim.activity.identity not in tracked
+                and request.activity.identity not in tracked
             ):
-                self.tiles.append(tile_of(Suggestion(claim.activity), claim, self.now))
+                self.tiles.append(suggestion_tile(Suggestion(request.activity), request, self.now))
         self.tiles.sort(key=lambda tile: tile.suggestion.activity.at, reverse=True)
 
 
-def tile_of(suggestion: Suggestion, claim: Claim | None, now: datetime) -> Tile:
-    """A suggestion in the state that her last claim on it, if any, gives it."""
-    if claim is None:
-        return Tile(suggestion)
-    match claim.outcome(now):
-        case ClaimState.OPEN, _:
-            return Tile(suggestion, State.PENDING, until=claim.deadline)
-        case ClaimState.FAILED, reason:
-            return Tile(suggestion, State.FAILED, reason)
-        case _:  # done: tracked, and so not a suggestion; or untracked since, and one again
-            return Tile(suggestion)
+def suggestion_tile(suggestion: Suggestion, request: TrackRequest | None, now: datetime) -> SuggestionTile:
+    """A suggestion in the state that the user's last track request for it, if any, gives it."""
+    if request is None:
+        return SuggestionTile(suggestion)
+    match request.outcome(now):
+        case TrackRequestState.OPEN, _:
+            return SuggestionTile(suggestion, SuggestionState.PENDING, until=request.deadline)
+        case TrackRequestState.FAILED, reason:
+            return SuggestionTile(suggestion, SuggestionState.FAILED, reason)
+        case _:  # done: it is tracked and so no suggestion, or it was untracked since and is one again
+            return SuggestionTile(suggestion)
+
+
+def latest_by_item(requests: Sequence[TrackRequest]) -> dict[str, TrackRequest]:
+    """Item id -> the last track request for it."""
+    return {request.item.item: request for request in sorted(requests, key=lambda each: each.opened_at)}
 
 
 @dataclass(frozen=True, slots=True)
-class Mailbox:
-    """What capture does with her mailbox."""
+class CaptureStatus:
+    """The state of capture of a user's mailbox."""
 
     status: MailboxStatus
     reason: str | None = None
@@ -155,8 +200,8 @@ class Mailbox:
     complete_as_of: datetime | None = None
 
 
-class Empty(StrEnum):
-    """Why a timeline shows no suggestion."""
+class EmptyReason(StrEnum):
+    """Why a timeline is empty."""
 
     NOT_ENROLLED = "not_enrolled"
     BLOCKED = "blocked"
@@ -164,24 +209,21 @@ class Empty(StrEnum):
     NOTHING = "nothing_in_three_days"
 
 
-WHY_EMPTY = {
-    MailboxStatus.REMOVED: Empty.NOT_ENROLLED,
-    MailboxStatus.BLOCKED: Empty.BLOCKED,
-    MailboxStatus.PAUSED: Empty.PAUSED,
-    MailboxStatus.ENROLLED: Empty.NOTHING,
+EMPTY_REASONS = {
+    MailboxStatus.REMOVED: EmptyReason.NOT_ENROLLED,
+    MailboxStatus.BLOCKED: EmptyReason.BLOCKED,
+    MailboxStatus.PAUSED: EmptyReason.PAUSED,
+    MailboxStatus.ENROLLED: EmptyReason.NOTHING,
 }
 
 
-def why_empty(mailbox: Mailbox | None) -> tuple[Empty, str | None]:
-    """Why there is nothing, and the reason behind that."""
-    return (WHY_EMPTY[mailbox.status], mailbox.reason) if mailbox else (Empty.NOT_ENROLLED, None)
+def explain_empty(capture: CaptureStatus | None) -> tuple[EmptyReason, str | None]:
+    """Why an empty timeline is empty, and the reason of the capture's state."""
+    if capture is None:
+        return EmptyReason.NOT_ENROLLED, None
+    return EMPTY_REASONS[capture.status], capture.reason
 
 
-def shows_suggestions(mailbox: Mailbox | None) -> bool:
-    """Suggestions are returned while the mailbox is enrolled: also where capture stands still, never once it was removed."""
-    return mailbox is not None and mailbox.status is not MailboxStatus.REMOVED
-
-
-def newest(claims: Sequence[Claim]) -> dict[str, Claim]:
-    """The last claim on each item."""
-    return {claim.item[2]: claim for claim in sorted(claims, key=lambda claim: claim.opened_at)}
+def shows_suggestions(capture: CaptureStatus | None) -> bool:
+    """True while the mailbox is enrolled: also when capture is paused or blocked, never after its removal."""
+    return capture is not None and capture.status is not MailboxStatus.REMOVED

@@ -1,7 +1,8 @@
 """Who may read a record's timeline.
 
-A record names its readers: `*` (everybody of the tenant), `user:<oid>`, `group:<id>`. One that names
-none has its tenant's setting. Readers are asked of the record each time, never copied.
+A record names its readers: `*` (all users of the tenant), `user:<oid>`, `group:<id>`. A record that
+names none has the readers of its tenant's setting. Readers are read from the record each time and
+never copied.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -9,18 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from shared.records import RecordKey
+from shared.keys import MailboxKey, RecordKey
 
-EVERYBODY = "*"
+ALL_USERS = "*"
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Who asks, as her token says.
+    """A signed-in user, as the access token describes the user.
 
     Attributes:
-        groups: empty where the token had too many to carry (`groups_missing`).
-        admin: has the role `AutoCapture.Admin`.
+        groups: empty when the token has too many groups to list them (`groups_missing`).
+        admin: the user has the role `AutoCapture.Admin`.
     """
 
     tenant: str
@@ -31,48 +32,62 @@ class User:
     admin: bool = False
 
     @property
-    def reads_as(self) -> tuple[str, ...]:
-        """Every reader entry that means her."""
-        return EVERYBODY, f"user:{self.oid}", *(f"group:{group}" for group in sorted(self.groups))
+    def mailbox_key(self) -> MailboxKey:
+        """The user's own mailbox."""
+        return MailboxKey(self.tenant, self.oid)
+
+    @property
+    def reader_entries(self) -> tuple[str, ...]:
+        """Every entry of a list of readers that includes the user."""
+        return ALL_USERS, f"user:{self.oid}", *(f"group:{group}" for group in sorted(self.groups))
 
 
-class Gone(StrEnum):
-    """Why a record is not there, though something is known of it."""
+class RecordAbsence(StrEnum):
+    """Why there is no record although something is known of it."""
 
     DELETED = "deleted"
     REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """A record as tracking knows it; one that is gone keeps its last readers and has no name."""
+class KnownRecord:
+    """A record as tracking knows it.
+
+    Attributes:
+        readers: None when the record names none. An absent record keeps its last readers.
+        name: None also for an absent record.
+    """
 
     key: RecordKey
     name: str | None = None
     readers: tuple[str, ...] | None = None
     modified_on: datetime | None = None
-    gone: Gone | None = None
+    absence: RecordAbsence | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DefaultReaders:
-    """Each tenant's readers for the records that name none."""
+    """The readers of records that name none.
+
+    Attributes:
+        by_tenant: tenant id -> readers; `*` for all other tenants.
+    """
 
     by_tenant: Mapping[str, Sequence[str]]
 
-    def of(self, tenant: str) -> tuple[str, ...]:
+    def for_tenant(self, tenant: str) -> tuple[str, ...]:
         """The setting of one tenant."""
-        return tuple(self.by_tenant.get(tenant, self.by_tenant[EVERYBODY]))
+        return tuple(self.by_tenant.get(tenant, self.by_tenant[ALL_USERS]))
 
-    def resolved(self, record: Record) -> tuple[str, ...]:
-        """Who may read this record, never absent."""
-        return record.readers if record.readers is not None else self.of(record.key[0])
+    def resolve(self, record: KnownRecord) -> tuple[str, ...]:
+        """The readers of a record, never absent."""
+        return record.readers if record.readers is not None else self.for_tenant(record.key.tenant)
 
-    def may_read(self, user: User, record: Record) -> bool:
-        """May this user know of this record? She may of a gone one as long as she could last."""
-        return user.tenant == record.key[0] and meets(user, self.resolved(record))
+    def may_read(self, user: User, record: KnownRecord) -> bool:
+        """True when the user may know of the record; for an absent record its last readers count."""
+        return user.tenant == record.key.tenant and is_reader(user, self.resolve(record))
 
 
-def meets(user: User, readers: Collection[str]) -> bool:
-    """Is the user one of these readers, in their own tenant?"""
-    return any(reader in readers for reader in user.reads_as)
+def is_reader(user: User, readers: Collection[str]) -> bool:
+    """True when the readers, of the user's own tenant, include the user."""
+    return any(entry in readers for entry in user.reader_entries)

@@ -1,57 +1,67 @@
-"""MongoDB: the only room that knows it, a file a collection.
+"""tracking's MongoDB database, a file a collection; no other package of tracking uses MongoDB.
 
-Every write is acknowledged by the majority. What may come twice, or late from a replica that slept,
-is written on a condition: the greater (epoch, count) of a suggestion wins, the later offset of a
-record, the greater version of a mailbox; a tracked activity changes from the revision that was read.
-MongoDB being away is `Transient`, said within two seconds.
+Every write is acknowledged by the majority. What may come twice, or late from a replica that was
+paused, is written on a condition: the greater (epoch, sequence) of a suggestion wins, the later offset
+of a record, the greater version of a mailbox; a tracked activity changes from the revision that was
+read. All methods raise RetryableError within two seconds when MongoDB is unavailable.
 """
 
 import asyncio
 
 from services.tracking.settings import TrackingSettings
+from shared.mongodb import DRIVER, Document, Driver, MongoDatabase, Session
 
-from .changes import Change, Changes
-from .claims import StoredClaims
-from .connection import Connection, Document, Session, asks_mongodb, joined
-from .dismissals import StoredDismissals
-from .positions import StoredPositions
-from .records import StoredMailboxes, StoredRecords, mailbox_document, record_document
-from .suggestions import StoredSuggestions, suggestion_document
-from .tracked import StoredTracked
+from .capture_statuses import CaptureStatusCollection, capture_status_document
+from .change_feed import Change, ChangeFeed
+from .dismissals import DismissalCollection
+from .read_positions import ReadPositionCollection, StoredPosition
+from .records import RecordCollection, record_document
+from .suggestions import SuggestionCollection, suggestion_document
+from .track_requests import TrackRequestCollection
+from .tracked_activities import TrackedActivityCollection
 
 __all__ = [
     "Change",
     "Document",
     "Session",
     "Store",
-    "joined",
-    "mailbox_document",
+    "StoredPosition",
+    "capture_status_document",
     "record_document",
     "suggestion_document",
 ]
 
 
-class Store(Connection):
-    """All that tracking keeps."""
+class Store(MongoDatabase):
+    """The database and its collections.
 
-    def __init__(self, settings: TrackingSettings) -> None:
-        super().__init__(settings, settings.mongodb_database)
-        self.suggestions = StoredSuggestions(self.collection("suggestions"))
-        self.dismissals = StoredDismissals(self.collection("dismissals"))
-        self.records = StoredRecords(self.collection("records"))
-        self.mailboxes = StoredMailboxes(self.collection("mailboxes"))
-        self.claims = StoredClaims(self.collection("claims"))
-        self.tracked = StoredTracked(self.collection("tracked"))
-        self.positions = StoredPositions(self.collection("positions"))
-        self.changes = Changes(self._database)
+    Args:
+        settings: address and name of the database.
+        driver: see `shared.mongodb.DRIVER`.
+    """
 
-    @asks_mongodb
-    async def prepare(self) -> None:
+    def __init__(self, settings: TrackingSettings, driver: Driver = DRIVER) -> None:
+        super().__init__(settings, settings.mongodb_database, "tracking", driver)
+        self.suggestions = SuggestionCollection(self.collection("suggestions"))
+        self.dismissals = DismissalCollection(self.collection("dismissals"))
+        self.records = RecordCollection(self.collection("records"))
+        self.capture_statuses = CaptureStatusCollection(self.collection("capture_statuses"))
+        self.track_requests = TrackRequestCollection(self.collection("track_requests"))
+        self.tracked_activities = TrackedActivityCollection(self.collection("tracked_activities"))
+        self.read_positions = ReadPositionCollection(self.collection("read_positions"))
+        self.change_feed = ChangeFeed(self)
+
+    async def create_indexes(self) -> None:
         """Creates the indexes that are missing."""
-        indexes = {
-            name: getattr(self, name).INDEXES
-            for name in ("suggestions", "dismissals", "records", "claims", "tracked")
-        }
         await asyncio.gather(
-            *(self.collection(name).create_indexes(list(wanted)) for name, wanted in indexes.items())
+            *(
+                self.collection(name).create_indexes(collection.INDEXES)
+                for name, collection in (
+                    ("suggestions", SuggestionCollection),
+                    ("dismissals", DismissalCollection),
+                    ("records", RecordCollection),
+                    ("track_requests", TrackRequestCollection),
+                    ("tracked_activities", TrackedActivityCollection),
+                )
+            )
         )

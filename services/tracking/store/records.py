@@ -1,66 +1,72 @@
-"""Records, as far as a timeline needs them, and mailboxes.
+"""Records, as far as a timeline needs them.
 
-records   {_id: "tenant/type/id", tenant, name, search, readers, modified_on, gone, source: [topic, partition], order: [taken, offset], changed}
-mailboxes {_id: "tenant/mailbox", status, reason, since, complete_as_of, version}
+    {_id: "tenant/type/id", tenant, name, search, readers, modified_on, absence,
+     source: [topic, partition], order: [generation, offset], unpublished_change}
+
+`unpublished_change` is the `order` of the last change whose tracked activities are not recorded as
+`publish_pending` yet.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, assert_never
 
-from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
+from services.tracking.domain.visibility import KnownRecord, RecordAbsence
+from shared.keys import RecordKey, join_key, split_key
+from shared.messages import InvalidMessage, ReceivedMessage, TombstoneMessage, ValueMessage
+from shared.mongodb import ASCENDING, DESCENDING, Collection, Document, IndexModel, UpdateOne
+from shared.records import AnyRecord
 
-from services.tracking.domain.timeline import Mailbox
-from services.tracking.domain.visibility import Gone, Record
-from shared.bus import Received
-from shared.events import MailboxChanged, MailboxStatus
-from shared.records import AnyRecord, RecordKey
-
-from .connection import Collection, Document, asks_mongodb, joined, replaced
-
-SEARCHED = 200
+MAX_SEARCH_CHARACTERS = 200
 """Characters of a name that can be searched; an index entry must stay small."""
 
 
-def record_document(message: Received[AnyRecord], taken: int) -> Document:
-    """What a message on `records` says is true now; `taken` is since when offsets of its partition count."""
-    value = message.value
+def record_document(
+    key: RecordKey, message: ReceivedMessage[RecordKey, AnyRecord], generation: int
+) -> Document:
+    """The document for a message on `records`.
+
+    Args:
+        key: the message's key; an invalid message is about a record only when it has one.
+        message: the message; an invalid one means that there is no such record.
+        generation: of its partition's offsets, see `StoredPosition`.
+    """
     document: Document = {
-        "_id": joined(message.key),
-        "tenant": message.key[0],
-        "source": [message.at.topic, message.at.partition],
-        "order": [taken, message.at.offset],
+        "_id": join_key(key),
+        "tenant": key.tenant,
+        "source": [message.position.topic, message.position.partition],
+        "order": [generation, message.position.offset],
     }
-    if value is None:
-        return document | {"gone": (Gone.REFUSED if message.refused else Gone.DELETED).value}
-    return document | {
-        "name": value.name,
-        "search": (value.name or value.id).casefold()[:SEARCHED],
-        "readers": None if value.readers is None else list(value.readers),
-        "modified_on": value.modified_on,
-        "gone": None,
-    }
+    match message:
+        case ValueMessage(value=record):
+            return document | {
+                "name": record.name,
+                "search": (record.name or record.id).casefold()[:MAX_SEARCH_CHARACTERS],
+                "readers": None if record.readers is None else list(record.readers),
+                "modified_on": record.modified_on,
+                "absence": None,
+            }
+        case TombstoneMessage():
+            return document | {"absence": RecordAbsence.DELETED.value}
+        case InvalidMessage():
+            return document | {"absence": RecordAbsence.REFUSED.value}
+        case _:
+            assert_never(message)
 
 
-def to_key(joined_key: str) -> RecordKey:
-    """(tenant, type, id) of a record's `_id`."""
-    tenant, kind, record_id = joined_key.split("/")
-    return tenant, kind, record_id
-
-
-def _to_record(document: Mapping[str, Any]) -> Record:
-    readers, gone = document.get("readers"), document.get("gone")
-    return Record(
-        to_key(document["_id"]),
+def _to_record(document: Mapping[str, Any]) -> KnownRecord:
+    readers, absence = document.get("readers"), document.get("absence")
+    return KnownRecord(
+        split_key(RecordKey, document["_id"]),
         document.get("name"),
         None if readers is None else tuple(readers),
         document.get("modified_on"),
-        Gone(gone) if gone else None,
+        RecordAbsence(absence) if absence else None,
     )
 
 
-class StoredRecords:
-    """Who may read each record, and what it is called."""
+class RecordCollection:
+    """The name and the readers of each record."""
 
     INDEXES = (
         IndexModel([("tenant", ASCENDING), ("search", ASCENDING)]),
@@ -70,96 +76,95 @@ class StoredRecords:
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
 
-    @asks_mongodb
-    async def put(self, documents: Sequence[Document]) -> int:
-        """The records as they now are, each only where it is the later word; answers how many were.
+    async def upsert_later(self, documents: Sequence[Document]) -> int:
+        """Stores each document that is later than the stored one, and returns how many were.
 
-        Where what others may know of a record changed, it is noted as `changed`.
+        When a change is visible to other users (name, readers, absence), it also sets `unpublished_change`.
         """
-        if not documents:
-            return 0
-        writes = [
-            UpdateOne({"_id": document["_id"]}, _if_later(document), upsert=True) for document in documents
-        ]
-        result = await self._collection.bulk_write(writes, ordered=False)
-        return result.upserted_count + result.modified_count
-
-    @asks_mongodb
-    async def changed(self, keys: Sequence[str]) -> dict[str, Any]:
-        """Those of these records that have changed and were not announced since, each with its change."""
-        found = self._collection.find(
-            {"_id": {"$in": list(keys)}, "changed": {"$exists": True}}, {"changed": 1}
+        result = await self._collection.bulk_write(
+            [
+                UpdateOne({"_id": document["_id"]}, _replace_if_later(document), upsert=True)
+                for document in documents
+            ]
         )
-        return {document["_id"]: document["changed"] async for document in found}
+        return result.written
 
-    @asks_mongodb
-    async def announced(self, changes: Mapping[str, Any]) -> None:
-        """These changes will be told; later ones of the same records are still to be announced."""
-        writes = [
-            UpdateOne({"_id": key, "changed": change}, {"$unset": {"changed": ""}})
-            for key, change in changes.items()
-        ]
-        await self._collection.bulk_write(writes, ordered=False)
+    async def find_unpublished_changes(self, ids: Sequence[str]) -> dict[str, Any]:
+        """`_id` -> `unpublished_change` of those of these records that have one."""
+        query = {"_id": {"$in": list(ids)}, "unpublished_change": {"$exists": True}}
+        return {
+            document["_id"]: document["unpublished_change"]
+            async for document in self._collection.find(query, {"unpublished_change": 1})
+        }
 
-    @asks_mongodb
-    async def one(self, key: RecordKey) -> Record | None:
-        """What is known of a record."""
-        document = await self._collection.find_one({"_id": joined(key)})
+    async def clear_unpublished_changes(self, changes: Mapping[str, Any]) -> None:
+        """Clears these changes; a later change of the same record stays."""
+        await self._collection.bulk_write(
+            [
+                UpdateOne(
+                    {"_id": record_id, "unpublished_change": change}, {"$unset": {"unpublished_change": ""}}
+                )
+                for record_id, change in changes.items()
+            ]
+        )
+
+    async def find_by_key(self, key: RecordKey) -> KnownRecord | None:
+        """The record of a key, absent or not."""
+        document = await self._collection.find_one({"_id": join_key(key)})
         return _to_record(document) if document else None
 
-    @asks_mongodb
-    async def many(self, keys: Iterable[RecordKey]) -> dict[RecordKey, Record]:
-        """What is known of these records."""
-        found = self._collection.find({"_id": {"$in": [joined(key) for key in set(keys)]}})
-        return {to_key(document["_id"]): _to_record(document) async for document in found}
+    async def find_by_keys(self, keys: Iterable[RecordKey]) -> dict[RecordKey, KnownRecord]:
+        """The records of these keys, absent or not."""
+        found = self._collection.find({"_id": {"$in": [join_key(key) for key in set(keys)]}})
+        return {record.key: record async for record in (_to_record(document) async for document in found)}
 
-    @asks_mongodb
-    async def read_by(
+    async def find_readable(
         self, tenant: str, keys: Sequence[RecordKey], readers: Sequence[str | None], limit: int
-    ) -> list[Record]:
-        """The first of these records, in their order, that have one of the readers."""
-        found = self._collection.find(
-            _readable(tenant, readers) | {"_id": {"$in": [joined(key) for key in keys]}}
-        )
-        records = {record.key: record async for record in (_to_record(document) async for document in found)}
+    ) -> list[KnownRecord]:
+        """The first of these records, in their order, that have one of the readers, see `search`."""
+        query = _readable(tenant, readers) | {"_id": {"$in": [join_key(key) for key in keys]}}
+        found = [_to_record(document) async for document in self._collection.find(query)]
+        records = {record.key: record for record in found}
         return [records[key] for key in keys if key in records][:limit]
 
-    @asks_mongodb
-    async def search(self, tenant: str, text: str, readers: Sequence[str | None], limit: int) -> list[Record]:
-        """Records by name: those that begin with the text, then those that hold it; without a text the last modified ones.
+    async def search(
+        self, tenant: str, text: str, readers: Sequence[str | None], limit: int
+    ) -> list[KnownRecord]:
+        """Records by name: those that begin with the text, then those that contain it.
 
-        Only those that have one of the readers; None among them stands for "names no readers".
+        Args:
+            tenant: of the records.
+            text: without one the last modified records are found.
+            readers: a record must have one of them; None stands for a record that names no readers.
+            limit: the most records.
         """
         readable = _readable(tenant, readers)
         if not text:
-            newest = self._collection.find(readable).sort([("modified_on", DESCENDING)]).limit(limit)
+            newest = self._collection.find(readable, sort=[("modified_on", DESCENDING)], limit=limit)
             return [_to_record(document) async for document in newest]
         literal = re.escape(text.casefold())
-        found: dict[str, Record] = {}
+        found: dict[str, KnownRecord] = {}
         for pattern in (f"^{literal}", literal):
             if len(found) < limit:
-                holding = (
-                    self._collection.find(readable | {"search": {"$regex": pattern}})
-                    .sort([("search", ASCENDING)])
-                    .limit(limit)
-                )
+                query = readable | {"search": {"$regex": pattern}}
+                matching = self._collection.find(query, sort=[("search", ASCENDING)], limit=limit)
                 found |= {
                     document["_id"]: _to_record(document)
-                    async for document in holding
+                    async for document in matching
                     if document["_id"] not in found
                 }
         return list(found.values())[:limit]
 
 
 def _readable(tenant: str, readers: Sequence[str | None]) -> Document:
-    return {"tenant": tenant, "gone": None, "readers": {"$in": list(readers)}}
+    return {"tenant": tenant, "absence": None, "readers": {"$in": list(readers)}}
 
 
-def _if_later(document: Document) -> list[Document]:
-    """An update that stays out where a later word is there.
+def _replace_if_later(document: Document) -> list[Document]:
+    """An update that changes nothing when the stored message is the later one.
 
-    Within a partition the later offset counts. Where publishers disagree on a key's partition, the
-    lowest that has the record counts, and a deletion is only of what its own partition says.
+    Within a partition the later offset counts. When publishers disagree about a key's partition, the
+    lowest partition that has the record counts, and a deletion applies only to its own partition's record.
     """
     source, order = {"$literal": document["source"]}, {"$literal": document["order"]}
     later: Document = {
@@ -168,67 +173,29 @@ def _if_later(document: Document) -> list[Document]:
             {"$and": [{"$eq": ["$source", source]}, {"$lt": ["$order", order]}]},
         ]
     }
-    if document["gone"] != Gone.DELETED:
-        deleted_elsewhere = {"$and": [{"$lt": ["$source", source]}, {"$eq": ["$gone", Gone.DELETED.value]}]}
+    if document["absence"] != RecordAbsence.DELETED:
+        deleted_elsewhere = {
+            "$and": [{"$lt": ["$source", source]}, {"$eq": ["$absence", RecordAbsence.DELETED.value]}]
+        }
         later["$or"] += [{"$gt": ["$source", source]}, deleted_elsewhere]
-    known = {field: {"$ifNull": [f"${field}", None]} for field in ("name", "readers", "gone")}
-    new: dict[str, Document] = {field: {"$literal": document.get(field)} for field in known}
-    if document["gone"]:
-        new["readers"] = known["readers"]
-    # Nothing can be tracked on a record that was never there.
+    stored = {field: {"$ifNull": [f"${field}", None]} for field in ("name", "readers", "absence")}
+    new: dict[str, Document] = {field: {"$literal": document.get(field)} for field in stored}
+    if document["absence"]:
+        new["readers"] = stored["readers"]
+    # A record that was not stored before has no tracked activities, so its first message is no change.
     differs = {
         "$and": [
             {"$gt": ["$source", None]},
-            {"$or": [{"$ne": [known[field], new[field]]} for field in known]},
+            {"$or": [{"$ne": [stored[field], new[field]]} for field in stored]},
         ]
     }
-    changed = {"$cond": [differs, order, {"$ifNull": ["$changed", "$$REMOVE"]}]}
-    # What is gone keeps its last readers, and nothing else that could be read.
-    whole = {"$mergeObjects": [{"readers": known["readers"]}, {"$literal": document}, {"changed": changed}]}
-    return [{"$replaceWith": {"$cond": [later, whole, "$$ROOT"]}}]
-
-
-def mailbox_document(message: Received[MailboxChanged]) -> Document:
-    """What a message on `mailboxes` says is true now; a tombstone says removed."""
-    value = message.value
-    document: Document = {"_id": joined(message.key), "version": message.version}
-    if value is None:
-        return document | {"status": MailboxStatus.REMOVED.value}
-    return document | {
-        "status": value.status.value,
-        "reason": value.reason,
-        "since": value.since,
-        "complete_as_of": value.complete_as_of,
+    change = {"$cond": [differs, order, {"$ifNull": ["$unpublished_change", "$$REMOVE"]}]}
+    # An absent record keeps its last readers, and no other field that a user could read.
+    whole = {
+        "$mergeObjects": [
+            {"readers": stored["readers"]},
+            {"$literal": document},
+            {"unpublished_change": change},
+        ]
     }
-
-
-class StoredMailboxes:
-    """What capture does with each mailbox."""
-
-    def __init__(self, collection: Collection) -> None:
-        self._collection = collection
-
-    @asks_mongodb
-    async def put(self, documents: Sequence[Document]) -> None:
-        """The mailboxes' states, each only where its version is not lower than the one there."""
-        if documents:
-            writes = [
-                UpdateOne(
-                    {"_id": doc["_id"]}, replaced(doc, {"$lte": ["$version", doc["version"]]}), upsert=True
-                )
-                for doc in documents
-            ]
-            await self._collection.bulk_write(writes, ordered=False)
-
-    @asks_mongodb
-    async def one(self, tenant: str, oid: str) -> Mailbox | None:
-        """The state of somebody's mailbox; None where it was never enrolled."""
-        document = await self._collection.find_one({"_id": joined((tenant, oid))})
-        if document is None:
-            return None
-        return Mailbox(
-            MailboxStatus(document["status"]),
-            document.get("reason"),
-            document.get("since"),
-            document.get("complete_as_of"),
-        )
+    return [{"$replaceWith": {"$cond": [later, whole, "$$ROOT"]}}]

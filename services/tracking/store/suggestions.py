@@ -1,222 +1,210 @@
-"""Suggestions: what was matched, for its owner alone.
+"""Suggestions: matched activities, each for its owner alone.
 
-    {_id: "tenant/mailbox/item", owner: "tenant/mailbox", live: true, activity, rules, reasons, records, matches,
-     truncated, identity, at, visible_from, visible_until, version, epoch, count, partition, delete_at}
+    {_id: "tenant/mailbox/item", owner: "tenant/mailbox", live: true, activity, phrases, reasons, records,
+     reason_indexes, truncated, identity, at, visible_from, visible_until, version, epoch, sequence,
+     partition, delete_at}
 
-A dense mail matches hundreds of records for the same few reasons. So `records` are "type/id", of the
-owner's tenant; a document names each distinct list of reasons once, in `reasons`, and `matches` says
-for each of `records` which one it is. A withdrawn one keeps its ids and its order, and nothing else.
+A dense mail matches hundreds of records for the same few reasons. Therefore `records` are "type/id" of
+the owner's tenant; `reasons` holds each distinct list of reasons once, and `reason_indexes` holds, for
+each of `records`, the index of its list. A withdrawn suggestion keeps its ids and its order, and nothing
+else.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pymongo import ASCENDING, DESCENDING, IndexModel, UpdateOne
+from services.tracking.domain.timeline import SUGGESTION_RETENTION_AFTER_WINDOW, MatchReason, Suggestion
+from shared.errors import InvalidMessageError
+from shared.events import ActivityMatched
+from shared.keys import ItemKey, MailboxKey, RecordKey, join_key
+from shared.messages import TombstoneMessage, ValidMessage
+from shared.mongodb import ASCENDING, DESCENDING, Collection, Document, IndexModel, UpdateOne
+from shared.topics import TOMBSTONE_RETENTION
 
-from services.tracking.domain.activity import ItemKey
-from services.tracking.domain.timeline import KEPT_AFTER_WINDOW, Reason, Suggestion
-from shared.bus import Received
-from shared.errors import Rejected
-from shared.events import Activity, ActivityMatched
-from shared.records import RecordKey
-from shared.topics import TOMBSTONES_KEPT
+from .documents import DELETE_AT_INDEX, activity_document, replace_if, to_activity
 
-from .connection import ONCE_GONE, Collection, Document, asks_mongodb, joined, replaced, translated
-from .records import to_key
-
-PAGE = 200
-"""Suggestions read at once; most timelines need one page."""
+SUGGESTION_PAGE_SIZE = 200
+"""Suggestions that are read at once; most timelines need one page."""
 
 
-def suggestion_document(message: Received[ActivityMatched], now: datetime) -> Document:
-    """What a message on `matches` leaves.
+def suggestion_document(message: ValidMessage[ItemKey, ActivityMatched], now: datetime) -> Document:
+    """The document for a message on `matches`.
 
     Raises:
-        Rejected: key and body do not agree, or a reason points at nothing.
+        InvalidMessageError: a reason refers to a rule or a participant that is missing.
     """
-    tenant, mailbox, item = message.key
     document: Document = {
-        "_id": joined(message.key),
-        "owner": joined((tenant, mailbox)),
+        "_id": join_key(message.key),
+        "owner": join_key(message.key.mailbox_key),
         "version": message.version,
         "epoch": message.epoch,
-        "count": message.count,
-        "partition": message.at.partition,
+        "sequence": message.sequence,
+        "partition": message.position.partition,
     }
-    value = message.value
-    if value is None or not value.matches:
-        return document | {"delete_at": now + TOMBSTONES_KEPT}
-    activity = value.activity
-    for name, of_key, of_body in (
-        ("tenant", tenant, activity.tenant),
-        ("mailbox", mailbox, activity.mailbox),
-        ("item", item, activity.item),
-    ):
-        if of_key != of_body:
-            raise Rejected("key and body do not agree", f"activity.{name}")
-    reasons, matches = _reasons(value)
+    if isinstance(message, TombstoneMessage) or not message.value.matches:
+        return document | {"delete_at": now + TOMBSTONE_RETENTION}
+    matched = message.value
+    activity = matched.activity
+    reasons, reason_indexes = _distinct_reasons(matched)
     return document | {
         "live": True,
         "activity": activity_document(activity),
-        "rules": list(value.rules.values()),
+        "phrases": list(matched.rules.values()),
         "reasons": reasons,
-        "records": [f"{match.type}/{match.id}" for match in value.matches],
-        "matches": matches,
-        "truncated": value.truncated,
+        "records": [f"{match.type}/{match.id}" for match in matched.matches],
+        "reason_indexes": reason_indexes,
+        "truncated": matched.truncated,
         "identity": activity.identity,
         "at": activity.at,
         "visible_from": activity.visible_from,
         "visible_until": activity.visible_until,
-        "delete_at": activity.visible_until + KEPT_AFTER_WINDOW,
+        "delete_at": activity.visible_until + SUGGESTION_RETENTION_AFTER_WINDOW,
     }
 
 
-def _reasons(value: ActivityMatched) -> tuple[list[Document], list[int]]:
-    """Each distinct list of reasons, `of` holding phrase and participant by turns; and which one each match has."""
-    rules = {rule: number for number, rule in enumerate(value.rules)}
-    people = len(value.activity.participants)
-    numbers: dict[tuple[tuple[tuple[str, int], ...], int], int] = {}
-    matches = []
-    for at, match in enumerate(value.matches):
+def _distinct_reasons(matched: ActivityMatched) -> tuple[list[Document], list[int]]:
+    """Each distinct list of reasons once, and the index of each match's list.
+
+    A list is `{pairs, more}`; `pairs` holds phrase index and participant index alternately.
+    """
+    phrases = {rule: number for number, rule in enumerate(matched.rules)}
+    people = len(matched.activity.participants)
+    indexes: dict[tuple[tuple[tuple[str, int], ...], int], int] = {}
+    reason_indexes = []
+    for number, match in enumerate(matched.matches):
         key = match.reasons, match.more
-        if key not in numbers:
-            if not all(rule in rules and 0 <= participant < people for rule, participant in match.reasons):
-                raise Rejected("a reason without its rule or its participant", f"matches.{at}.reasons")
-            numbers[key] = len(numbers)
-        matches.append(numbers[key])
-    return [
-        {"of": [part for rule, participant in reasons for part in (rules[rule], participant)], "more": more}
-        for reasons, more in numbers
-    ], matches
+        if key not in indexes:
+            if not all(rule in phrases and 0 <= participant < people for rule, participant in match.reasons):
+                raise InvalidMessageError(
+                    "a reason without its rule or its participant", f"matches.{number}.reasons"
+                )
+            indexes[key] = len(indexes)
+        reason_indexes.append(indexes[key])
+    reasons = []
+    for pairs, more in indexes:
+        flat = [part for rule, participant in pairs for part in (phrases[rule], participant)]
+        reasons.append({"pairs": flat, "more": more})
+    return reasons, reason_indexes
 
 
-def activity_document(activity: Activity) -> Document:
-    """An activity as a part of a document; times stay as exact as they were."""
-    return activity.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+def _within_tenant(record: RecordKey) -> str:
+    """A record as the suggestions of its tenant name it."""
+    return f"{record.type}/{record.id}"
 
 
-def to_activity(document: Mapping[str, Any]) -> Activity:
-    """And back."""
-    return Activity.model_validate(document)
-
-
-def _of_tenant(record: RecordKey) -> str:
-    """A record as its tenant's suggestions name it."""
-    return joined(record[1:])
-
-
-def _only(record: RecordKey) -> Document:
-    """The projection that leaves of a suggestion what concerns one record."""
-    number = {"$arrayElemAt": ["$matches", {"$indexOfArray": ["$records", _of_tenant(record)]}]}
-    return {"activity": 1, "rules": 1, "reason": {"$arrayElemAt": ["$reasons", number]}}
+def _projection_for(record: RecordKey) -> Document:
+    """The projection to the parts of a suggestion that concern one record."""
+    position = {"$indexOfArray": ["$records", _within_tenant(record)]}
+    reason_index = {"$arrayElemAt": ["$reason_indexes", position]}
+    return {"activity": 1, "phrases": 1, "reason": {"$arrayElemAt": ["$reasons", reason_index]}}
 
 
 def _to_suggestion(document: Mapping[str, Any]) -> Suggestion:
-    phrases, reason = document["rules"], document["reason"]
-    flat = reason["of"]
+    phrases, reason = document["phrases"], document["reason"]
+    pairs = reason["pairs"]
     reasons = tuple(
-        Reason(participant, phrases[rule]) for rule, participant in zip(flat[::2], flat[1::2], strict=True)
+        MatchReason(participant, phrases[phrase])
+        for phrase, participant in zip(pairs[::2], pairs[1::2], strict=True)
     )
     return Suggestion(to_activity(document["activity"]), reasons, reason["more"])
 
 
-class StoredSuggestions:
+class SuggestionCollection:
     """The suggestions of every owner."""
 
     INDEXES = (
         IndexModel([("owner", ASCENDING), ("records", ASCENDING), ("at", DESCENDING)]),
         IndexModel([("live", ASCENDING)], partialFilterExpression={"live": True}),
-        ONCE_GONE,
+        DELETE_AT_INDEX,
     )
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
 
-    @asks_mongodb
-    async def put(self, documents: Sequence[Document]) -> int:
-        """Suggestions and withdrawals, each only where its (epoch, count) is the greater; answers how many were."""
-        if not documents:
-            return 0
-        writes = [
-            UpdateOne({"_id": document["_id"]}, _if_greater(document), upsert=True) for document in documents
-        ]
-        result = await self._collection.bulk_write(writes, ordered=False)
-        return result.upserted_count + result.modified_count
-
-    async def pages(
-        self, owner: str, record: RecordKey, now: datetime, filters: Document
-    ) -> AsyncIterator[list[Suggestion]]:
-        """One owner's suggestions on a record inside their window, newest first."""
-        wanted = (
-            _visible(owner, now)
-            | {"records": _of_tenant(record)}
-            | {f"activity.{name}": value for name, value in filters.items()}
+    async def upsert_newer(self, documents: Sequence[Document]) -> int:
+        """Stores each document with a greater (epoch, sequence) than the stored one; returns how many had."""
+        result = await self._collection.bulk_write(
+            [
+                UpdateOne({"_id": document["_id"]}, _replace_if_newer(document), upsert=True)
+                for document in documents
+            ]
         )
-        steps: list[Document] = [
-            {"$match": wanted},
+        return result.written
+
+    async def find_pages(
+        self, owner: MailboxKey, record: RecordKey, now: datetime, activity_fields: Mapping[str, str]
+    ) -> AsyncGenerator[list[Suggestion], None]:
+        """An owner's suggestions on a record inside their window, newest first, in pages.
+
+        Args:
+            owner: the mailbox.
+            record: the record.
+            now: suggestions whose window is not open are left out.
+            activity_fields: field of an activity -> the value that it must have.
+        """
+        query = (
+            _visible(owner, now)
+            | {"records": _within_tenant(record)}
+            | {f"activity.{name}": value for name, value in activity_fields.items()}
+        )
+        pipeline: list[Document] = [
+            {"$match": query},
             {"$sort": {"at": -1, "_id": -1}},
-            {"$project": _only(record)},
+            {"$project": _projection_for(record)},
         ]
-        with translated():
-            cursor = self._collection.aggregate(steps)
-            while page := await cursor.to_list(PAGE):
-                yield [_to_suggestion(document) for document in page]
+        async for page in self._collection.aggregate_pages(pipeline, SUGGESTION_PAGE_SIZE):
+            yield [_to_suggestion(document) for document in page]
 
-    @asks_mongodb
-    async def one(self, item: ItemKey, record: RecordKey) -> tuple[bool, Suggestion | None]:
-        """Is the item known in its mailbox, and what it is on the record, if it is related."""
-        of_item = {"_id": joined(item)}
-        steps: list[Document] = [
-            {"$match": of_item | {"records": _of_tenant(record)}},
-            {"$project": _only(record)},
+    async def find_on_record(self, item: ItemKey, record: RecordKey) -> tuple[bool, Suggestion | None]:
+        """Whether the item is known in its mailbox, and its suggestion on the record, if they are related."""
+        by_item = {"_id": join_key(item)}
+        pipeline: list[Document] = [
+            {"$match": by_item | {"records": _within_tenant(record)}},
+            {"$project": _projection_for(record)},
         ]
-        if found := await self._collection.aggregate(steps).to_list(1):
+        if found := [document async for document in self._collection.aggregate(pipeline)]:
             return True, _to_suggestion(found[0])
-        return await self._collection.find_one(of_item, {"_id": 1}) is not None, None
+        return await self._collection.find_one(by_item, {"_id": 1}) is not None, None
 
-    @asks_mongodb
-    async def on(
-        self, owner: str, records: Sequence[RecordKey], now: datetime
+    async def find_identities(
+        self, owner: MailboxKey, records: Sequence[RecordKey], now: datetime
     ) -> list[tuple[RecordKey, str]]:
-        """(record, identity) of what one owner has inside its window on any of these records."""
-        keys = {_of_tenant(record): record for record in records}
-        wanted = _visible(owner, now) | {"records": {"$in": list(keys)}}
-        only = {"identity": 1, "on": {"$setIntersection": ["$records", list(keys)]}}
-        found = self._collection.aggregate([{"$match": wanted}, {"$project": only}])
-        return [(keys[key], document["identity"]) async for document in found for key in document["on"]]
+        """(record, identity) of each of an owner's suggestions on these records inside its window."""
+        keys = {_within_tenant(record): record for record in records}
+        query = _visible(owner, now) | {"records": {"$in": list(keys)}}
+        projection = {"identity": 1, "on": {"$setIntersection": ["$records", list(keys)]}}
+        found = self._collection.aggregate([{"$match": query}, {"$project": projection}])
+        return [(keys[record], document["identity"]) async for document in found for record in document["on"]]
 
-    @asks_mongodb
-    async def newest_on(self, owner: str, now: datetime, most: int) -> list[RecordKey]:
-        """Up to so many records that an owner's newest suggestions are on, those of the newest first."""
-        tenant, _ = owner.split("/")
-        newest = (
-            self._collection.find(_visible(owner, now), {"records": 1})
-            .sort([("at", DESCENDING), ("_id", DESCENDING)])
-            .limit(most)
+    async def find_records_of_newest(self, owner: MailboxKey, now: datetime, limit: int) -> list[RecordKey]:
+        """At most `limit` records of an owner's newest `limit` suggestions, those of the newest first."""
+        newest = self._collection.find(
+            _visible(owner, now),
+            {"records": 1},
+            sort=[("at", DESCENDING), ("_id", DESCENDING)],
+            limit=limit,
         )
         records = dict.fromkeys([record async for suggestion in newest for record in suggestion["records"]])
-        return [to_key(joined((tenant, record))) for record in list(records)[:most]]
+        return [RecordKey(owner.tenant, *record.split("/")) for record in list(records)[:limit]]
 
-    @asks_mongodb
-    async def count(self) -> int:
-        """The live ones."""
-        return await self._collection.count_documents({"live": True})
+    async def count_live(self) -> int:
+        """The number of suggestions that are not withdrawn."""
+        return await self._collection.count({"live": True})
 
-    async def export(self) -> AsyncIterator[Document]:
-        """Every live one in the order of its id: the ids of its item and of its records."""
+    async def export_live(self) -> AsyncIterator[Document]:
+        """Every live suggestion in the order of its id: the ids of its item and of its records."""
         fields = {"records": 1, "activity.kind": 1, "activity.internet_message_id": 1, "activity.ical_uid": 1}
         in_order = [("_id", ASCENDING)]
-        with translated():
-            async for document in self._collection.find({"live": True}, fields).sort(in_order).hint(in_order):
-                yield document
+        async for document in self._collection.find({"live": True}, fields, sort=in_order, hint=in_order):
+            yield document
 
 
-def _visible(owner: str, now: datetime) -> Document:
-    return {"owner": owner, "visible_from": {"$lte": now}, "visible_until": {"$gt": now}}
+def _visible(owner: MailboxKey, now: datetime) -> Document:
+    return {"owner": join_key(owner), "visible_from": {"$lte": now}, "visible_until": {"$gt": now}}
 
 
-def _if_greater(document: Document) -> list[Document]:
-    epoch, count = document["epoch"], document["count"]
-    same_epoch = {"$and": [{"$eq": ["$epoch", epoch]}, {"$lt": ["$count", count]}]}
-    return replaced(document, {"$or": [{"$lt": ["$epoch", epoch]}, same_epoch]})
+def _replace_if_newer(document: Document) -> list[Document]:
+    epoch, sequence = document["epoch"], document["sequence"]
+    same_epoch = {"$and": [{"$eq": ["$epoch", epoch]}, {"$lt": ["$sequence", sequence]}]}
+    return replace_if({"$or": [{"$lt": ["$epoch", epoch]}, same_epoch]}, document)

@@ -106,7 +106,7 @@ const errorKind = (status) =>
 
 // The body of an error response; detail and code are undefined where the body is not JSON.
 async function readProblem(response) {
-  const { message: detail, error: code } = await response.json().catch(() => ({}));
+  const { detail, code } = await response.json().catch(() => ({}));
   return { detail, code };
 }
 

@@ -1,0 +1,5 @@
+"""The outbox of tracking.
+
+In: track requests and tracked activities that the store holds as `publish_pending`. Out: messages on
+`content-requests` and `tracked-activities`, and the store's acknowledgement of what Kafka has.
+"""

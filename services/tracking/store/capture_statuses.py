@@ -1,0 +1,60 @@
+"""The state of capture of each mailbox.
+
+{_id: "tenant/mailbox", status, reason, since, complete_as_of, version}
+"""
+
+from collections.abc import Sequence
+
+from services.tracking.domain.timeline import CaptureStatus
+from shared.events import MailboxChanged, MailboxStatus
+from shared.keys import MailboxKey, join_key
+from shared.messages import TombstoneMessage, ValidMessage
+from shared.mongodb import Collection, Document, UpdateOne
+
+from .documents import replace_if
+
+
+def capture_status_document(message: ValidMessage[MailboxKey, MailboxChanged]) -> Document:
+    """The document for a message on `mailboxes`; a tombstone means removed."""
+    document: Document = {"_id": join_key(message.key), "version": message.version}
+    if isinstance(message, TombstoneMessage):
+        return document | {"status": MailboxStatus.REMOVED.value}
+    mailbox = message.value
+    return document | {
+        "status": mailbox.status.value,
+        "reason": mailbox.reason,
+        "since": mailbox.since,
+        "complete_as_of": mailbox.complete_as_of,
+    }
+
+
+class CaptureStatusCollection:
+    """The states of all mailboxes."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+
+    async def upsert_newer(self, documents: Sequence[Document]) -> None:
+        """Stores each document whose version is not lower than the stored one."""
+        await self._collection.bulk_write(
+            [
+                UpdateOne(
+                    {"_id": document["_id"]},
+                    replace_if({"$lte": ["$version", document["version"]]}, document),
+                    upsert=True,
+                )
+                for document in documents
+            ]
+        )
+
+    async def find_by_mailbox(self, mailbox: MailboxKey) -> CaptureStatus | None:
+        """The state of a mailbox; None when it was never enrolled."""
+        document = await self._collection.find_one({"_id": join_key(mailbox)})
+        if document is None:
+            return None
+        return CaptureStatus(
+            MailboxStatus(document["status"]),
+            document.get("reason"),
+            document.get("since"),
+            document.get("complete_as_of"),
+        )

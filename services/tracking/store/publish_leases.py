@@ -1,0 +1,40 @@
+"""Leases of documents that wait to be published: `publish_lease: {holder, until}`.
+
+A document with `publish_pending` is leased by one replica, which publishes it. Leases run by MongoDB's
+clock, so that all replicas agree on which of them have ended.
+"""
+
+from datetime import timedelta
+
+from shared.mongodb import ASCENDING, Collection, Document, IndexModel, to_milliseconds
+
+PUBLISH_LEASE = timedelta(seconds=15)
+"""A replica that has not acknowledged within this time is dead, or was paused."""
+PUBLISH_PENDING_INDEX = IndexModel(
+    [("publish_pending", ASCENDING)], partialFilterExpression={"publish_pending": True}
+)
+
+
+async def lease_pending(collection: Collection, holder: str, limit: int) -> list[Document]:
+    """Leases documents that wait to be published and that no other replica is publishing.
+
+    Args:
+        collection: of documents with `publish_pending`.
+        holder: token of this replica.
+        limit: the most documents.
+
+    Returns:
+        The leased documents, without their texts.
+    """
+    free: Document = {
+        "publish_pending": True,
+        "$or": [{"publish_lease": None}, {"$expr": {"$lt": ["$publish_lease.until", "$$NOW"]}}],
+    }
+    ids = [document["_id"] async for document in collection.find(free, {"_id": 1}, limit=limit)]
+    if not ids:
+        return []
+    until = {"$add": ["$$NOW", to_milliseconds(PUBLISH_LEASE)]}
+    lease = {"publish_lease": {"holder": {"$literal": holder}, "until": until}}
+    await collection.update_many(free | {"_id": {"$in": ids}}, [{"$set": lease}])
+    leased = {"_id": {"$in": ids}, "publish_pending": True, "publish_lease.holder": holder}
+    return [document async for document in collection.find(leased, {"content.text": 0})]

@@ -1,0 +1,211 @@
+"""Tracked activities, with the outbox of `tracked-activities`.
+
+    {_id: "tenant/activity", tenant, identity, kind, direction, at, activity, content: {text, html, cut},
+     regarding: [{record: "tenant/type/id", by, name, at}], affected_records, revision, publish_pending,
+     publish_lease: {holder, until}, delete_at}
+
+`affected_records` are the records that the activity is regarding, and those that the last change
+removed. An untracked activity keeps its ids and its revision, and is deleted when its tombstone leaves
+Kafka.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from services.tracking.domain.tracked_activity import TrackedActivity
+from shared.events import Content
+from shared.keys import ItemKey, RecordKey, TrackedActivityKey, join_key, split_key
+from shared.mongodb import ASCENDING, DESCENDING, Collection, Document, IndexModel, Session, UpdateOne
+from shared.topics import TOMBSTONE_RETENTION
+
+from .documents import DELETE_AT_INDEX, activity_document, regarding_document, to_activity, to_regarding
+from .publish_leases import PUBLISH_PENDING_INDEX, lease_pending
+
+WITHOUT_TEXT = {"content": 0}
+
+
+def _document(tracked: TrackedActivity) -> Document:
+    document: Document = {
+        "_id": join_key(tracked.key),
+        "tenant": tracked.tenant,
+        "identity": tracked.identity,
+        "regarding": [regarding_document(entry) for entry in tracked.regarding],
+        "revision": tracked.revision,
+        "publish_pending": True,
+    }
+    if tracked.content is None:
+        return document
+    activity, content = tracked.content.activity, tracked.content
+    return document | {
+        "kind": activity.kind.value,
+        "direction": activity.direction.value if activity.direction else None,
+        "at": activity.at,
+        "activity": activity_document(activity),
+        "content": {"text": content.text, "html": content.html, "cut": content.cut},
+    }
+
+
+def _to_tracked(document: Mapping[str, Any]) -> TrackedActivity:
+    """A tracked activity; its text is empty when the document was read without."""
+    content = None
+    if "activity" in document:
+        text_fields = {"text": "", **document.get("content", {})}
+        content = Content(activity=to_activity(document["activity"]), **text_fields)
+    key = split_key(TrackedActivityKey, document["_id"])
+    return TrackedActivity(
+        key.tenant,
+        key.activity,
+        document["identity"],
+        content,
+        tuple(map(to_regarding, document["regarding"])),
+        document["revision"],
+    )
+
+
+class TrackedActivityCollection:
+    """The tracked activities of every tenant."""
+
+    INDEXES = (
+        IndexModel([("regarding.record", ASCENDING), ("at", DESCENDING), ("_id", DESCENDING)]),
+        IndexModel([("tenant", ASCENDING), ("identity", ASCENDING)]),
+        PUBLISH_PENDING_INDEX,
+        DELETE_AT_INDEX,
+    )
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+
+    async def find_by_key(
+        self, key: TrackedActivityKey, session: Session | None = None
+    ) -> TrackedActivity | None:
+        """A tracked activity with its text, untracked or not."""
+        document = await self._collection.find_one({"_id": join_key(key)}, session=session)
+        return _to_tracked(document) if document else None
+
+    async def find_by_owner(self, item: ItemKey, identity: str, record: RecordKey) -> TrackedActivity | None:
+        """The activity that the owner of an item has tracked on a record under this identity."""
+        entry = {"$elemMatch": {"record": join_key(record), "by": item.mailbox}}
+        query = {"tenant": item.tenant, "identity": identity, "regarding": entry}
+        document = await self._collection.find_one(query, WITHOUT_TEXT)
+        return _to_tracked(document) if document else None
+
+    async def find_page(
+        self,
+        record: RecordKey,
+        before: tuple[datetime, str] | None,
+        fields: Mapping[str, str],
+        limit: int,
+    ) -> list[TrackedActivity]:
+        """The activities that are tracked on a record, newest first, without their texts.
+
+        Args:
+            record: the record.
+            before: time and id of the last activity of the page before.
+            fields: field of the document -> the value that it must have.
+            limit: the most activities.
+        """
+        query: Document = {"regarding.record": join_key(record), **fields}
+        if before:
+            at, activity = before
+            last = join_key(TrackedActivityKey(record.tenant, activity))
+            query["$or"] = [{"at": {"$lt": at}}, {"at": at, "_id": {"$lt": last}}]
+        newest_first = [("at", DESCENDING), ("_id", DESCENDING)]
+        found = self._collection.find(query, WITHOUT_TEXT, sort=newest_first, limit=limit)
+        return [_to_tracked(document) async for document in found]
+
+    async def find_identities(
+        self, tenant: str, identities: Iterable[str], records: Sequence[RecordKey]
+    ) -> set[tuple[RecordKey, str]]:
+        """(record, identity) of those of these identities that anyone has tracked on these records."""
+        keys = {join_key(record): record for record in records}
+        query = {
+            "tenant": tenant,
+            "identity": {"$in": list(identities)},
+            "regarding.record": {"$in": list(keys)},
+        }
+        found = self._collection.find(query, {"identity": 1, "regarding.record": 1})
+        return {
+            (keys[entry["record"]], document["identity"])
+            async for document in found
+            for entry in document["regarding"]
+            if entry["record"] in keys
+        }
+
+    async def replace_if_unchanged(
+        self, tracked: TrackedActivity, before: TrackedActivity | None, session: Session | None = None
+    ) -> bool:
+        """Stores a new state as `publish_pending`.
+
+        Args:
+            tracked: the new state.
+            before: the state that it follows, None for a new activity.
+            session: a transaction.
+
+        Returns:
+            False when the stored state is no longer `before`.
+        """
+        document = _document(tracked)
+        document["affected_records"] = sorted(
+            {join_key(entry.record) for state in (tracked, before) if state for entry in state.regarding}
+        )
+        if before is None:
+            await self._collection.insert_one(document, session=session)
+            return True
+        replaced = await self._collection.replace_one(
+            {"_id": document["_id"], "revision": before.revision}, document, session=session
+        )
+        return replaced.matched > 0
+
+    async def record_republication(self, records: Iterable[str], revision: int) -> int:
+        """Records the activities of these records as `publish_pending` at a higher revision.
+
+        Args:
+            records: ids of records, `tenant/type/id`.
+            revision: the least revision that the activities get.
+
+        Returns:
+            The number of activities.
+        """
+        higher = {"$max": [revision, {"$add": ["$revision", 1]}]}
+        recorded = await self._collection.update_many(
+            {"regarding.record": {"$in": list(records)}},
+            [{"$set": {"publish_pending": True, "revision": higher}}],
+        )
+        return recorded.modified
+
+    async def lease_pending(self, holder: str, limit: int) -> list[TrackedActivity]:
+        """Leases activities whose state is not published yet, without their texts; see `publish_leases`."""
+        return [_to_tracked(document) for document in await lease_pending(self._collection, holder, limit)]
+
+    async def acknowledge(self, published: Sequence[TrackedActivity], now: datetime) -> None:
+        """Marks states as published, after Kafka has acknowledged them.
+
+        An activity that has another revision by now is `publish_pending` again, whichever replica published
+        what in the meantime.
+        """
+        writes = []
+        for tracked in published:
+            document_id = join_key(tracked.key)
+            expiry = {} if tracked.is_tracked else {"$set": {"delete_at": now + TOMBSTONE_RETENTION}}
+            writes.append(
+                UpdateOne(
+                    {"_id": document_id, "revision": tracked.revision},
+                    {"$unset": {"publish_pending": "", "publish_lease": ""}} | expiry,
+                )
+            )
+            writes.append(
+                UpdateOne(
+                    {"_id": document_id, "revision": {"$ne": tracked.revision}},
+                    {"$set": {"publish_pending": True}, "$unset": {"publish_lease": ""}},
+                )
+            )
+        await self._collection.bulk_write(writes, ordered=True)
+
+    async def record_resend(self) -> int:
+        """Records every activity as `publish_pending`, and returns how many there are."""
+        return (await self._collection.update_many({}, {"$set": {"publish_pending": True}})).matched
+
+    async def count_publish_pending(self) -> int:
+        """The number of activities whose state is not published yet."""
+        return await self._collection.count({"publish_pending": True})
