@@ -7,36 +7,18 @@ python -m services.mail_ingest resend [--tenant T] [--mailbox M]    publishes ev
 python -m services.mail_ingest normalise FILE…                      shows what these Graph payloads become
 """
 
+# Each command imports what it needs: `normalise` works without Kafka, MongoDB and Graph, and starts quickly.
+
 import argparse
 import asyncio
-import getpass
 import json
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 
-from shared.addresses import normalise
-from shared.clock import system_clock
-from shared.errors import RetryableError
 from shared.keys import MailboxKey
-from shared.service import run
-from shared.settings import load_settings
-from shared.telemetry import log_as_json
 
-from .administration.mailboxes import (
-    ENROL,
-    MailboxAdministration,
-    MailboxNotEnrolledError,
-    StatusChange,
-    describe,
-)
-from .domain.activities import MailboxOwner
-from .domain.kinds import KINDS
-from .domain.payloads import explain_payload
-from .graph.errors import MailboxBlockedError
-from .settings import IngestSettings
+from .domain.status_changes import ENROL, StatusChange
 
 
 def main() -> None:
@@ -47,8 +29,6 @@ def main() -> None:
             _serve()
         case "normalise":
             sys.exit(_normalise(arguments.files, arguments.address, arguments.now))
-        case "resend":
-            sys.exit(asyncio.run(_resend(arguments.tenant, arguments.mailbox)))
         case _:
             sys.exit(asyncio.run(_administer(arguments)))
 
@@ -90,14 +70,45 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve() -> None:
+    from shared.clock import system_clock
+    from shared.service import run
+    from shared.settings import load_settings
+    from shared.telemetry import log_as_json
+
     from .app import create_app
+    from .settings import IngestSettings
 
     settings = load_settings(IngestSettings)
     log_as_json(settings.log_level)
     run(lambda: create_app(settings, system_clock))
 
 
+async def _administer(arguments: argparse.Namespace) -> int:
+    from .administration.commands import CommandError, change_mailbox, list_mailboxes, resend
+
+    try:
+        if arguments.command == "resend":
+            lines = await resend(arguments.tenant, arguments.mailbox)
+        elif arguments.action == "list":
+            lines = await list_mailboxes(arguments.tenant)
+        else:
+            key = MailboxKey(arguments.tenant, arguments.mailbox)
+            lines = await change_mailbox(arguments.action, key)
+    except CommandError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for line in lines:
+        print(line)
+    return 0
+
+
 def _normalise(files: list[str], addresses: list[str], now: datetime | None) -> int:
+    from shared.addresses import normalise
+
+    from .domain.activities import MailboxOwner
+    from .domain.kinds import KINDS
+    from .domain.payloads import explain_payload
+
     owner = MailboxOwner("-", "-", frozenset(normalise(address) for address in addresses))
     status = 0
     for file in files:
@@ -115,57 +126,6 @@ def _normalise(files: list[str], addresses: list[str], now: datetime | None) -> 
             )
             print(json.dumps(line, ensure_ascii=False))
     return status
-
-
-@asynccontextmanager
-async def _administration() -> AsyncIterator[MailboxAdministration]:
-    from .graph.graph import Graph
-    from .store.database import Store
-
-    settings = load_settings(IngestSettings)
-    store, graph = Store(settings), Graph(settings, KINDS)
-    try:
-        await store.create_indexes()
-        yield MailboxAdministration(store, graph, system_clock, f"command line: {getpass.getuser()}")
-    finally:
-        await graph.close()
-        await store.close()
-
-
-async def _administer(arguments: argparse.Namespace) -> int:
-    try:
-        async with _administration() as administration:
-            if arguments.action == "list":
-                lines = await administration.list_mailboxes(arguments.tenant)
-            elif arguments.action == ENROL:
-                lines = [describe(await administration.enrol(arguments.tenant, arguments.mailbox))]
-            else:
-                change = StatusChange(arguments.action)
-                key = MailboxKey(arguments.tenant, arguments.mailbox)
-                lines = [describe(await administration.change_status(change, key))]
-    except MailboxNotEnrolledError:
-        return _fail("this mailbox is not enrolled")
-    except MailboxBlockedError as error:
-        return _fail(f"Graph refuses this mailbox: {error.reason}")
-    except RetryableError as error:
-        return _fail(f"not possible now: {error}")
-    for line in lines:
-        print(json.dumps(line))
-    return 0
-
-
-async def _resend(tenant: str | None, mailbox: str | None) -> int:
-    try:
-        async with _administration() as administration:
-            print(f"{await administration.resend(tenant, mailbox)} items will be published again")
-    except RetryableError as error:
-        return _fail(f"not possible now: {error}")
-    return 0
-
-
-def _fail(reason: str) -> int:
-    print(reason, file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

@@ -6,12 +6,14 @@ lie in no folder, and one complete window that lacks a task is enough for it to 
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import httpx2
 import pytest
 
+from services.mail_ingest.content.responder import ContentResponder
 from services.mail_ingest.domain.activities import (
     CAPTURE_WINDOW,
     MailboxOwner,
@@ -44,13 +46,18 @@ from services.mail_ingest.domain.window import compare_window
 from services.mail_ingest.graph.client import GraphClient
 from services.mail_ingest.graph.graph import Graph
 from services.mail_ingest.graph.tokens import TokenSource
+from services.mail_ingest.publishing.outbox import OutboxPublisher
 from services.mail_ingest.settings import IngestSettings
-from shared.events import Activity, ActivityKind
+from services.mail_ingest.store.documents import Mailbox
+from services.mail_ingest.sync.item_reader import ItemReader
+from services.mail_ingest.sync.profile import MailboxProfile
+from shared.events import Activity, ActivityKind, FetchContent, MailboxStatus
 from shared.keys import MailboxKey
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ANN = MailboxKey("t", "ann")
 OWNER = MailboxOwner("t", "ann")
+MAILBOX = Mailbox("t", "ann", MailboxStatus.ENROLLED, NOW)
 
 
 def new_member(name: str, value: str) -> ActivityKind:
@@ -228,6 +235,30 @@ def test_payload_of_a_task_is_recognised(graph_type: dict[str, str]) -> None:
 
     assert isinstance(explained, Activity)
     assert explained.kind is TASK_KIND
+
+
+async def test_task_is_observed_without_a_folder_tree(settings: IngestSettings) -> None:
+    no_profile = cast("MailboxProfile", None)
+    reader = ItemReader(graph(settings, GraphStub()), no_profile, lambda: NOW, KINDS)
+
+    found, lost = await reader.observe(MAILBOX, {(TASK_KIND, "t1"): task(), (TASK_KIND, "t2"): None})
+
+    assert (found.kind, found.change_key, isinstance(found.state, Activity)) == (TASK_KIND, "k1", True)
+    assert lost == ObservedItem("t2", TASK_KIND, "", Absence.NOT_FOUND)
+
+
+async def test_content_of_a_task_is_answered_with_its_activity(settings: IngestSettings) -> None:
+    stub = GraphStub({**task(), "body": {"contentType": "text", "content": "Now"}})
+    outbox = cast("OutboxPublisher", None)
+    responder = ContentResponder(graph(settings, stub), outbox, lambda: NOW, KINDS)
+    request = FetchContent(request="r", item="t1", kind=TASK_KIND, deadline=NOW + timedelta(minutes=1))
+
+    prepared = await responder.prepare(replace(MAILBOX, content_requests=(request,)))
+
+    (answer,) = [each.answer for each in prepared.answers]
+    assert answer is not None
+    assert answer.content is not None
+    assert (answer.content.text, answer.content.activity.kind) == ("Now", TASK_KIND)
 
 
 # -- liveness -------------------------------------------------------------------------------------

@@ -13,13 +13,14 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 from services.mail_ingest.content.previews import Previews, PreviewUnavailableError
+from services.mail_ingest.domain.status_changes import StatusChange
 from services.mail_ingest.graph.errors import MailboxBlockedError
 from shared.errors import RetryableError
 from shared.events import ActivityKind
 from shared.keys import MailboxKey
 from shared.problems import problem_response
 
-from .mailboxes import MailboxAdministration, MailboxNotEnrolledError, StatusChange, describe
+from .mailboxes import MailboxAdministration, MailboxNotEnrolledError, describe
 
 Id = Annotated[str, Field(min_length=1, max_length=2000)]
 Name = Annotated[str, Field(min_length=1, max_length=320, pattern=r"^[^/\s]+$")]

@@ -1,11 +1,9 @@
 """Enrols, lists, pauses, resumes and removes mailboxes, each with an audit record."""
 
 import re
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, assert_never
 
+from services.mail_ingest.domain.status_changes import ENROL, RESEND, TRANSITIONS, StatusChange
 from services.mail_ingest.graph.graph import Graph
 from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.documents import AuditEntry, Mailbox
@@ -14,32 +12,7 @@ from shared.events import MailboxStatus
 from shared.keys import MailboxKey
 
 OBJECT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-ENROL, RESEND = "enrol", "resend"
-"""Audited actions beside the status changes."""
 ALL = "*"
-
-
-class StatusChange(StrEnum):
-    """An administrator's change of a mailbox's status."""
-
-    PAUSE = "pause"
-    RESUME = "resume"
-    REMOVE = "remove"
-
-
-@dataclass(frozen=True, slots=True)
-class _Transition:
-    only_from: AbstractSet[MailboxStatus]
-    to: MailboxStatus
-
-
-TRANSITIONS = {
-    StatusChange.PAUSE: _Transition({MailboxStatus.ENROLLED, MailboxStatus.BLOCKED}, MailboxStatus.PAUSED),
-    StatusChange.RESUME: _Transition({MailboxStatus.PAUSED}, MailboxStatus.ENROLLED),
-    StatusChange.REMOVE: _Transition(
-        {MailboxStatus.ENROLLED, MailboxStatus.BLOCKED, MailboxStatus.PAUSED}, MailboxStatus.REMOVED
-    ),
-}
 
 
 class MailboxNotEnrolledError(Exception):

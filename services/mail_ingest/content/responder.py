@@ -125,14 +125,14 @@ class ContentResponder:
     def _answer(self, mailbox: Mailbox, request: FetchContent, item: ItemWithText) -> ContentAnswered:
         owner = MailboxOwner(mailbox.tenant, mailbox.mailbox, mailbox.addresses or frozenset())
         row = self._kinds[request.kind]
-        captured = normalise_item(row, item.payload, owner, mailbox.folders or Folders())
-        if isinstance(captured, NotCaptured):
-            return unavailable(request, captured.reason)
+        activity = normalise_item(row, item.payload, owner, mailbox.folders or Folders())
+        if isinstance(activity, NotCaptured):
+            return unavailable(request, activity.reason)
         text, is_cut = cut_text(item.text, MAX_TEXT_BYTES)
         return ContentAnswered(
             request=request.request,
             item=request.item,
-            content=Content(activity=captured, text=text, html=item.html, cut=is_cut),
+            content=Content(activity=activity, text=text, html=item.html, cut=is_cut),
             unavailable=None,
         )
 

@@ -43,14 +43,14 @@ def normalise_item(
     return result
 
 
-def within_window(row: KindRow, captured: Activity | NotCaptured, now: datetime) -> Activity | NotCaptured:
+def within_window(row: KindRow, result: Activity | NotCaptured, now: datetime) -> Activity | NotCaptured:
     """The activity, when it is within the capture window now."""
-    if isinstance(captured, NotCaptured):
-        return captured
-    is_early = row.enters_by_clock and now < captured.visible_from
-    if is_early or now >= captured.visible_until:
+    if isinstance(result, NotCaptured):
+        return result
+    is_early = row.enters_by_clock and now < result.visible_from
+    if is_early or now >= result.visible_until:
         return NotCaptured(NotCapturedReason.OUT_OF_WINDOW)
-    return captured
+    return result
 
 
 def folder_of(row: KindRow, payload: Payload) -> str | None:

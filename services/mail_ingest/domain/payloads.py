@@ -42,10 +42,10 @@ def _explain_item(value: Any, owner: MailboxOwner, now: datetime | None, kinds: 
     row = _row_of(value, kinds)
     if row is None:
         return NEITHER
-    captured = normalise_item(row, value, owner, Folders())
+    result = normalise_item(row, value, owner, Folders())
     if now is not None:
-        captured = within_window(row, captured, now)
-    return str(captured.reason) if isinstance(captured, NotCaptured) else captured
+        result = within_window(row, result, now)
+    return str(result.reason) if isinstance(result, NotCaptured) else result
 
 
 def _row_of(payload: Payload, kinds: KindTable) -> KindRow | None:

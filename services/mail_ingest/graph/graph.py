@@ -19,9 +19,7 @@ class Graph:
         client: replaces the HTTP client as the settings describe it.
     """
 
-    def __init__(
-        self, settings: IngestSettings, kinds: KindTable, client: GraphClient | None = None
-    ) -> None:
+    def __init__(self, settings: IngestSettings, kinds: KindTable, client: GraphClient | None = None) -> None:
         self._client = client or GraphClient(settings)
         self.items = ItemCalls(self._client, kinds)
         self.folders = FolderCalls(self._client)

@@ -143,8 +143,9 @@ class DocumentForm(Generic[F]):
     def __init__(self, form: type[F], id_field: str | None = None) -> None:
         self._adapter = TypeAdapter(form)
         self._id_field = id_field
-        self._names: AbstractSet[str] = {field.name for field in fields(form)} - {id_field}  # type: ignore[arg-type]  # a dataclass
-        self._key_fields = {field.name for field in fields(form) if field.type is MailboxKey}  # type: ignore[arg-type]  # as above
+        declared = fields(form)  # type: ignore[arg-type]  # a dataclass
+        self._names = dict.fromkeys(field.name for field in declared if field.name != id_field).keys()
+        self._key_fields = [field.name for field in declared if field.type is MailboxKey]
 
     def read(self, document: Mapping[str, Any], item_id: str | None = None) -> F:
         """The value of a document; `item_id` is the part of the `_id` that `id_field` names."""

@@ -1,6 +1,7 @@
 """Records that Graph refuses a mailbox, and that it answers again."""
 
 import logging
+from typing import assert_never
 
 from services.mail_ingest.domain.retries import BlockReason, RetryDecision, after_block, after_unavailable
 from services.mail_ingest.graph.errors import GraphUnavailableError, MailboxBlockedError
@@ -90,3 +91,5 @@ class MailboxBlocking:
                 )
             case MailboxBlockedError():
                 return after_block(failures, self._clock(), error.reason, self._settings.retry_blocked)
+            case _:
+                assert_never(error)

@@ -1,4 +1,4 @@
-"""What the capture of a mailbox needs to know of it: the owner's addresses and the folder tree."""
+"""The owner's addresses and the folder tree, which the capture of a mailbox uses."""
 
 from dataclasses import replace
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from typing import Any
 from uuid import uuid4
 
 from tests.mail_ingest.world import World, eventually, value_of
@@ -131,7 +132,7 @@ async def test_errors_are_problem_details(world: World) -> None:
     nobody = f"/mailboxes/{world.tenant.id}/{uuid4()}"
     tenant = world.tenant.id
 
-    def problem(method: str, path: str, **body: object) -> tuple[int, str]:
+    def problem(method: str, path: str, **body: Any) -> tuple[int, str]:
         response = world.ingest.call(method, path, **body)
         assert response.headers["content-type"] == "application/problem+json"
         assert response.json()["status"] == response.status_code

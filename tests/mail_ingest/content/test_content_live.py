@@ -32,7 +32,7 @@ def fetch(request: str, item: str, seconds: float = 60) -> FetchContent:
 
 
 def receive_email(world: World, **email: str) -> str:
-    """Sends an e-mail to Ann, and returns the id of her item."""
+    """Sends an e-mail to Ann, and returns the id of the copy in that mailbox."""
     sent = world.tenant.send("x@fabrikam.com", ["ann@contoso.example"], **email)
     return str(sent["copies"][0]["id"])
 

@@ -16,7 +16,7 @@ def in_hours(hours: float) -> str:
 
 
 def receive_email(world: World, subject: str) -> str:
-    """Sends an e-mail to Ann, and returns the id of her item."""
+    """Sends an e-mail to Ann, and returns the id of the copy in that mailbox."""
     return str(world.tenant.send("x@fabrikam.com", [ANN], subject=subject)["copies"][0]["id"])
 
 
