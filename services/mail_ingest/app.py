@@ -1,27 +1,28 @@
-"""Builds the service: everything is made here, nothing at import."""
+"""Builds the service. Nothing happens at import."""
 
-import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
 
-from shared.broker import Kafka
+from shared.broker import KafkaClient
 from shared.clock import Clock
-from shared.errors import Transient
+from shared.errors import RetryableError
+from shared.retry import OutageLog, retry_until_available
 from shared.service import Service
 from shared.topics import CONTENT_REQUESTS, GRAPH_NOTIFICATIONS, MAIL_INGEST
 
-from .api import create_api
-from .graph import Graph
+from .administration.api import create_api
+from .administration.mailboxes import MailboxAdministration
+from .content.previews import Previews
+from .domain.kinds import KINDS
+from .graph.graph import Graph
 from .handlers import Handlers
-from .mailboxes import Mailboxes
-from .previews import Previews
-from .saying import Sayer
+from .notifications.webhook import Webhook
+from .publishing.outbox import OutboxPublisher
 from .settings import IngestSettings
-from .store import Store
-from .turn import Tools
-from .webhook import Webhook
-from .workers import Workers
+from .store.database import Store
+from .sync.mailbox_sync import Dependencies
+from .sync.workers import SyncWorkers
 
 log = logging.getLogger(__name__)
 
@@ -30,71 +31,54 @@ async def create_app(settings: IngestSettings, clock: Clock, *, graph: Graph | N
     """The service, ready to run.
 
     Args:
-        settings: what it is told.
-        clock: the present moment.
-        graph: stands in for Graph as the settings have it.
+        settings: of this replica.
+        clock: the present time.
+        graph: replaces Graph as the settings name it.
     """
-    kafka = Kafka(settings, MAIL_INGEST, clock, settings.instance)
+    kafka = KafkaClient(settings, MAIL_INGEST, clock, settings.instance)
     store = Store(settings)
-    graph = graph or Graph(settings)
-    workers = Workers(Tools(store, graph, Sayer(kafka.producer), clock, settings))
+    graph = graph or Graph(settings, KINDS)
+    workers = SyncWorkers(Dependencies(store, graph, OutboxPublisher(kafka.producer), clock, settings, KINDS))
     handlers = Handlers(store, kafka.producer, clock, workers.wake)
-    kafka.subscribe(GRAPH_NOTIFICATIONS, handlers.on_notifications)
-    kafka.subscribe(CONTENT_REQUESTS, handlers.on_requests)
+    kafka.consumer(GRAPH_NOTIFICATIONS).handle(handlers.on_notifications)
+    kafka.consumer(CONTENT_REQUESTS).handle(handlers.on_content_requests)
 
     @contextlib.asynccontextmanager
-    async def opened() -> AsyncIterator[None]:
+    async def resources() -> AsyncIterator[None]:
         try:
-            await _prepared(store)
+            await retry_until_available(store.create_indexes, OutageLog(log, "waiting for MongoDB"))
             if settings.reconcile:
-                await store.windows_due()  # what was missed while nobody was here
+                await store.mailboxes.request_all_windows()  # notifications may have been missed meanwhile
             yield
         finally:
             await graph.close()
-            store.close()
+            await store.close()
 
+    api = create_api(
+        MailboxAdministration(store, graph, clock, "api"),
+        Previews(store, graph),
+        settings.service_token,
+        workers.wake,
+    )
+    webhook = Webhook(store, kafka.producer, clock).create_app()
     service = Service(
         MAIL_INGEST,
         kafka,
         clock,
-        http=[
-            (
-                settings.host,
-                settings.port,
-                create_api(
-                    Mailboxes(store, graph, clock, "api"),
-                    Previews(store, graph),
-                    settings.service_token,
-                    workers.wake,
-                ),
-            ),
-            (settings.webhook_host, settings.webhook_port, Webhook(store, kafka.producer, clock).app()),
-        ],
+        http=[(settings.host, settings.port, api), (*settings.webhook_address, webhook)],
         loops={"workers": workers.run},
-        open=opened,
+        resources=resources,
     )
-    service.health.alive["workers"] = workers.silent_for
-    service.health.ready["mongodb"] = lambda: _away(store)
-    service.health.status["waiting"] = store.waiting
+    service.health.liveness["workers"] = workers.heartbeat.age_seconds
+    service.health.readiness["mongodb"] = lambda: _check_mongodb(store)
+    service.health.status["waiting"] = store.count_work
     return service
 
 
-async def _prepared(store: Store) -> None:
-    told = False
-    while True:
-        try:
-            await store.prepare()
-            return
-        except Transient as away:
-            if not told:
-                log.warning("waiting for MongoDB", extra={"why": str(away)})
-            told = True
-            await asyncio.sleep(0.5)
-
-
-async def _away(store: Store) -> str | None:
+async def _check_mongodb(store: Store) -> str | None:
+    """Why MongoDB cannot be used, or None."""
     try:
         await store.ping()
-    except Transient:
+    except RetryableError:
         return "MongoDB does not answer"
     return None

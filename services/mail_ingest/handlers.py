@@ -1,33 +1,34 @@
-"""From Kafka to what is to be done: hints and content requests are noted on their mailboxes.
+"""Kafka in: notifications and content requests are recorded on their mailboxes.
 
 Nothing is fetched here, so that a throttled mailbox blocks no partition.
 """
 
 from collections import defaultdict
 from collections.abc import Callable
+from typing import assert_never
 
 from shared.broker import Batch, Producer
-from shared.bus import Outgoing
-from shared.clock import Clock, stamp
-from shared.events import FetchContent, FollowItems, ItemHinted, Kind, LifecycleNotified
+from shared.clock import Clock, next_version
+from shared.events import ActivityKind, FetchContent, FollowItems, ItemNotified, LifecycleNotified
+from shared.keys import MailboxKey
+from shared.messages import OutgoingMessage, TombstoneMessage
 from shared.topics import CONTENT
 
-from .content import NOT_ENROLLED, unavailable
-from .documents import key_of
-from .store import Store
+from .content.responder import NOT_ENROLLED, unavailable
+from .store.database import Store
 
-MISSED, REMOVED, REAUTHORISE = "missed", "subscriptionRemoved", "reauthorizationRequired"
+MISSED, REMOVED, REAUTHORISATION_REQUIRED = "missed", "subscriptionRemoved", "reauthorizationRequired"
 """Graph's lifecycle events."""
 
 
 class Handlers:
-    """What is done with each batch.
+    """The handlers of batches; offsets are committed after they return.
 
     Args:
-        store: where things are noted.
-        producer: answers for mailboxes that are not there.
-        clock: the present moment.
-        wake: called when there is something to do.
+        store: where work is recorded.
+        producer: publishes the answers for mailboxes that do not exist.
+        clock: the present time.
+        wake: called when there is work.
     """
 
     def __init__(self, store: Store, producer: Producer, clock: Clock, wake: Callable[[], None]) -> None:
@@ -36,42 +37,62 @@ class Handlers:
         self._clock = clock
         self._wake = wake
 
-    async def on_notifications(self, batch: Batch[ItemHinted | LifecycleNotified]) -> None:
-        """`graph-notifications`: hinted items, windows to be read, subscriptions to be seen to."""
-        hints: dict[str, list[tuple[Kind, str]]] = defaultdict(list)
-        lifecycle: dict[str, dict[str, str]] = defaultdict(dict)
-        for message in batch.good:
-            key = key_of(*message.key)
-            if isinstance(message.value, ItemHinted):
-                hints[key].append((message.value.kind, message.value.item))
-            elif isinstance(message.value, LifecycleNotified):
-                lifecycle[message.value.event][message.value.subscription] = key
+    async def on_notifications(self, batch: Batch[MailboxKey, ItemNotified | LifecycleNotified]) -> None:
+        """`graph-notifications`: records notified items, due windows and due subscriptions."""
+        items: dict[MailboxKey, list[tuple[ActivityKind, str]]] = defaultdict(list)
+        lifecycle: dict[str, dict[str, MailboxKey]] = defaultdict(dict)
+        for message in batch.valid:
+            if isinstance(message, TombstoneMessage):
+                continue
+            match message.value:
+                case ItemNotified():
+                    items[message.key].append((message.value.kind, message.value.item))
+                case LifecycleNotified():
+                    lifecycle[message.value.event][message.value.subscription] = message.key
+                case _:
+                    assert_never(message.value)
+        await self._record_lifecycle(lifecycle[REMOVED], lifecycle[REAUTHORISATION_REQUIRED])
         windows = {*lifecycle[MISSED].values(), *lifecycle[REMOVED].values()}
-        if lifecycle[REMOVED] or lifecycle[REAUTHORISE]:
-            seen_to = lifecycle[REMOVED] | lifecycle[REAUTHORISE]
-            await self._store.lifecycle(
-                removed=list(lifecycle[REMOVED]),
-                due=list(lifecycle[REAUTHORISE]),
-                owners=set(seen_to.values()),
-                now=self._clock(),
-            )
-        await self._store.hint(hints, windows)
+        await self._store.mailboxes.add_notified_items(items, windows)
         self._wake()
 
-    async def on_requests(self, batch: Batch[FetchContent | FollowItems]) -> None:
-        """`content-requests`: noted; answered at once where there is no such mailbox. Nobody says yet what to follow."""
-        requests: dict[str, list[FetchContent]] = defaultdict(list)
-        keys: dict[str, tuple[str, ...]] = {}
-        for message in batch.good:
-            if isinstance(message.value, FetchContent):
-                requests[key_of(*message.key)].append(message.value)
-                keys[key_of(*message.key)] = message.key
-        unknown = await self._store.request(requests)
-        version = stamp(self._clock())
+    async def on_content_requests(self, batch: Batch[MailboxKey, FetchContent | FollowItems]) -> None:
+        """`content-requests`: records the requests; answers at once where the mailbox does not exist.
+
+        `FollowItems` is ignored: tracking does not publish it yet.
+        """
+        requests: dict[MailboxKey, list[FetchContent]] = defaultdict(list)
+        for message in batch.valid:
+            if isinstance(message, TombstoneMessage):
+                continue
+            match message.value:
+                case FetchContent():
+                    requests[message.key].append(message.value)
+                case FollowItems():
+                    pass
+                case _:
+                    assert_never(message.value)
+        unknown = await self._store.mailboxes.add_content_requests(requests)
+        version = next_version(self._clock())
         answers = [
-            Outgoing(CONTENT, keys[key], unavailable(request, NOT_ENROLLED), version)
+            OutgoingMessage(CONTENT, key, unavailable(request, NOT_ENROLLED), version)
             for key in unknown
             for request in requests[key]
         ]
         await self._producer.send(*answers)
         self._wake()
+
+    async def _record_lifecycle(
+        self, removed: dict[str, MailboxKey], to_reauthorise: dict[str, MailboxKey]
+    ) -> None:
+        """Records lifecycle events.
+
+        Args:
+            removed: Graph's id of each removed subscription -> mailbox.
+            to_reauthorise: the same of those that need a new authorisation.
+        """
+        if not removed and not to_reauthorise:
+            return
+        await self._store.subscriptions.mark_removed(list(removed))
+        await self._store.subscriptions.mark_due(list(to_reauthorise), self._clock())
+        await self._store.mailboxes.request_subscription_work({*removed.values(), *to_reauthorise.values()})

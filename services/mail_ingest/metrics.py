@@ -1,22 +1,28 @@
-"""What mail-ingest counts. Labels are reasons, kinds and codes; never who or what."""
+"""The metrics of mail-ingest. Labels are reasons, kinds and codes; never ids, addresses or text."""
 
 from prometheus_client import Counter, Histogram
 
-ACCEPTED = Counter(
-    "notifications_accepted_total", "Notifications in Kafka before they were answered.", ["kind"]
+NOTIFICATIONS_ACCEPTED = Counter(
+    "notifications_accepted_total", "Notifications that Kafka had before Graph was answered.", ["kind"]
 )
-DROPPED = Counter("notifications_dropped_total", "Notifications answered with 202 and dropped.", ["reason"])
-UNAVAILABLE = Counter("notifications_unavailable_total", "Posts answered with 503, which Graph repeats.")
-CAPTURED = Counter("activities_captured_total", "Activities said on Kafka.", ["kind"])
-GONE = Counter("activities_gone_total", "Tombstones said on Kafka.", ["reason"])
-REFUSED = Counter("items_refused_total", "Items that are no activity.", ["reason"])
-FETCHES = Counter("graph_requests_total", "Requests that Graph answered.", ["what"])
-GRAPH_ERRORS = Counter("graph_errors_total", "Answers of Graph that were errors.", ["status", "code"])
-THROTTLED = Counter("graph_throttled_total", "Answers of Graph that asked to wait.")
-MISSED = Histogram(
-    "missed_by_hints",
-    "What a reconciliation found that no hint had named.",
+NOTIFICATIONS_DROPPED = Counter(
+    "notifications_dropped_total", "Notifications that were answered with 202 and dropped.", ["reason"]
+)
+WEBHOOKS_UNAVAILABLE = Counter(
+    "notifications_unavailable_total", "Webhook requests that were answered with 503; Graph repeats them."
+)
+ACTIVITIES_PUBLISHED = Counter("activities_captured_total", "Activities published on Kafka.", ["kind"])
+ACTIVITIES_WITHDRAWN = Counter("activities_gone_total", "Tombstones published on Kafka.", ["reason"])
+ITEMS_REFUSED = Counter("items_refused_total", "Items that are not activities.", ["reason"])
+GRAPH_REQUESTS = Counter("graph_requests_total", "Requests that Graph answered.", ["what"])
+GRAPH_ERRORS = Counter("graph_errors_total", "Error responses of Graph.", ["status", "code"])
+GRAPH_THROTTLED = Counter("graph_throttled_total", "Responses of Graph with status 429.")
+MISSED_BY_NOTIFICATIONS = Histogram(
+    "missed_by_notifications",
+    "Changes that a reconciliation found and no notification had named.",
     buckets=(0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
 )
-CONTENT = Counter("content_answers_total", "Answers to content requests.", ["outcome"])
-LEASES_LOST = Counter("leases_lost_total", "Turns that ended because another had taken the mailbox.")
+CONTENT_ANSWERS = Counter("content_answers_total", "Answers to content requests.", ["outcome"])
+LEASES_LOST = Counter(
+    "leases_lost_total", "Mailbox syncs that ended because another worker may hold the mailbox."
+)

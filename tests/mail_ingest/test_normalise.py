@@ -1,4 +1,4 @@
-"""The command that shows what Graph payloads become; it needs nothing but the files."""
+"""The command that shows what Graph payloads become; it needs only the files."""
 
 import json
 import subprocess
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from .domain.test_capture import event, message
+from tests.mail_ingest.domain.payloads import event, message
 
 
 def normalise(*files: Path, arguments: tuple[str, ...] = ()) -> tuple[int, list[dict[str, Any]], str]:
@@ -15,7 +15,7 @@ def normalise(*files: Path, arguments: tuple[str, ...] = ()) -> tuple[int, list[
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
-def test_each_payload_becomes_a_line(tmp_path: Path) -> None:
+def test_each_item_becomes_a_line(tmp_path: Path) -> None:
     payloads: dict[str, Any] = {
         "message": message(),
         "event": event(),
@@ -52,7 +52,7 @@ def test_each_payload_becomes_a_line(tmp_path: Path) -> None:
     ]
 
 
-def test_an_unreadable_file_fails_and_the_others_are_shown(tmp_path: Path) -> None:
+def test_unreadable_file_fails_and_the_others_are_shown(tmp_path: Path) -> None:
     (broken := tmp_path / "broken.json").write_text("{")
     (good := tmp_path / "good.json").write_text(
         json.dumps(message(**{"from": {"emailAddress": {"address": "ann@contoso.com"}}}))

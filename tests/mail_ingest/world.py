@@ -1,6 +1,10 @@
-"""A whole mail-ingest for a test: real Kafka and MongoDB, a simulator of Graph, a tenant of its own."""
+"""mail-ingest as a process, on the real Kafka and MongoDB, with a simulator of Graph.
+
+Tests of one module share a process; each test has a tenant of its own, and `World` shows that tenant alone.
+"""
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -11,36 +15,52 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 import httpx2
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from shared.bus import Received, decode
+from deploy.local.stack import LocalStack
 from shared.events import Activity, MailboxChanged
+from shared.messages import ReceivedMessage, ValueMessage, decode
 from shared.provision import create
 from shared.settings import KafkaSettings
 from shared.topics import ACTIVITIES, CONTENT, GRAPH_NOTIFICATIONS, MAILBOXES, Topic
 from simulator.control.client import Simulator, TenantControl
-from simulator.server import Running
+from simulator.server import Running as RunningSimulator
 from simulator.state.tenants import CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET
 
+Message: TypeAlias = ReceivedMessage[Any, Any]
+
 SERVICE_TOKEN = "a-service-token-for-tests"
-STARTS_WITHIN = 30.0
+START_TIMEOUT = 60.0
+UNKNOWN_MAILBOX = "00000000-0000-0000-0000-00000000000f"
+
+SETTINGS = {
+    "SERVICE_TOKEN": SERVICE_TOKEN,
+    "MAIL_INGEST_CLIENT_ID": CAPTURE_CLIENT_ID,
+    "MAIL_INGEST_CLIENT_SECRET": CAPTURE_CLIENT_SECRET,
+    "MAIL_INGEST_RECONCILE": "off",
+    "MAIL_INGEST_LEASE": "PT3S",
+    "MAIL_INGEST_RETRY_BLOCKED": "PT1S",
+}
+RECONCILE_OFTEN = {"MAIL_INGEST_RECONCILE": "on", "MAIL_INGEST_RECONCILE_EVERY": "PT1.5S"}
+RECONCILE_ON_DEMAND = {"MAIL_INGEST_RECONCILE": "on", "MAIL_INGEST_RECONCILE_EVERY": "PT1H"}
 
 
-async def eventually(look: Callable[[], Any], seconds: float = 40.0) -> Any:
-    """What `look` answers as soon as it is true; it may be a coroutine function."""
+async def eventually(condition: Callable[[], Any], seconds: float = 40.0) -> Any:
+    """The result of `condition` as soon as it is true; it may be a coroutine function."""
     deadline = time.monotonic() + seconds
     while True:
-        answer = look()
-        if asyncio.iscoroutine(answer):
-            answer = await answer
-        if answer:
-            return answer
+        result = condition()
+        if asyncio.iscoroutine(result):
+            result = await result
+        if result:
+            return result
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.05)
 
@@ -51,15 +71,20 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+def value_of(message: Message) -> Any:
+    """The value of a message; None for a tombstone or an invalid message."""
+    return message.value if isinstance(message, ValueMessage) else None
+
+
 @dataclass
-class Table:
-    """A topic as read from its start."""
+class TopicReader:
+    """Reads a whole topic."""
 
     kafka: str
-    topic: Topic
+    topic: Topic[Any, Any]
     prefix: str
 
-    async def all(self) -> list[Received[Any]]:
+    async def read_all(self) -> list[Message]:
         """Every message, in the order of its partition."""
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.kafka, enable_auto_commit=False, auto_offset_reset="earliest"
@@ -71,7 +96,7 @@ class Table:
             consumer.assign(partitions)
             await consumer.seek_to_beginning(*partitions)
             ends = await consumer.end_offsets(partitions)
-            messages: list[Received[Any]] = []
+            messages: list[Message] = []
             while any([await consumer.position(tp) < ends[tp] for tp in partitions]):
                 for records in (await consumer.getmany(timeout_ms=50)).values():
                     messages += [decode(self.topic, record) for record in records]
@@ -79,209 +104,224 @@ class Table:
         finally:
             await consumer.stop()
 
-    async def latest(self) -> dict[tuple[str, ...], Received[Any]]:
-        """The last word on each key."""
-        return {message.key: message for message in await self.all()}
 
-
-class Ingest:
+class IngestProcess:
     """One replica of mail-ingest, in its own process."""
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
+        port, webhook_port = free_port(), free_port()
         self.environment = {
             **environment,
-            "PORT": str(free_port()),
-            "WEBHOOK_PORT": str(free_port()),
+            "PORT": str(port),
+            "MAIL_INGEST_WEBHOOK_LISTEN": f"127.0.0.1:{webhook_port}",
             "INSTANCE": log.stem,
         }
-        self.environment.setdefault("WEBHOOK_URL", f"http://127.0.0.1:{self.environment['WEBHOOK_PORT']}")
-        self.url = f"http://127.0.0.1:{self.environment['PORT']}"
-        self.webhook = f"http://127.0.0.1:{self.environment['WEBHOOK_PORT']}"
+        self.url = f"http://127.0.0.1:{port}"
+        self.webhook_url = f"http://127.0.0.1:{webhook_port}"
+        self.environment.setdefault("MAIL_INGEST_WEBHOOK_URL", self.webhook_url)
         self.log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._http = httpx2.Client(timeout=10.0, trust_env=False)
 
-    def start(self, **changes: str) -> "Ingest":
-        """Runs it, and waits until it is ready."""
+    def start(self) -> "IngestProcess":
+        """Starts it, and waits until it is ready."""
         with self.log.open("ab") as log:
             env = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
             command = [sys.executable, "-m", "services.mail_ingest"]
-            self._process = subprocess.Popen(
-                command, env={**env, **self.environment, **changes}, stderr=log, stdout=log
-            )
-        deadline = time.monotonic() + STARTS_WITHIN
-        while not self._ready():
+            self._process = subprocess.Popen(command, env={**env, **self.environment}, stderr=log, stdout=log)
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self._is_ready():
             assert self._process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.05)
         return self
 
-    def _ready(self) -> bool:
+    def _is_ready(self) -> bool:
         try:
             return self._http.get(f"{self.url}/health/ready").status_code == 200
         except httpx2.TransportError:
             return False
 
     def signal(self, number: int) -> None:
-        """SIGSTOP, SIGCONT and the like."""
+        """Sends a signal, such as SIGSTOP."""
         assert self._process
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL, and wait for its end."""
+        """Sends SIGKILL, and waits for the end."""
         self.signal(signal.SIGKILL)
         assert self._process
         self._process.wait()
 
     def stop(self) -> int:
-        """SIGTERM; its exit status."""
+        """Sends SIGTERM, and returns the exit status."""
         self.signal(signal.SIGTERM)
         assert self._process
         return self._process.wait(15)
 
     def end(self) -> None:
-        """Whatever its state."""
+        """Ends it in any state."""
         if self._process and self._process.poll() is None:
             self.signal(signal.SIGCONT)
             self.kill()
         self._http.close()
 
     def call(self, method: str, path: str, token: str | None = SERVICE_TOKEN, **body: Any) -> httpx2.Response:
-        """The internal port."""
+        """Calls the internal port."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return self._http.request(method, self.url + path, headers=headers, json=body or None)
 
-    def waiting(self) -> dict[str, int]:
-        """What is still to be done."""
+    def work(self) -> dict[str, int]:
+        """The work that is still to be done, as `/status` counts it."""
         status = self._http.get(f"{self.url}/status").json()
-        return {
-            **status["waiting"],
-            "lag": sum(count for name, count in status.items() if name.endswith(" lag")),
-        }
+        lag = sum(count for name, count in status.items() if name.endswith(" lag"))
+        return {**status["waiting"], "lag": lag}
 
-    def idle(self) -> bool:
-        """Nothing waits."""
-        waiting = self.waiting()
-        busy = (
+    def is_idle(self) -> bool:
+        """True when there is no work."""
+        work = self.work()
+        names = (
             "lag",
-            "hints waiting",
-            "requests waiting",
+            "notified items waiting",
+            "content requests waiting",
             "mailboxes with work",
             "leases held",
-            "unsent items",
-            "unsent mailboxes",
+            "publish pending items",
+            "publish pending mailboxes",
         )
-        return not any(waiting[name] for name in busy)
+        return not any(work[name] for name in names)
 
     def metrics(self) -> str:
-        """All of them."""
         return self._http.get(f"{self.url}/metrics").text
 
     def metric(self, name: str) -> float:
         """A metric, summed over its labels."""
-        lines = self.metrics().splitlines()
-        return sum(
-            float(line.rpartition(" ")[2])
-            for line in lines
-            if line.partition(" ")[0].partition("{")[0] == name
-        )
+        samples = (line.rpartition(" ") for line in self.metrics().splitlines())
+        return sum(float(value) for sample, _, value in samples if sample.partition("{")[0] == name)
 
 
 @dataclass
-class World:
-    """A tenant in a simulator, and a mail-ingest that captures it."""
+class Service:
+    """A started mail-ingest with topics and a database of its own."""
 
-    tenant: TenantControl
-    ingest: Ingest
-    kafka: str
-    prefix: str
+    process: IngestProcess
+    simulator: RunningSimulator
     environment: dict[str, str]
     folder: Path
-    replicas: list[Ingest] = field(default_factory=list)
+    replicas: list[IngestProcess] = field(default_factory=list)
+
+    @contextmanager
+    def database(self) -> Iterator[Database[dict[str, Any]]]:
+        with MongoClient[dict[str, Any]](self.environment["MONGODB_URI"], tz_aware=True) as client:
+            yield client[self.environment["MAIL_INGEST_MONGODB_DATABASE"]]
+
+
+class World:
+    """A tenant in the simulator, and the mail-ingest that captures it."""
+
+    def __init__(self, service: Service) -> None:
+        self.ingest = service.process
+        self.environment = service.environment
+        self.tenant: TenantControl = service.simulator.client.tenant(str(uuid4()))
+        self._service = service
+        self._metrics_before: dict[str, float] = {}
 
     @property
     def simulator(self) -> Simulator:
         return self.tenant.simulator
 
-    def table(self, topic: Topic) -> Table:
-        return Table(self.kafka, topic, self.prefix)
+    # -- mailboxes --------------------------------------------------------------------------------
 
-    def user(self, name: str, **about: Any) -> str:
-        """A new user; her object id."""
+    def add_user(self, name: str, **about: Any) -> str:
+        """Adds a user, and returns the object id."""
         return str(self.tenant.user(f"{name}@contoso.example", **about)["oid"])
 
-    def state(self, mailbox: str) -> dict[str, Any]:
-        """A mailbox, as the internal port tells it."""
-        return next(
-            each for each in self.ingest.call("GET", "/mailboxes").json() if each["mailbox"] == mailbox
-        )
+    def mailboxes(self) -> list[dict[str, Any]]:
+        """The tenant's mailboxes, as the internal port lists them."""
+        listed: list[dict[str, Any]] = self.ingest.call("GET", f"/mailboxes?tenant={self.tenant.id}").json()
+        return listed
+
+    def mailbox(self, mailbox: str) -> dict[str, Any]:
+        return next(each for each in self.mailboxes() if each["mailbox"] == mailbox)
 
     async def enrol(self, *mailboxes: str) -> None:
-        """Enrols mailboxes, and waits until both subscriptions of each are there."""
+        """Enrols mailboxes, and waits until both subscriptions of each are created."""
         for mailbox in mailboxes:
-            assert (
-                self.ingest.call("POST", "/mailboxes", tenant=self.tenant.id, mailbox=mailbox).status_code
-                == 200
-            )
-        await eventually(lambda: self.subscribed(*mailboxes))
-        await eventually(self.ingest.idle)
+            response = self.ingest.call("POST", "/mailboxes", tenant=self.tenant.id, mailbox=mailbox)
+            assert response.status_code == 200
+        await eventually(lambda: self.is_subscribed(*mailboxes))
+        await eventually(self.ingest.is_idle)
 
-    def subscribed(self, *mailboxes: str) -> bool:
-        there = [each["resource"].lower() for each in self.simulator.subscriptions()]
+    def is_subscribed(self, *mailboxes: str) -> bool:
+        resources = [each["resource"].lower() for each in self.subscriptions()]
         return all(
-            f"users/{mailbox}/{what}" in there for mailbox in mailboxes for what in ("messages", "events")
+            f"users/{mailbox}/{resource}" in resources
+            for mailbox in mailboxes
+            for resource in ("messages", "events")
         )
+
+    def subscriptions(self) -> list[dict[str, Any]]:
+        """The live subscriptions of Graph for the tenant's mailboxes."""
+        ids = {each["graph_id"] for each in self.documents("subscriptions")}
+        return [each for each in self.simulator.subscriptions() if each["id"] in ids]
+
+    # -- Kafka ------------------------------------------------------------------------------------
+
+    async def read(self, topic: Topic[Any, Any]) -> list[Message]:
+        """The tenant's messages on a topic."""
+        reader = TopicReader(
+            self.environment["KAFKA_BOOTSTRAP_SERVERS"], topic, self.environment["TOPIC_PREFIX"]
+        )
+        messages = await reader.read_all()
+        return [each for each in messages if each.key is not None and each.key.tenant == self.tenant.id]
 
     async def activities(self) -> dict[str, Activity]:
-        """What is live, by item."""
-        return {
-            key[2]: message.value
-            for key, message in (await self.table(ACTIVITIES).latest()).items()
-            if message.value is not None
+        """The live activities, by item."""
+        latest = {
+            message.key.item: value_of(message) for message in await self.read(ACTIVITIES) if message.key
         }
+        return {item: activity for item, activity in latest.items() if activity is not None}
 
-    async def said(self, item: str) -> list[Received[Activity]]:
-        """All that was ever said of an item."""
-        return [message for message in await self.table(ACTIVITIES).all() if message.key[2] == item]
+    async def published(self, item: str) -> list[Message]:
+        """All messages on `activities` about an item."""
+        return [each for each in await self.read(ACTIVITIES) if each.key and each.key.item == item]
 
     async def subjects(self) -> list[str]:
-        """Of what is live."""
+        """The subjects of the live activities, sorted."""
         return sorted(activity.subject for activity in (await self.activities()).values())
 
-    async def has(self, *subjects: str) -> bool:
+    async def has_subjects(self, *subjects: str) -> bool:
         return await self.subjects() == sorted(subjects)
 
-    async def mailbox_said(self, mailbox: str) -> list[MailboxChanged]:
-        """All that was said of a mailbox."""
+    async def published_states(self, mailbox: str) -> list[MailboxChanged]:
+        """All states of a mailbox that were published."""
         return [
-            message.value
-            for message in await self.table(MAILBOXES).all()
-            if message.key[1] == mailbox and message.value
+            value_of(message)
+            for message in await self.read(MAILBOXES)
+            if message.key and message.key.mailbox == mailbox and value_of(message)
         ]
 
-    async def answers(self) -> list[Any]:
+    async def content_answers(self) -> list[Any]:
         """All answers to content requests."""
-        return [message.value for message in await self.table(CONTENT).all()]
+        return [value_of(message) for message in await self.read(CONTENT)]
 
-    async def answers_to(self, *claims: str) -> bool:
-        """Whether these, and no other claims, were answered."""
-        return {answer.claim for answer in await self.answers()} == set(claims)
+    async def has_answers_to(self, *requests: str) -> bool:
+        """True when these requests, and no others, were answered."""
+        return {answer.request for answer in await self.content_answers()} == set(requests)
 
-    async def everything_said(self) -> list[Received[Any]]:
-        """Every message about an item, in the order of its partition."""
-        return await self.table(ACTIVITIES).all()
+    async def notified_items(self) -> list[tuple[Any, str]]:
+        """Key and item of each message on `graph-notifications`."""
+        return [
+            (message.key, getattr(value_of(message), "item", ""))
+            for message in await self.read(GRAPH_NOTIFICATIONS)
+        ]
 
-    async def hinted(self, item: str) -> bool:
-        """Whether an item was hinted at."""
-        return any(
-            getattr(message.value, "item", "") == item
-            for message in await self.table(GRAPH_NOTIFICATIONS).all()
-        )
+    # -- notifications ----------------------------------------------------------------------------
 
     def notification(self, item: str, **changes: Any) -> dict[str, Any]:
-        """As Graph would send it for one of our subscriptions to messages."""
+        """A notification as Graph sends it for a subscription of ours to messages."""
         (subscription, *_) = self.documents("subscriptions", kind="email")
-        made = {
+        notification = {
             "subscriptionId": subscription["graph_id"],
             "clientState": subscription["client_state"],
             "changeType": "created",
@@ -289,90 +329,134 @@ class World:
             "resourceData": {"@odata.type": "#Microsoft.Graph.Message", "id": item},
             "tenantId": self.tenant.id,
         }
-        return {**made, **changes}
+        return {**notification, **changes}
 
     async def post(self, *posts: list[Any]) -> tuple[list[int], float]:
-        """Posts notifications all at once; the statuses, and how long the slowest took."""
-        async with httpx2.AsyncClient(trust_env=False, timeout=20.0) as http:
-            answers = await asyncio.gather(
-                *(
-                    http.post(f"{self.ingest.webhook}/graph/notifications", json={"value": post})
-                    for post in posts
-                )
-            )
-        return [answer.status_code for answer in answers], max(
-            answer.elapsed.total_seconds() for answer in answers
-        )
+        """Posts notifications at the same time.
 
-    # -- the database ----------------------------------------------------------------------------
+        Returns:
+            The statuses, and the seconds of the slowest response.
+        """
+        async with httpx2.AsyncClient(trust_env=False, timeout=20.0) as http:
+            url = f"{self.ingest.webhook_url}/graph/notifications"
+            responses = await asyncio.gather(*(http.post(url, json={"value": post}) for post in posts))
+        slowest = max(response.elapsed.total_seconds() for response in responses)
+        return [response.status_code for response in responses], slowest
+
+    # -- metrics ----------------------------------------------------------------------------------
+
+    def metric(self, name: str) -> float:
+        """The increase of a metric since the first call of `remember_metric`."""
+        return self.ingest.metric(name) - self._metrics_before.get(name, 0.0)
+
+    def remember_metrics(self, *names: str) -> None:
+        """Makes `metric` count from now."""
+        self._metrics_before = {name: self.ingest.metric(name) for name in names}
+
+    # -- MongoDB ----------------------------------------------------------------------------------
 
     def collections(self) -> list[str]:
-        with self._database() as database:
+        with self._service.database() as database:
             return database.list_collection_names()
 
-    def documents(self, collection: str, **which: Any) -> list[dict[str, Any]]:
-        with self._database() as database:
-            return list(database[collection].find(which))
+    def documents(self, collection: str, **query: Any) -> list[dict[str, Any]]:
+        """The tenant's documents of a collection."""
+        with self._service.database() as database:
+            return list(database[collection].find({**self._of_tenant(), **query}))
 
-    def change_documents(self, collection: str, which: dict[str, Any], to: dict[str, Any]) -> None:
-        with self._database() as database:
-            database[collection].update_many(which, {"$set": to})
+    def change_documents(self, collection: str, query: dict[str, Any], changes: dict[str, Any]) -> None:
+        with self._service.database() as database:
+            database[collection].update_many({**self._of_tenant(), **query}, {"$set": changes})
 
     def add_documents(self, collection: str, documents: list[dict[str, Any]]) -> None:
-        with self._database() as database:
+        with self._service.database() as database:
             database[collection].insert_many(documents)
 
-    def held(self) -> bool:
-        """Whether somebody holds a lease."""
+    def is_held(self) -> bool:
+        """True when a worker holds a lease of the tenant's mailboxes."""
         return bool(self.documents("mailboxes", lease={"$ne": None}))
 
-    @contextmanager
-    def _database(self) -> Iterator[Database[dict[str, Any]]]:
-        with MongoClient[dict[str, Any]](self.environment["MONGODB_URI"], tz_aware=True) as client:
-            yield client[self.environment["MONGODB_DATABASE"]]
+    def _of_tenant(self) -> dict[str, Any]:
+        return {"$or": [{"tenant": self.tenant.id}, {"owner": {"$regex": f"^{self.tenant.id}/"}}]}
 
-    def replica(self, **changes: str) -> Ingest:
-        """Another one, not started yet; Graph goes on talking to the first."""
-        environment = {**self.environment, "WEBHOOK_URL": self.ingest.environment["WEBHOOK_URL"], **changes}
-        made = Ingest(environment, self.folder / f"ingest-{len(self.replicas) + 2}.log")
-        self.replicas.append(made)
-        return made
+    # -- processes --------------------------------------------------------------------------------
 
+    def add_replica(self) -> IngestProcess:
+        """Adds a replica that is not started yet; Graph still notifies the first one."""
+        number = len(self._service.replicas) + 2
+        environment = {
+            **self.environment,
+            "MAIL_INGEST_WEBHOOK_URL": self.ingest.environment["MAIL_INGEST_WEBHOOK_URL"],
+        }
+        replica = IngestProcess(environment, self._service.folder / f"ingest-{number}.log")
+        self._service.replicas.append(replica)
+        return replica
 
-OWN = {
-    "CLIENT_ID": CAPTURE_CLIENT_ID,
-    "CLIENT_SECRET": CAPTURE_CLIENT_SECRET,
-    "SERVICE_TOKEN": SERVICE_TOKEN,
-    "RECONCILE": "off",
-    "LEASE": "PT3S",
-    "RETRY_BLOCKED": "PT1S",
-}
+    async def close(self) -> None:
+        """Removes the tenant's mailboxes, so that the next test finds the service idle."""
+        self.simulator.clear_faults()
+        self.simulator.limits(latency=0.0)
+        for each in self.mailboxes():
+            self.ingest.call("DELETE", f"/mailboxes/{self.tenant.id}/{each['mailbox']}")
+        await eventually(self.ingest.is_idle, 60)
 
 
 @asynccontextmanager
-async def opened(environment: dict[str, str], graph: Running, folder: Path) -> AsyncIterator[World]:
-    """A new tenant in a simulator, and a mail-ingest that is ready to capture it."""
+async def running_service(
+    stack: LocalStack, simulator: RunningSimulator, folder: Path, **settings: str
+) -> AsyncIterator[Service]:
+    """A mail-ingest with topics and a database of its own."""
+    prefix = f"test-{uuid4().hex[:12]}-"
     environment = {
-        **environment,
-        "GRAPH_URL": f"{graph.url}/v1.0",
-        "AUTHORITY_URL": graph.url,
-        "CA_FILE": str(graph.ca),
+        **stack.environment,
+        **SETTINGS,
+        "KAFKA_PARTITIONS": "4",
+        "TOPIC_PREFIX": prefix,
+        "MAIL_INGEST_MONGODB_DATABASE": f"{prefix}store",
+        "MAIL_INGEST_GRAPH_URL": f"{simulator.url}/v1.0",
+        "AUTHORITY_URL": simulator.url,
+        "AUTHORITY_CA_FILE": str(simulator.ca),
+        **settings,
     }
     await create(kafka_settings(environment))
-    ingest = Ingest(environment, folder / "ingest.log")
-    kafka, prefix = environment["KAFKA_BOOTSTRAP_SERVERS"], environment["TOPIC_PREFIX"]
-    world = World(graph.client.tenant(str(uuid4())), ingest, kafka, prefix, environment, folder)
+    service = Service(IngestProcess(environment, folder / "ingest.log"), simulator, environment, folder)
     try:
-        await asyncio.to_thread(ingest.start)
+        await asyncio.to_thread(service.process.start)
+        yield service
+    finally:
+        for process in (service.process, *service.replicas):
+            process.end()
+        simulator.client.clear_faults()
+        simulator.client.forget_subscriptions()
+        with service.database() as database:
+            database.client.drop_database(database.name)
+        await _delete_topics(stack.kafka_bootstrap, prefix)
+
+
+@asynccontextmanager
+async def opened_world(service: Service) -> AsyncIterator[World]:
+    """A tenant of its own in a running service."""
+    world = World(service)
+    try:
         yield world
     finally:
-        for each in (ingest, *world.replicas):
-            each.end()
-        graph.client.clear_faults()
-        graph.client.forget_subscriptions()
+        with contextlib.suppress(httpx2.TransportError):  # a test may have ended the process
+            await world.close()
+
+
+async def _delete_topics(kafka: str, prefix: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        await admin.delete_topics([name for name in await admin.list_topics() if name.startswith(prefix)])
+    finally:
+        await admin.close()
 
 
 def kafka_settings(environment: dict[str, str]) -> KafkaSettings:
-    """Of this environment, and nothing else."""
+    """The settings of Kafka in this environment, and nothing of the test's own environment."""
     names = KafkaSettings.model_fields
-    return KafkaSettings(**{name: environment[name.upper()] for name in names if name.upper() in environment})  # type: ignore[arg-type]
+    values: dict[str, Any] = {
+        name: environment[name.upper()] for name in names if name.upper() in environment
+    }
+    return KafkaSettings(**values)

@@ -1,4 +1,7 @@
-"""What mail-ingest decides: what an item becomes, what two readings of a window mean, what to subscribe.
+"""The decisions of mail-ingest, without I/O.
 
-The standard library and `shared` only; nothing here asks for the time.
+In: Graph's JSON, the state of items and subscriptions as MongoDB has it, the present time. Out: what an
+item becomes, what happens to it, which subscriptions a mailbox needs, when a failed sync is retried.
+`kinds.py` holds the one table of e-mails and meetings. Modules here import the standard library and
+`shared` only, and get the time passed in.
 """

@@ -1,4 +1,4 @@
-"""A mailbox's folder tree, and what it says of the messages in it."""
+"""A mailbox's folder tree, and what it means for the messages in it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,38 +7,42 @@ DEAD = ("junkemail", "deleteditems")
 """Well-known folders in which, and below which, a message is not live."""
 SENT = "sentitems"
 WELL_KNOWN = (*DEAD, SENT)
-"""Those whose ids must be asked for, because Graph's v1.0 folders don't say which they are."""
+"""Folders whose ids are read by name: Graph v1.0 does not mark them in the list of folders."""
 
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """The folders under a mailbox's root, by what they mean for a message in them."""
+    """The ids of the folders under a mailbox's root, by their meaning for a message in them.
+
+    Attributes:
+        sent: Sent Items and the folders below it; they are live or dead, too.
+    """
 
     live: frozenset[str] = frozenset()
     dead: frozenset[str] = frozenset()
     sent: frozenset[str] = frozenset()
 
-    def known(self, folder: str) -> bool:
-        """Was it in the tree when that was read?"""
+    def contains(self, folder: str) -> bool:
+        """True when the folder was in the tree when the tree was read."""
         return folder in self.live or folder in self.dead
 
 
-def tree(parents: Iterable[tuple[str, str | None]], well_known: dict[str, str]) -> Folders:
+def folder_tree(parents: Iterable[tuple[str, str | None]], well_known: dict[str, str]) -> Folders:
     """The folders of a mailbox.
 
     Args:
-        parents: each folder's id and its parent's.
-        well_known: the ids of the `WELL_KNOWN` folders that the mailbox has, by their names.
+        parents: each folder's id and the id of its parent.
+        well_known: name -> id of the `WELL_KNOWN` folders that the mailbox has.
     """
     parent_of = dict(parents)
     dead_roots = {well_known[name] for name in DEAD if name in well_known}
     sent_root = {well_known[SENT]} if SENT in well_known else set()
-    dead = frozenset(folder for folder in parent_of if _at_or_below(folder, dead_roots, parent_of))
-    sent = frozenset(folder for folder in parent_of if _at_or_below(folder, sent_root, parent_of))
+    dead = frozenset(folder for folder in parent_of if _is_at_or_below(folder, dead_roots, parent_of))
+    sent = frozenset(folder for folder in parent_of if _is_at_or_below(folder, sent_root, parent_of))
     return Folders(live=frozenset(parent_of) - dead, dead=dead, sent=sent)
 
 
-def _at_or_below(folder: str | None, roots: set[str], parent_of: dict[str, str | None]) -> bool:
+def _is_at_or_below(folder: str | None, roots: set[str], parent_of: dict[str, str | None]) -> bool:
     seen: set[str] = set()
     while folder is not None and folder not in seen:
         if folder in roots:

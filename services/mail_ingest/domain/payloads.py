@@ -1,4 +1,4 @@
-"""What any payload of Graph's becomes, judged by itself: for people who want to see it, offline."""
+"""The result of any Graph payload by itself; people use it offline (`normalise`)."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -6,44 +6,54 @@ from typing import Any
 
 from shared.events import Activity
 
-from .capture import Owner, Refused, in_its_time, of_event, of_message
+from .activities import MailboxOwner, NotCaptured, Payload
+from .capture import normalise_item, within_window
+from .folders import Folders
+from .kinds import KindRow, KindTable
 
-EVENT_FIELDS = {"start", "end", "attendees", "organizer", "iCalUId", "seriesMasterId", "recurrence"}
-MESSAGE_FIELDS = {"from", "sender", "toRecipients", "internetMessageId", "receivedDateTime", "isDraft"}
-"""Fields of the one that the other does not have; Graph names the type only in mixed collections."""
-
-NOT_OF_MAIL = "neither_message_nor_event"
-ONLY_A_HINT = "notification"  # its item is fetched by its id
-GONE = "gone"  # a delta's or a notification's word that it is not there
+NEITHER = "neither_message_nor_event"
+NOTIFICATION = "notification"  # its item is fetched by its id
+GONE = "gone"  # a delta or a notification reports that the item is deleted
 
 
-def judged(payload: Any, owner: Owner, now: datetime | None) -> Iterator[Activity | str]:
-    """What it becomes: one answer for it, or one for each of a collection's values.
+def explain_payload(
+    payload: Any, owner: MailboxOwner, now: datetime | None, kinds: KindTable
+) -> Iterator[Activity | str]:
+    """Yields the activity or the reason of no capture: one for an item, one for each item of a collection.
 
     Args:
-        payload: any JSON of Graph's.
-        owner: of the mailbox that it is from.
-        now: judge also whether it is in its time, as of this moment.
+        payload: any JSON of Graph.
+        owner: of the mailbox that holds the items.
+        now: also check the capture window at this time.
+        kinds: the table of kinds.
     """
     values = payload.get("value") if isinstance(payload, dict) else None
     for value in values if isinstance(values, list) else [payload]:
-        yield _judged(value, owner, now)
+        yield _explain_item(value, owner, now, kinds)
 
 
-def _judged(value: Any, owner: Owner, now: datetime | None) -> Activity | str:
+def _explain_item(value: Any, owner: MailboxOwner, now: datetime | None, kinds: KindTable) -> Activity | str:
     if not isinstance(value, dict):
-        return NOT_OF_MAIL
+        return NEITHER
     if "subscriptionId" in value:
-        return ONLY_A_HINT
+        return NOTIFICATION
     if "@removed" in value:
         return GONE
-    kind = str(value.get("@odata.type", "")).lower().rpartition(".")[2]
-    if kind.startswith("eventmessage") or kind == "message" or (not kind and MESSAGE_FIELDS & value.keys()):
-        taken = of_message(value, owner)
-    elif kind == "event" or (not kind and EVENT_FIELDS & value.keys()):
-        taken = of_event(value, owner)
-    else:
-        return NOT_OF_MAIL
-    if now is not None and isinstance(taken, Activity):
-        taken = in_its_time(taken, now)
-    return str(taken.reason) if isinstance(taken, Refused) else taken
+    row = _row_of(value, kinds)
+    if row is None:
+        return NEITHER
+    result = normalise_item(row, value, owner, Folders())
+    if now is not None:
+        result = within_window(row, result, now)
+    return str(result.reason) if isinstance(result, NotCaptured) else result
+
+
+def _row_of(payload: Payload, kinds: KindTable) -> KindRow | None:
+    """The first row that recognises a payload, by its type or else by its fields."""
+    graph_type = str(payload.get("@odata.type", "")).lower().rpartition(".")[2]
+    for row in kinds.values():
+        if graph_type and row.graph_type.fullmatch(graph_type):
+            return row
+        if not graph_type and row.distinctive_fields & payload.keys():
+            return row
+    return None

@@ -1,37 +1,42 @@
-"""What to subscribe to, and when a subscription is made, renewed, or made again."""
+"""The Graph subscriptions of a mailbox: when each is created, renewed, or created again."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from shared.events import Kind
+from shared.events import ActivityKind
+from shared.keys import MailboxKey
 
-RESOURCES = {Kind.EMAIL: "users/{mailbox}/messages", Kind.MEETING: "users/{mailbox}/events"}
-"""One subscription each: all folders of the mailbox, and its primary calendar."""
-CHANGES = "created,updated,deleted"
+from .kinds import KindTable
+
+NOTIFICATION_PATH = "/graph/notifications"
+LIFECYCLE_PATH = "/graph/lifecycle"
+"""Paths of the webhook, as Graph gets them with each subscription."""
 
 LIFETIME = timedelta(minutes=10_000)
 """Graph's limit is documented as 10,080 minutes and enforced as 10,070."""
 RENEW_AFTER = timedelta(days=1)
 """Long before the end, so that days of outage cost no subscription."""
-RENEW_BEFORE_END = 1 / 3
-"""Where Graph grants less than was asked for: when this part of the lifetime is left."""
+MIN_REMAINING_LIFETIME = 1 / 3
+"""When Graph grants less than requested, a renewal is due when this part of the lifetime is left."""
 
 
 @dataclass(frozen=True, slots=True)
-class Subscription:
-    """One of ours.
+class GraphSubscription:
+    """A subscription that this service created.
 
     Attributes:
-        key: our own id of it, new with each.
-        graph_id: Graph's; None while it is being asked for.
-        renew_at: when it is due; the moment at which Graph asked for it, where it did.
-        removed: Graph says that it is no more.
+        key: our own id of it, new with each subscription.
+        owner: the mailbox that it observes.
+        client_state: the secret that Graph repeats in each notification.
+        graph_id: Graph's id; None until Graph has answered the request that creates it.
+        renew_at: when the next renewal is due; earlier when Graph requires a new authorisation.
+        removed: Graph has reported that it removed the subscription.
     """
 
     key: str
-    owner: str
-    kind: Kind
+    owner: MailboxKey
+    kind: ActivityKind
     client_state: str
     graph_id: str | None = None
     renew_at: datetime | None = None
@@ -39,48 +44,53 @@ class Subscription:
     removed: bool = False
 
     @property
-    def pending(self) -> bool:
-        """Was it asked for, and Graph has not answered?"""
+    def is_being_created(self) -> bool:
+        """True until Graph has answered the request that creates it."""
         return self.graph_id is None
+
+    def is_usable(self, now: datetime) -> bool:
+        """True when Graph delivers its notifications."""
+        is_expired = self.expires is not None and self.expires <= now
+        return not (self.is_being_created or self.removed or is_expired)
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What is to be done about a mailbox's subscriptions.
+class SubscriptionPlan:
+    """The work on a mailbox's subscriptions.
 
     Attributes:
-        create: kinds that lack one.
-        renew: those that are due.
-        forget: of no more use: removed by Graph, expired, or never answered.
+        create: kinds without a usable subscription.
+        renew: subscriptions that are due.
+        delete: subscriptions that Graph removed, that expired, or whose creation Graph never answered.
     """
 
-    create: tuple[Kind, ...]
-    renew: tuple[Subscription, ...]
-    forget: tuple[Subscription, ...]
+    create: tuple[ActivityKind, ...]
+    renew: tuple[GraphSubscription, ...]
+    delete: tuple[GraphSubscription, ...]
 
     def __bool__(self) -> bool:
-        return bool(self.create or self.renew or self.forget)
+        return bool(self.create or self.renew or self.delete)
 
 
-def plan(existing: Iterable[Subscription], now: datetime) -> Plan:
-    """What a mailbox with these subscriptions needs now."""
+def plan_subscriptions(
+    existing: Iterable[GraphSubscription], now: datetime, kinds: KindTable
+) -> SubscriptionPlan:
+    """The work on a mailbox with these subscriptions: it needs one of each kind."""
     existing = list(existing)
-    forget = tuple(
-        s for s in existing if s.pending or s.removed or (s.expires is not None and s.expires <= now)
-    )
-    kept = [s for s in existing if s not in forget]
-    return Plan(
-        create=tuple(kind for kind in RESOURCES if kind not in {s.kind for s in kept}),
-        renew=tuple(s for s in kept if s.renew_at is None or s.renew_at <= now),
-        forget=forget,
+    usable = [each for each in existing if each.is_usable(now)]
+    subscribed_kinds = {each.kind for each in usable}
+    return SubscriptionPlan(
+        create=tuple(kind for kind in kinds if kind not in subscribed_kinds),
+        renew=tuple(each for each in usable if each.renew_at is None or each.renew_at <= now),
+        delete=tuple(each for each in existing if not each.is_usable(now)),
     )
 
 
-def expiration(now: datetime) -> datetime:
-    """What to ask for."""
+def requested_expiry(now: datetime) -> datetime:
+    """The end of a new or renewed subscription, as requested from Graph."""
     return now + LIFETIME
 
 
-def renewal(now: datetime, expires: datetime) -> datetime:
-    """When a subscription that was granted until then is renewed."""
-    return min(now + RENEW_AFTER, expires - (expires - now) * RENEW_BEFORE_END)
+def renewal_time(now: datetime, expires: datetime) -> datetime:
+    """When a subscription that Graph granted until `expires` is renewed."""
+    return min(now + RENEW_AFTER, expires - (expires - now) * MIN_REMAINING_LIFETIME)

@@ -1,12 +1,12 @@
-"""What fits of a text."""
+"""The size limit of a text."""
 
 import pytest
 
-from services.mail_ingest.domain.content import cut
+from services.mail_ingest.domain.content import cut_text
 
 
 @pytest.mark.parametrize(
-    "text, most, fits",
+    "text, max_bytes, expected",
     [
         ("abc", 3, ("abc", False)),
         ("abcd", 3, ("abc", True)),
@@ -16,5 +16,5 @@ from services.mail_ingest.domain.content import cut
         ("\ud800", 9, ("?", False)),
     ],
 )
-def test_a_text_ends_between_characters(text: str, most: int, fits: tuple[str, bool]) -> None:
-    assert cut(text, most) == fits
+def test_text_is_cut_between_characters(text: str, max_bytes: int, expected: tuple[str, bool]) -> None:
+    assert cut_text(text, max_bytes) == expected

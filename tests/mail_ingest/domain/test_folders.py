@@ -1,6 +1,6 @@
-"""Which folders are live."""
+"""The folder tree."""
 
-from services.mail_ingest.domain.folders import tree
+from services.mail_ingest.domain.folders import folder_tree
 
 TREE = [
     ("inbox", None),
@@ -12,19 +12,19 @@ TREE = [
     ("sent", None),
     ("old", "sent"),
 ]
-NAMES = {"junkemail": "junk", "deleteditems": "deleted", "sentitems": "sent"}
+WELL_KNOWN_IDS = {"junkemail": "junk", "deleteditems": "deleted", "sentitems": "sent"}
 
 
-def test_junk_deleted_items_and_what_is_below_them_are_dead() -> None:
-    folders = tree(TREE, NAMES)
+def test_junk_and_deleted_items_are_dead_with_all_folders_below() -> None:
+    folders = folder_tree(TREE, WELL_KNOWN_IDS)
 
     assert folders.live == {"inbox", "projects", "sent", "old"}
     assert folders.dead == {"junk", "deleted", "below", "deeper"}
     assert folders.sent == {"sent", "old"}
 
 
-def test_a_mailbox_may_lack_a_well_known_folder_and_a_circle_ends() -> None:
-    folders = tree([("a", "b"), ("b", "a")], {})
+def test_mailbox_may_lack_well_known_folders_and_a_cycle_ends() -> None:
+    folders = folder_tree([("a", "b"), ("b", "a")], {})
 
     assert folders.live == {"a", "b"}
-    assert not folders.known("elsewhere")
+    assert not folders.contains("elsewhere")

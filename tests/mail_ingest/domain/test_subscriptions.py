@@ -1,46 +1,66 @@
-"""When a subscription is made, renewed, made again."""
+"""When a subscription is created, renewed, created again."""
 
 from datetime import UTC, datetime, timedelta
 
-from services.mail_ingest.domain.subscriptions import LIFETIME, Plan, Subscription, expiration, plan, renewal
-from shared.events import Kind
+from services.mail_ingest.domain.kinds import KINDS
+from services.mail_ingest.domain.subscriptions import (
+    LIFETIME,
+    GraphSubscription,
+    SubscriptionPlan,
+    plan_subscriptions,
+    renewal_time,
+    requested_expiry,
+)
+from shared.events import ActivityKind
+from shared.keys import MailboxKey
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+EMAIL, MEETING = ActivityKind.EMAIL, ActivityKind.MEETING
 
 
-def one(
-    kind: Kind = Kind.EMAIL,
+def subscription(
+    kind: ActivityKind = EMAIL,
     graph_id: str | None = "g",
     renew_in: timedelta | None = timedelta(hours=1),
     removed: bool = False,
-) -> Subscription:
-    renew_at = None if renew_in is None else NOW + renew_in
-    return Subscription(
-        f"{kind}-{graph_id}", "t/m", kind, "secret", graph_id, renew_at, NOW + timedelta(days=6), removed
+) -> GraphSubscription:
+    return GraphSubscription(
+        key=f"{kind}-{graph_id}",
+        owner=MailboxKey("t", "m"),
+        kind=kind,
+        client_state="secret",
+        graph_id=graph_id,
+        renew_at=None if renew_in is None else NOW + renew_in,
+        expires=NOW + timedelta(days=6),
+        removed=removed,
     )
 
 
-def test_a_mailbox_has_one_for_each_kind() -> None:
-    assert plan([], NOW) == Plan(create=(Kind.EMAIL, Kind.MEETING), renew=(), forget=())
-    assert not plan([one(Kind.EMAIL), one(Kind.MEETING)], NOW)
+def plan(existing: list[GraphSubscription], now: datetime = NOW) -> SubscriptionPlan:
+    return plan_subscriptions(existing, now, KINDS)
 
 
-def test_what_graph_never_named_removed_or_let_expire_is_made_again() -> None:
-    pending, removed = one(graph_id=None), one(Kind.MEETING, removed=True)
-    assert plan([pending, removed], NOW) == Plan(
-        create=(Kind.EMAIL, Kind.MEETING), renew=(), forget=(pending, removed)
+def test_mailbox_has_one_subscription_of_each_kind() -> None:
+    assert plan([]) == SubscriptionPlan(create=(EMAIL, MEETING), renew=(), delete=())
+    assert not plan([subscription(EMAIL), subscription(MEETING)])
+
+
+def test_unanswered_removed_or_expired_subscription_is_created_again() -> None:
+    unanswered, removed = subscription(graph_id=None), subscription(MEETING, removed=True)
+    assert plan([unanswered, removed]) == SubscriptionPlan(
+        create=(EMAIL, MEETING), renew=(), delete=(unanswered, removed)
     )
-    late = NOW + timedelta(days=7)
-    assert plan([one(), one(Kind.MEETING)], late).create == (Kind.EMAIL, Kind.MEETING)
+    after_expiry = NOW + timedelta(days=7)
+    assert plan([subscription(), subscription(MEETING)], after_expiry).create == (EMAIL, MEETING)
 
 
-def test_renewal_is_due_daily_or_when_graph_asks() -> None:
-    asked, fresh = one(renew_in=None), one(Kind.MEETING)
-    assert plan([asked, fresh], NOW).renew == (asked,)
-    assert renewal(NOW, NOW + timedelta(days=6)) == NOW + timedelta(days=1)
-    assert renewal(NOW, NOW + timedelta(hours=3)) == NOW + timedelta(hours=2)
+def test_renewal_is_due_daily_or_when_graph_requires_it() -> None:
+    required, fresh = subscription(renew_in=None), subscription(MEETING)
+    assert plan([required, fresh]).renew == (required,)
+    assert renewal_time(NOW, NOW + timedelta(days=6)) == NOW + timedelta(days=1)
+    assert renewal_time(NOW, NOW + timedelta(hours=3)) == NOW + timedelta(hours=2)
 
 
-def test_less_is_asked_for_than_graph_refuses() -> None:
-    assert expiration(NOW) == NOW + LIFETIME
+def test_requested_lifetime_is_below_graphs_limit() -> None:
+    assert requested_expiry(NOW) == NOW + LIFETIME
     assert timedelta(minutes=10_070) > LIFETIME

@@ -1,0 +1,138 @@
+"""The internal port: previews and the administration of mailboxes, for holders of SERVICE_TOKEN.
+
+Errors are problem details (RFC 9457); `_register_errors` lists them.
+"""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+from services.mail_ingest.content.previews import Previews, PreviewUnavailableError
+from services.mail_ingest.domain.status_changes import StatusChange
+from services.mail_ingest.graph.errors import MailboxBlockedError
+from shared.errors import RetryableError
+from shared.events import ActivityKind
+from shared.keys import MailboxKey
+from shared.problems import problem_response
+
+from .mailboxes import MailboxAdministration, MailboxNotEnrolledError, describe
+
+Id = Annotated[str, Field(min_length=1, max_length=2000)]
+Name = Annotated[str, Field(min_length=1, max_length=320, pattern=r"^[^/\s]+$")]
+RETRY_AFTER_SECONDS = "5"
+
+
+class _RequestBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class PreviewRequest(_RequestBody):
+    """The item whose text is requested."""
+
+    tenant: Name
+    mailbox: Name
+    item: Id
+    kind: ActivityKind
+
+
+class EnrolRequest(_RequestBody):
+    """The mailbox, by its owner's object id or user principal name."""
+
+    tenant: Name
+    mailbox: Name
+
+
+def create_api(
+    administration: MailboxAdministration, previews: Previews, token: SecretStr, wake: Callable[[], None]
+) -> FastAPI:
+    """The internal interface; the service adds health, metrics and status.
+
+    Args:
+        administration: the actions.
+        previews: the texts.
+        token: the callers' credential; with an empty one every call is refused.
+        wake: called when there is work for the workers.
+    """
+    router = APIRouter(dependencies=[Depends(_require_token(token))])
+
+    @router.post("/previews")
+    async def preview(body: PreviewRequest) -> dict[str, Any]:
+        return asdict(await previews.fetch(MailboxKey(body.tenant, body.mailbox), body.kind, body.item))
+
+    @router.get("/mailboxes")
+    async def list_mailboxes(tenant: str | None = None) -> list[dict[str, object]]:
+        return await administration.list_mailboxes(tenant)
+
+    @router.post("/mailboxes")
+    async def enrol(body: EnrolRequest) -> dict[str, object]:
+        enrolled = describe(await administration.enrol(body.tenant, body.mailbox))
+        wake()
+        return enrolled
+
+    async def change_status(change: StatusChange, tenant: str, mailbox: str) -> dict[str, object]:
+        changed = describe(await administration.change_status(change, MailboxKey(tenant, mailbox)))
+        wake()
+        return changed
+
+    @router.post("/mailboxes/{tenant}/{mailbox}/pause")
+    async def pause(tenant: str, mailbox: str) -> dict[str, object]:
+        return await change_status(StatusChange.PAUSE, tenant, mailbox)
+
+    @router.post("/mailboxes/{tenant}/{mailbox}/resume")
+    async def resume(tenant: str, mailbox: str) -> dict[str, object]:
+        return await change_status(StatusChange.RESUME, tenant, mailbox)
+
+    @router.delete("/mailboxes/{tenant}/{mailbox}")
+    async def remove(tenant: str, mailbox: str) -> dict[str, object]:
+        return await change_status(StatusChange.REMOVE, tenant, mailbox)
+
+    app = FastAPI(title="mail-ingest, internal", openapi_url=None)
+    app.include_router(router)
+    _register_errors(app)
+    return app
+
+
+def _register_errors(app: FastAPI) -> None:
+    @app.exception_handler(MailboxNotEnrolledError)
+    async def on_not_enrolled(_: Request, __: Exception) -> Response:
+        return problem_response(404, "not_enrolled", "the mailbox is not enrolled")
+
+    @app.exception_handler(PreviewUnavailableError)
+    async def on_no_preview(_: Request, error: PreviewUnavailableError) -> Response:
+        if error.mailbox_exists:
+            return problem_response(409, error.reason, "the mailbox cannot be read now")
+        return problem_response(404, error.reason, "there is no such captured item")
+
+    @app.exception_handler(MailboxBlockedError)
+    async def on_blocked(_: Request, error: MailboxBlockedError) -> Response:
+        return problem_response(409, error.reason, "Graph refuses the mailbox")
+
+    @app.exception_handler(RetryableError)
+    async def on_unavailable(_: Request, __: Exception) -> Response:
+        return problem_response(
+            503,
+            "unavailable",
+            "Graph or MongoDB does not answer",
+            headers={"Retry-After": RETRY_AFTER_SECONDS},
+        )
+
+
+def _require_token(token: SecretStr) -> Callable[..., None]:
+    expected = token.get_secret_value()
+
+    def check(
+        given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
+    ) -> None:
+        if (
+            not expected
+            or given is None
+            or not hmac.compare_digest(given.credentials.encode(), expected.encode())
+        ):
+            raise HTTPException(401, "the bearer token is missing or wrong", {"WWW-Authenticate": "Bearer"})
+
+    return check

@@ -1,0 +1,65 @@
+"""Items by id, and all items of the capture window."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.mail_ingest.domain.activities import Payload
+from services.mail_ingest.domain.kinds import KindRow, KindTable
+from shared.events import ActivityKind
+from shared.keys import MailboxKey
+
+from .client import GraphClient, quote_segment
+
+PAGE_SIZE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class ItemWithText:
+    """An item with its body."""
+
+    payload: Payload
+    text: str
+    html: bool
+
+
+class ItemCalls:
+    """Reads items of any kind in the table. The errors are those of `GraphClient.request`."""
+
+    def __init__(self, client: GraphClient, kinds: KindTable) -> None:
+        self._client = client
+        self._kinds = kinds
+
+    async def fetch(self, mailbox: MailboxKey, kind: ActivityKind, item: str) -> Payload:
+        """An item by its id, without its body."""
+        row = self._kinds[kind]
+        payload: Payload = await self._client.request(
+            f"{kind} by id", mailbox, "GET", _item_path(row, mailbox, item), _options(row)
+        )
+        return payload
+
+    async def fetch_with_text(self, mailbox: MailboxKey, kind: ActivityKind, item: str) -> ItemWithText:
+        """An item by its id, with its body."""
+        row = self._kinds[kind]
+        payload: Payload = await self._client.request(
+            f"{kind} with body", mailbox, "GET", _item_path(row, mailbox, item), _options(row, "body")
+        )
+        body = payload.get("body") or {}
+        is_html = str(body.get("contentType")).lower() == "html"
+        return ItemWithText(payload, body.get("content") or "", is_html)
+
+    async def read_window(
+        self, mailbox: MailboxKey, row: KindRow, start: datetime, end: datetime
+    ) -> list[Payload]:
+        """All items of one kind in the capture window, from `start` to `end`."""
+        path = f"users/{quote_segment(mailbox.mailbox)}/{row.window.path}"
+        options = {**_options(row), **row.window.options(start, end), "$top": str(PAGE_SIZE)}
+        return [item async for item in self._client.pages(f"{row.kind} window", mailbox, path, options)]
+
+
+def _item_path(row: KindRow, mailbox: MailboxKey, item: str) -> str:
+    return f"users/{quote_segment(mailbox.mailbox)}/{row.resource}/{quote_segment(item)}"
+
+
+def _options(row: KindRow, *more_fields: str) -> dict[str, str]:
+    options = {"$select": ",".join((*row.select, *more_fields))}
+    return options | {"$expand": row.expand} if row.expand else options

@@ -1,0 +1,43 @@
+"""The owner of a mailbox."""
+
+from dataclasses import dataclass
+
+from shared.addresses import normalise
+from shared.keys import MailboxKey
+
+from .client import GraphClient, quote_segment
+
+FIELDS = "id,mail,userPrincipalName,proxyAddresses"
+
+
+@dataclass(frozen=True, slots=True)
+class GraphUser:
+    """A user.
+
+    Attributes:
+        oid: the Entra object id, in lower case.
+        addresses: all of the user's addresses, normalised.
+    """
+
+    oid: str
+    addresses: frozenset[str]
+
+
+class UserCalls:
+    """Reads users. The errors are those of `GraphClient.request`."""
+
+    def __init__(self, client: GraphClient) -> None:
+        self._client = client
+
+    async def find(self, tenant: str, name: str) -> GraphUser:
+        """The user with this object id, user principal name or address."""
+        found = await self._client.request(
+            "user", MailboxKey(tenant, name), "GET", f"users/{quote_segment(name)}", {"$select": FIELDS}
+        )
+        proxies = [
+            proxy.partition(":")[2]
+            for proxy in found.get("proxyAddresses") or ()
+            if proxy.lower().startswith("smtp:")
+        ]
+        addresses = [found.get("mail"), found.get("userPrincipalName"), *proxies]
+        return GraphUser(str(found["id"]).lower(), frozenset(normalise(each) for each in addresses if each))

@@ -1,0 +1,175 @@
+"""Records observed items, and publishes their activities and tombstones on `activities`."""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import assert_never
+
+from services.mail_ingest.domain.items import (
+    CapturedItem,
+    ItemAction,
+    ItemUpdate,
+    ObservedItem,
+    decide_action,
+    item_update,
+    was_missed,
+)
+from services.mail_ingest.domain.kinds import KindTable
+from services.mail_ingest.metrics import ACTIVITIES_PUBLISHED, ACTIVITIES_WITHDRAWN, ITEMS_REFUSED
+from services.mail_ingest.store.database import Store
+from services.mail_ingest.store.documents import Mailbox
+from services.mail_ingest.store.held_mailbox import HeldMailbox
+from shared.clock import Clock
+from shared.events import Activity
+from shared.keys import ItemKey
+from shared.messages import OutgoingMessage
+from shared.topics import ACTIVITIES
+
+from .outbox import OutboxPublisher
+
+BATCH_SIZE = 500
+"""Items that are recorded and published together."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessedItem:
+    """An item whose observed state is recorded and published.
+
+    Attributes:
+        captured: the state that was stored before.
+        version: of the state that is stored now; 0 where there is none.
+    """
+
+    observed: ObservedItem
+    captured: CapturedItem | None
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class _PlannedUpdate:
+    observed: ObservedItem
+    captured: CapturedItem | None
+    action: ItemAction
+    update: ItemUpdate
+
+
+class ActivityPublisher:
+    """Records and publishes the items of one mailbox, for the holder of its lease."""
+
+    def __init__(
+        self, store: Store, held: HeldMailbox, outbox: OutboxPublisher, clock: Clock, kinds: KindTable
+    ) -> None:
+        self._store = store
+        self._held = held
+        self._outbox = outbox
+        self._clock = clock
+        self._kinds = kinds
+
+    async def record_and_publish_all(
+        self, mailbox: Mailbox, observed: Sequence[ObservedItem], notified: AbstractSet[str] | None = None
+    ) -> None:
+        """Calls `record_and_publish` for any number of items."""
+        for start in range(0, len(observed), BATCH_SIZE):
+            await self.record_and_publish(mailbox, observed[start : start + BATCH_SIZE], notified)
+
+    async def record_and_publish(
+        self, mailbox: Mailbox, observed: Sequence[ObservedItem], notified: AbstractSet[str] | None = None
+    ) -> dict[str, ProcessedItem]:
+        """Records and publishes what follows from the observed states.
+
+        Args:
+            mailbox: the mailbox.
+            observed: the items.
+            notified: set when a reading of the window found the items: those that notifications have
+                named. Of the others, the missed ones are counted.
+
+        Returns:
+            The processed items. One that another worker changed meanwhile is left out, and is read again.
+
+        Raises:
+            LeaseLostError: another worker may hold the mailbox.
+            RetryableError: Kafka or MongoDB is unavailable.
+        """
+        if not observed:
+            return {}
+        processed, planned = await self._plan(mailbox, observed)
+        self._held.lease.check()
+        recorded = await self._store.items.record(
+            mailbox.key, self._held.lease.holder, [plan.update for plan in planned.values()]
+        )
+        done = [plan for item, plan in planned.items() if item in recorded]
+        if notified is not None:
+            await self._count_missed(mailbox, done, notified)
+        await self._publish(mailbox, done)
+        for plan in done:
+            _count(plan)
+            version = plan.update.captured.version
+            processed[plan.observed.item] = ProcessedItem(plan.observed, plan.captured, version)
+        return processed
+
+    async def _plan(
+        self, mailbox: Mailbox, observed: Sequence[ObservedItem]
+    ) -> tuple[dict[str, ProcessedItem], dict[str, _PlannedUpdate]]:
+        """The items that need no update, and the updates of the others."""
+        now = self._clock()
+        stored = await self._store.items.find(mailbox.key, [each.item for each in observed])
+        processed: dict[str, ProcessedItem] = {}
+        planned: dict[str, _PlannedUpdate] = {}
+        for each in observed:
+            captured = stored.get(each.item)
+            action = decide_action(captured, each)
+            if action is ItemAction.NONE:
+                version = captured.version if captured else 0
+                processed[each.item] = ProcessedItem(each, captured, version)
+            else:
+                update = item_update(captured, each, action, now)
+                planned[each.item] = _PlannedUpdate(each, captured, action, update)
+        return processed, planned
+
+    async def _count_missed(
+        self, mailbox: Mailbox, done: Sequence[_PlannedUpdate], notified: AbstractSet[str]
+    ) -> None:
+        missed = sum(
+            was_missed(plan.captured, plan.observed, plan.action, mailbox.complete_as_of, self._kinds)
+            for plan in done
+            if plan.observed.item not in notified
+        )
+        await self._held.add_missed(missed)
+
+    async def _publish(self, mailbox: Mailbox, done: Sequence[_PlannedUpdate]) -> None:
+        to_publish = [plan for plan in done if plan.update.captured.publish_pending]
+        versions = {plan.observed.item: plan.update.captured.version for plan in to_publish}
+        messages = [
+            OutgoingMessage(
+                ACTIVITIES,
+                ItemKey(mailbox.tenant, mailbox.mailbox, plan.observed.item),
+                _value_of(plan),
+                plan.update.captured.version,
+            )
+            for plan in to_publish
+        ]
+
+        async def acknowledge() -> None:
+            await self._store.acknowledge_items(mailbox.key, versions)
+
+        await self._outbox.publish(self._held.lease, messages, acknowledge)
+
+
+def _value_of(plan: _PlannedUpdate) -> Activity | None:
+    """The activity to publish; None: a tombstone."""
+    state = plan.observed.state
+    return state if plan.action is ItemAction.PUBLISH and isinstance(state, Activity) else None
+
+
+def _count(plan: _PlannedUpdate) -> None:
+    match plan.action:
+        case ItemAction.PUBLISH:
+            ACTIVITIES_PUBLISHED.labels(plan.observed.kind).inc()
+        case ItemAction.WITHDRAW:
+            ACTIVITIES_WITHDRAWN.labels(plan.observed.reason).inc()
+        case ItemAction.RECORD:
+            ITEMS_REFUSED.labels(plan.observed.reason).inc()
+        case ItemAction.NONE:
+            pass
+        case _:
+            assert_never(plan.action)

@@ -1,0 +1,79 @@
+"""The store: all collections of the database, and what concerns more than one of them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from services.mail_ingest.settings import IngestSettings
+from shared.clock import next_version
+from shared.keys import MailboxKey
+from shared.mongodb import DRIVER, Driver, MongoDatabase
+from shared.topics import MAIL_INGEST
+
+from .audit import AuditCollection
+from .documents import Mailbox
+from .items import ItemCollection
+from .mailboxes import MailboxCollection
+from .subscriptions import SubscriptionCollection
+
+
+class Store:
+    """This service's database.
+
+    Args:
+        settings: its address and name.
+        driver: of MongoDB.
+    """
+
+    def __init__(self, settings: IngestSettings, driver: Driver = DRIVER) -> None:
+        self._database = MongoDatabase(settings, settings.mongodb_database, MAIL_INGEST, driver)
+        self.mailboxes = MailboxCollection(self._database, reconcile=settings.reconcile)
+        self.items = ItemCollection(self._database)
+        self.subscriptions = SubscriptionCollection(self._database)
+        self.audit = AuditCollection(self._database)
+
+    async def create_indexes(self) -> None:
+        """Creates the indexes that are missing."""
+        for collection in (self.mailboxes, self.items, self.subscriptions):
+            await collection.create_indexes()
+
+    async def ping(self) -> None:
+        """Raises RetryableError when MongoDB does not answer."""
+        await self._database.ping()
+
+    async def close(self) -> None:
+        """Closes the connections."""
+        await self._database.close()
+
+    async def acknowledge_items(self, owner: MailboxKey, versions: Mapping[str, int]) -> None:
+        """Kafka has these versions of these items of a mailbox.
+
+        An item that has moved on meanwhile is pending again. The holder of the mailbox, if there is one,
+        may not see that; therefore the mailbox becomes pending, too, and is due.
+        """
+        if versions and not await self.items.acknowledge(owner, versions):
+            await self.mailboxes.mark_pending([owner])
+
+    async def resend(self, tenant: str | None, mailbox: str | None, now: datetime) -> int:
+        """Records mailboxes, and all their live items, as pending.
+
+        Returns:
+            The number of these items.
+        """
+        keys = await self.mailboxes.find_keys(tenant, mailbox)
+        count = await self.items.mark_pending(keys)
+        await self.mailboxes.mark_pending(keys, next_version(now))
+        return count
+
+    async def list_mailboxes(self, tenant: str | None = None) -> list[tuple[Mailbox, int]]:
+        """Every mailbox with the count of its items, gone and refused ones included."""
+        counts = await self.items.count_by_owner()
+        mailboxes = await self.mailboxes.find_all(tenant)
+        return [(mailbox, counts.get(mailbox.key, 0)) for mailbox in mailboxes]
+
+    async def count_work(self) -> dict[str, int]:
+        """The work that is still to be done, as counts for `/status`."""
+        return {
+            **await self.mailboxes.count_work(),
+            "publish pending items": await self.items.count_pending(),
+            "subscriptions": await self.subscriptions.count_active(),
+        }

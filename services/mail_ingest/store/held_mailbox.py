@@ -1,0 +1,102 @@
+"""A mailbox as the holder of its lease changes it."""
+
+from collections.abc import Collection as AbstractCollection
+from datetime import datetime
+from typing import Any
+
+from shared.clock import next_version
+from shared.events import MailboxStatus
+from shared.keys import join_key
+from shared.mongodb import Collection, Document
+
+from .documents import MAILBOX, Mailbox, NotifiedItem
+from .lease import Lease, LeaseLostError
+from .pipelines import MailboxPipelines, grant_lease
+
+
+class HeldMailbox:
+    """A mailbox with its lease. A change has no effect when another worker holds the mailbox by now."""
+
+    def __init__(self, collection: Collection, pipelines: MailboxPipelines, lease: Lease) -> None:
+        self.lease = lease
+        self.key = lease.key
+        self._collection = collection
+        self._pipelines = pipelines
+        self._query: Document = {"_id": join_key(lease.key), "lease.holder": lease.holder}
+
+    async def read(self) -> Mailbox:
+        """The mailbox as it is now; raises LeaseLostError when another worker holds it."""
+        document = await self._collection.find_one(self._query)
+        if document is None:
+            raise LeaseLostError
+        return MAILBOX.read(document)
+
+    async def renew_lease(self) -> bool:
+        """Grants the lease for its whole duration again.
+
+        Returns:
+            False when another worker holds the mailbox.
+        """
+        granted = grant_lease(self.lease.holder, self.lease.duration)
+        return (await self._collection.update_one(self._query, granted)).matched == 1
+
+    async def release_lease(self, next_at: datetime | None) -> None:
+        """Ends the lease; unless there is work, the mailbox is due again at `next_at`."""
+        await self._collection.update_one(self._query, self._pipelines.release_lease(next_at))
+
+    async def set_fields(self, **fields: Any) -> None:
+        """Sets fields that are not published."""
+        await self._collection.update_one(self._query, {"$set": MAILBOX.write_fields(**fields)})
+
+    async def record_state(
+        self, now: datetime, *, only_from: AbstractCollection[MailboxStatus], **changes: Any
+    ) -> Mailbox | None:
+        """Records a new state to publish, if the mailbox still has one of these statuses.
+
+        Returns:
+            The mailbox with the new state, or None.
+        """
+        document = await self._collection.find_one_and_update(
+            {**self._query, "status": {"$in": list(only_from)}},
+            self._pipelines.record(MAILBOX.write_fields(**changes), next_version(now)),
+        )
+        return MAILBOX.read(document) if document else None
+
+    async def finish_window(self, due: datetime | None, **fields: Any) -> None:
+        """Sets fields after the window was read.
+
+        Args:
+            due: `window_due` as it was before; a window that was requested again meanwhile stays due.
+            fields: to set.
+        """
+        await self.set_fields(**fields)
+        await self._collection.update_one({**self._query, "window_due": due}, {"$set": {"window_due": None}})
+
+    async def add_missed(self, count: int) -> None:
+        """Adds to the changes that this reconciliation found and no notification had named."""
+        if count:
+            await self._collection.update_one(self._query, {"$inc": {"missed_so_far": count}})
+
+    async def remove_notified_items(self, items: AbstractCollection[NotifiedItem]) -> None:
+        """Removes notified items; one that was notified again meanwhile has another sequence and stays."""
+        if items:
+            done = [{"item": each.item, "sequence": each.sequence} for each in items]
+            await self._collection.update_one(self._query, {"$pull": {"notified_items": {"$or": done}}})
+
+    async def remove_content_requests(self, requests: AbstractCollection[str]) -> None:
+        """Removes content requests, by the ids of their track requests."""
+        await self._collection.update_one(
+            self._query, {"$pull": {"content_requests": {"request": {"$in": list(requests)}}}}
+        )
+
+    async def schedule_subscriptions(self, seen: datetime | None, next_at: datetime) -> None:
+        """Sets when the subscriptions need work again.
+
+        Args:
+            seen: `subscriptions_due_at` as it was before. When Graph has sent a lifecycle event since, the
+                subscriptions stay due.
+            next_at: the next time.
+        """
+        await self._collection.update_one(
+            {**self._query, "subscriptions_due_at": seen}, {"$set": {"subscriptions_due_at": next_at}}
+        )

@@ -1,0 +1,234 @@
+"""The collection `mailboxes`, as handlers, administrators and workers without a lease change it."""
+
+import contextlib
+from collections.abc import Collection as AbstractCollection
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from shared.clock import next_version
+from shared.events import ActivityKind, FetchContent, MailboxStatus
+from shared.keys import MailboxKey, join_key, split_key
+from shared.mongodb import (
+    ASCENDING,
+    Collection,
+    Document,
+    DuplicateDocumentError,
+    IndexModel,
+    MongoDatabase,
+    UpdateOne,
+)
+
+from .documents import MAILBOX, Mailbox, enrolment
+from .held_mailbox import HeldMailbox
+from .lease import Lease
+from .pipelines import (
+    ACTIVE_STATUSES,
+    HAS_WORK_AND_NO_HOLDER,
+    NOW,
+    WINDOW_IS_DUE,
+    MailboxPipelines,
+    grant_lease,
+)
+
+NOT_REMOVED = {"$ne": MailboxStatus.REMOVED}
+
+
+class MailboxCollection:
+    """The mailboxes.
+
+    Args:
+        database: of this service.
+        reconcile: whether windows are read.
+    """
+
+    def __init__(self, database: MongoDatabase, *, reconcile: bool) -> None:
+        self._collection: Collection = database.collection("mailboxes")
+        self._pipelines = MailboxPipelines(reconcile)
+
+    async def create_indexes(self) -> None:
+        """Creates the indexes that are missing."""
+        await self._collection.create_indexes([IndexModel([("due_at", ASCENDING)])])
+
+    # -- reading ----------------------------------------------------------------------------------
+
+    async def find(self, key: MailboxKey) -> Mailbox | None:
+        """A mailbox as it is."""
+        document = await self._collection.find_one({"_id": join_key(key)})
+        return MAILBOX.read(document) if document else None
+
+    async def find_all(self, tenant: str | None = None) -> list[Mailbox]:
+        """All mailboxes, or those of a tenant, in the order of their keys."""
+        query = {"tenant": tenant} if tenant else {}
+        found = self._collection.find(query, sort=[("_id", ASCENDING)])
+        return [MAILBOX.read(document) async for document in found]
+
+    async def find_keys(self, tenant: str | None, mailbox: str | None) -> list[MailboxKey]:
+        """The keys of the mailboxes of a tenant, of an owner, or of all."""
+        query = {name: value for name, value in (("tenant", tenant), ("mailbox", mailbox)) if value}
+        found = self._collection.find(query, {"_id": 1})
+        return [split_key(MailboxKey, document["_id"]) async for document in found]
+
+    # -- administration ---------------------------------------------------------------------------
+
+    async def enrol(self, key: MailboxKey, addresses: AbstractCollection[str] | None, now: datetime) -> None:
+        """Enrols a mailbox, also one that was removed; an enrolled one stays as it is."""
+        removed = Mailbox(key.tenant, key.mailbox, MailboxStatus.REMOVED, now)
+        with contextlib.suppress(DuplicateDocumentError):  # a concurrent enrolment has inserted it
+            await self._collection.update_one(
+                {"_id": join_key(key)}, {"$setOnInsert": MAILBOX.write(removed)}, upsert=True
+            )
+        enrolled = replace(
+            removed,
+            status=MailboxStatus.ENROLLED,
+            enrolled_at=now,
+            addresses=None if addresses is None else frozenset(addresses),
+            window_due=now,
+        )
+        await self._collection.update_one(
+            {"_id": join_key(key), "status": MailboxStatus.REMOVED},
+            self._pipelines.record(enrolment(enrolled), next_version(now)),
+        )
+
+    async def change_status(
+        self,
+        key: MailboxKey,
+        status: MailboxStatus,
+        now: datetime,
+        *,
+        only_from: AbstractCollection[MailboxStatus],
+        **also: Any,
+    ) -> bool:
+        """Records another status of a mailbox that has one of these.
+
+        Returns:
+            Whether it had one of them.
+        """
+        defaults: dict[str, Any] = {"reason": None, "retry_at": None, "failures": 0}
+        changes = MAILBOX.write_fields(**{**defaults, "status": status, "since": now, **also})
+        result = await self._collection.update_one(
+            {"_id": join_key(key), "status": {"$in": list(only_from)}},
+            self._pipelines.record(changes, next_version(now)),
+        )
+        return result.matched == 1
+
+    async def mark_pending(self, keys: AbstractCollection[MailboxKey], minimum_version: int = 0) -> None:
+        """Records the mailboxes' present states as pending, under higher versions."""
+        await self._collection.update_many(
+            {"_id": {"$in": [join_key(key) for key in keys]}}, self._pipelines.record({}, minimum_version)
+        )
+
+    # -- work -------------------------------------------------------------------------------------
+
+    async def add_notified_items(
+        self,
+        items: Mapping[MailboxKey, Sequence[tuple[ActivityKind, str]]],
+        windows: AbstractCollection[MailboxKey] = (),
+    ) -> None:
+        """Records notified items, and windows to read, on mailboxes that are not removed."""
+        writes = [
+            UpdateOne(
+                {"_id": join_key(key), "status": NOT_REMOVED},
+                self._pipelines.add_notified_items(items.get(key, ()), window=key in windows),
+            )
+            for key in dict.fromkeys([*items, *windows])
+        ]
+        await self._collection.bulk_write(writes)
+
+    async def request_window(self, key: MailboxKey) -> None:
+        """Makes a reading of a mailbox's window due."""
+        await self.add_notified_items({}, [key])
+
+    async def request_all_windows(self) -> None:
+        """Makes the window of every mailbox due: notifications may have been missed."""
+        await self._collection.update_many(
+            {"status": NOT_REMOVED}, self._pipelines.add_notified_items((), window=True)
+        )
+
+    async def add_content_requests(
+        self, requests: Mapping[MailboxKey, Sequence[FetchContent]]
+    ) -> AbstractSet[MailboxKey]:
+        """Records content requests.
+
+        Returns:
+            The mailboxes that do not exist.
+        """
+        writes = [
+            UpdateOne({"_id": join_key(key)}, self._pipelines.add_content_requests(each))
+            for key, each in requests.items()
+        ]
+        if (await self._collection.bulk_write(writes)).matched == len(writes):
+            return set()
+        ids = [join_key(key) for key in requests]
+        found = {
+            document["_id"] async for document in self._collection.find({"_id": {"$in": ids}}, {"_id": 1})
+        }
+        return {key for key in requests if join_key(key) not in found}
+
+    async def request_subscription_work(self, keys: AbstractCollection[MailboxKey]) -> None:
+        """Makes work on the subscriptions of these mailboxes due now."""
+        await self._collection.update_many(
+            {"_id": {"$in": [join_key(key) for key in keys]}},
+            self._pipelines.set_and_schedule({"subscriptions_due_at": NOW}),
+        )
+
+    async def acknowledge(self, key: MailboxKey, version: int) -> None:
+        """Kafka has this version of the mailbox's state."""
+        await self._collection.update_one({"_id": join_key(key)}, self._pipelines.acknowledge(version))
+
+    async def block_tenant(self, tenant: str, reason: str, now: datetime, retry_at: datetime) -> None:
+        """Records that all enrolled mailboxes of a tenant are blocked."""
+        changes = MAILBOX.write_fields(
+            status=MailboxStatus.BLOCKED, reason=reason, since=now, retry_at=retry_at
+        )
+        await self._collection.update_many(
+            {"tenant": tenant, "status": MailboxStatus.ENROLLED},
+            self._pipelines.record(changes, next_version(now)),
+        )
+
+    async def retry_tenant(self, tenant: str, reason: str, now: datetime) -> None:
+        """Makes the tenant's mailboxes that are blocked for this reason due: it no longer applies."""
+        await self._collection.update_many(
+            {"tenant": tenant, "status": MailboxStatus.BLOCKED, "reason": reason},
+            self._pipelines.set_and_schedule(MAILBOX.write_fields(retry_at=now)),
+        )
+
+    # -- leases -----------------------------------------------------------------------------------
+
+    async def acquire_lease(self, holder: str, duration: timedelta) -> MailboxKey | None:
+        """Grants the lease of the mailbox that has been due for longest, if there is one."""
+        document = await self._collection.find_one_and_update(
+            HAS_WORK_AND_NO_HOLDER, grant_lease(holder, duration), sort=[("due_at", ASCENDING)]
+        )
+        return split_key(MailboxKey, document["_id"]) if document else None
+
+    def held(self, lease: Lease) -> HeldMailbox:
+        """The mailbox of a lease, for its holder."""
+        return HeldMailbox(self._collection, self._pipelines, lease)
+
+    # -- status -----------------------------------------------------------------------------------
+
+    async def count_work(self) -> dict[str, int]:
+        """The work that is still to be done, as counts for `/status`."""
+        is_active = {"$in": ["$status", ACTIVE_STATUSES]}
+        items, requests = {"$size": "$notified_items"}, {"$size": "$content_requests"}
+        window = {"$and": [self._pipelines.reconcile, WINDOW_IS_DUE, is_active]}
+        has_work = {"$or": [{"$gt": [items, 0]}, {"$gt": [requests, 0]}, window, "$publish_pending"]}
+        conditions: dict[str, Any] = {
+            "mailboxes": {"$ne": ["$status", MailboxStatus.REMOVED]},
+            "mailboxes with work": has_work,
+            "mailboxes blocked": {"$eq": ["$status", MailboxStatus.BLOCKED]},
+            "leases held": {"$gt": [{"$ifNull": ["$lease.until", None]}, NOW]},
+            "windows due": window,
+            "publish pending mailboxes": "$publish_pending",
+        }
+        sums: Document = {
+            name: {"$sum": {"$cond": [condition, 1, 0]}} for name, condition in conditions.items()
+        }
+        sums |= {"notified items waiting": {"$sum": items}, "content requests waiting": {"$sum": requests}}
+        counts = dict.fromkeys(sums, 0)
+        async for row in self._collection.aggregate([{"$group": {"_id": None, **sums}}]):
+            counts |= {name: row[name] for name in counts}
+        return counts

@@ -1,0 +1,79 @@
+"""The collection `subscriptions`: the Graph subscriptions of all mailboxes."""
+
+from collections.abc import Collection as AbstractCollection
+from datetime import datetime
+
+from services.mail_ingest.domain.subscriptions import GraphSubscription
+from shared.keys import MailboxKey, join_key
+from shared.mongodb import ASCENDING, Collection, Document, IndexModel, MongoDatabase
+
+from .documents import SUBSCRIPTION
+
+
+class SubscriptionCollection:
+    """The subscriptions that this service created."""
+
+    def __init__(self, database: MongoDatabase) -> None:
+        self._collection: Collection = database.collection("subscriptions")
+
+    async def create_indexes(self) -> None:
+        """Creates the indexes that are missing."""
+        await self._collection.create_indexes(
+            [IndexModel([("graph_id", ASCENDING)]), IndexModel([("owner", ASCENDING)])]
+        )
+
+    async def find_by_owner(self, owner: MailboxKey) -> list[GraphSubscription]:
+        """A mailbox's subscriptions."""
+        return await self._read({"owner": join_key(owner)})
+
+    async def find_by_graph_id(self, graph_id: str) -> GraphSubscription | None:
+        """The subscription with this id of Graph."""
+        document = await self._collection.find_one({"graph_id": graph_id})
+        return SUBSCRIPTION.read(document, document["_id"]) if document else None
+
+    async def find_being_created(self) -> list[GraphSubscription]:
+        """Subscriptions whose creation Graph has not answered yet."""
+        return await self._read({"graph_id": None})
+
+    async def count_active(self) -> int:
+        """Subscriptions that Graph has not removed."""
+        return await self._collection.count({"graph_id": {"$ne": None}, "removed": False})
+
+    async def insert(self, subscription: GraphSubscription) -> None:
+        """Stores a subscription before Graph is requested to create it."""
+        await self._collection.insert_one({"_id": subscription.key, **SUBSCRIPTION.write(subscription)})
+
+    async def set_created(self, key: str, graph_id: str, renew_at: datetime, expires: datetime) -> None:
+        """Stores Graph's answer to the request that creates a subscription."""
+        fields = SUBSCRIPTION.write_fields(graph_id=graph_id, renew_at=renew_at, expires=expires)
+        await self._collection.update_one({"_id": key}, {"$set": fields})
+
+    async def set_renewed(self, seen: GraphSubscription, renew_at: datetime, expires: datetime) -> None:
+        """Stores a renewal; when Graph has required another one since `seen`, the subscription stays due."""
+        await self._collection.update_one(
+            {"_id": seen.key}, {"$set": SUBSCRIPTION.write_fields(expires=expires)}
+        )
+        await self._collection.update_one(
+            {"_id": seen.key, "renew_at": seen.renew_at},
+            {"$set": SUBSCRIPTION.write_fields(renew_at=renew_at)},
+        )
+
+    async def mark_removed(self, graph_ids: AbstractCollection[str]) -> None:
+        """Graph has removed these subscriptions."""
+        await self._collection.update_many(
+            {"graph_id": {"$in": list(graph_ids)}}, {"$set": SUBSCRIPTION.write_fields(removed=True)}
+        )
+
+    async def mark_due(self, graph_ids: AbstractCollection[str], now: datetime) -> None:
+        """Graph requires a new authorisation of these subscriptions; a renewal is one."""
+        await self._collection.update_many(
+            {"graph_id": {"$in": list(graph_ids)}}, {"$set": SUBSCRIPTION.write_fields(renew_at=now)}
+        )
+
+    async def delete(self, keys: AbstractCollection[str]) -> None:
+        """Deletes subscriptions."""
+        await self._collection.delete_many({"_id": {"$in": list(keys)}})
+
+    async def _read(self, query: Document) -> list[GraphSubscription]:
+        found = self._collection.find(query)
+        return [SUBSCRIPTION.read(document, document["_id"]) async for document in found]

@@ -1,0 +1,95 @@
+"""Records that Graph refuses a mailbox, and that it answers again."""
+
+import logging
+from typing import assert_never
+
+from services.mail_ingest.domain.retries import BlockReason, RetryDecision, after_block, after_unavailable
+from services.mail_ingest.graph.errors import GraphUnavailableError, MailboxBlockedError
+from services.mail_ingest.publishing.mailbox_state import MailboxStatePublisher
+from services.mail_ingest.settings import IngestSettings
+from services.mail_ingest.store.database import Store
+from services.mail_ingest.store.documents import Mailbox
+from services.mail_ingest.store.held_mailbox import HeldMailbox
+from shared.clock import Clock
+from shared.events import MailboxStatus
+
+from .item_reader import GraphFailure
+from .profile import MailboxProfile
+
+log = logging.getLogger(__name__)
+
+
+class MailboxBlocking:
+    """The status of one mailbox between enrolled and blocked."""
+
+    def __init__(
+        self,
+        store: Store,
+        held: HeldMailbox,
+        profile: MailboxProfile,
+        state: MailboxStatePublisher,
+        clock: Clock,
+        settings: IngestSettings,
+    ) -> None:
+        self._store = store
+        self._held = held
+        self._profile = profile
+        self._state = state
+        self._clock = clock
+        self._settings = settings
+
+    async def unblock(self, mailbox: Mailbox) -> None:
+        """Enrols a blocked mailbox again when Graph answers a small request; else raises Graph's error."""
+        await self._profile.read_folders(mailbox)
+        now = self._clock()
+        if mailbox.reason == BlockReason.CONDITIONAL_ACCESS:
+            await self._store.mailboxes.retry_tenant(mailbox.tenant, BlockReason.CONDITIONAL_ACCESS, now)
+        await self._state.record_and_publish(
+            only_from=[MailboxStatus.BLOCKED],
+            status=MailboxStatus.ENROLLED,
+            reason=None,
+            since=now,
+            failures=0,
+            retry_at=None,
+            window_due=now,
+            subscriptions_due_at=None,
+        )
+
+    async def record_failure(self, error: GraphFailure) -> None:
+        """Records when the mailbox is retried, and whether it is blocked until then."""
+        mailbox = await self._held.read()
+        failures = mailbox.failures + 1
+        decision = self._decide(error, failures)
+        await self._held.set_fields(retry_at=decision.retry_at, failures=failures)
+        is_same_block = mailbox.status is MailboxStatus.BLOCKED and mailbox.reason == decision.reason
+        if decision.reason is None or is_same_block:
+            return
+        now = self._clock()
+        if isinstance(error, MailboxBlockedError) and error.tenant_wide:
+            await self._store.mailboxes.block_tenant(mailbox.tenant, decision.reason, now, decision.retry_at)
+        log.warning(
+            "mailbox blocked, retrying later",
+            extra={
+                "tenant": mailbox.tenant,
+                "mailbox": mailbox.mailbox,
+                "reason": decision.reason,
+                "retry_in": (decision.retry_at - now).total_seconds(),
+            },
+        )
+        await self._state.record_and_publish(
+            only_from=[MailboxStatus.ENROLLED, MailboxStatus.BLOCKED],
+            status=MailboxStatus.BLOCKED,
+            reason=decision.reason,
+            since=now,
+        )
+
+    def _decide(self, error: GraphFailure, failures: int) -> RetryDecision:
+        match error:
+            case GraphUnavailableError():
+                return after_unavailable(
+                    failures, self._clock(), error.retry_after, throttled=error.throttled
+                )
+            case MailboxBlockedError():
+                return after_block(failures, self._clock(), error.reason, self._settings.retry_blocked)
+            case _:
+                assert_never(error)

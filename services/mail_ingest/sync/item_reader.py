@@ -1,0 +1,112 @@
+"""Reads items of a mailbox from Graph, and decides what each of them is."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias, TypeVar
+
+from services.mail_ingest.domain.activities import MailboxOwner, Payload
+from services.mail_ingest.domain.capture import capture_item, folder_of
+from services.mail_ingest.domain.folders import Folders
+from services.mail_ingest.domain.items import Absence, ObservedItem
+from services.mail_ingest.domain.kinds import KindTable
+from services.mail_ingest.graph.errors import (
+    GraphUnavailableError,
+    ItemNotFoundError,
+    MailboxBlockedError,
+)
+from services.mail_ingest.graph.graph import Graph
+from services.mail_ingest.store.documents import Mailbox
+from shared.clock import Clock
+from shared.events import ActivityKind
+
+from .profile import MailboxProfile
+
+FETCH_BATCH_SIZE = 60
+"""Items that are fetched, recorded, published and acknowledged together."""
+
+T = TypeVar("T")
+GraphFailure: TypeAlias = GraphUnavailableError | MailboxBlockedError
+Payloads: TypeAlias = Mapping[tuple[ActivityKind, str], Payload | None]
+"""Kind and item -> its payload; None where Graph does not find the item."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchResult:
+    """Items that were fetched by their ids.
+
+    Attributes:
+        payloads: the items that Graph returned or did not find.
+        failure: why the others are left out.
+    """
+
+    payloads: Payloads = field(default_factory=dict)
+    failure: GraphFailure | None = None
+
+
+class ItemReader:
+    """Reads the items of one mailbox."""
+
+    def __init__(self, graph: Graph, profile: MailboxProfile, clock: Clock, kinds: KindTable) -> None:
+        self._graph = graph
+        self._profile = profile
+        self._clock = clock
+        self._kinds = kinds
+
+    async def fetch(self, mailbox: Mailbox, items: Sequence[tuple[ActivityKind, str]]) -> FetchResult:
+        """Fetches items by their ids; a failure of one harms no other."""
+
+        async def fetch_one(kind: ActivityKind, item: str) -> Payload | None:
+            try:
+                return await self._graph.items.fetch(mailbox.key, kind, item)
+            except ItemNotFoundError:
+                return None
+
+        results = await _gather([fetch_one(kind, item) for kind, item in items])
+        payloads: dict[tuple[ActivityKind, str], Payload | None] = {}
+        failures: list[GraphFailure] = []
+        for key, result in zip(items, results, strict=True):
+            if isinstance(result, GraphUnavailableError | MailboxBlockedError):
+                failures.append(result)
+            else:
+                payloads[key] = result
+        return FetchResult(payloads, failures[0] if failures else None)
+
+    async def observe(self, mailbox: Mailbox, payloads: Payloads) -> list[ObservedItem]:
+        """What the payloads are now; the folder tree is read again first when it lacks a folder of theirs."""
+        folders = mailbox.folders or Folders()
+        if any(not folders.contains(folder) for folder in self._folders_of(payloads)):
+            folders = (await self._profile.read_folders(mailbox)).folders or Folders()
+        owner = MailboxOwner(mailbox.tenant, mailbox.mailbox, mailbox.addresses or frozenset())
+        now = self._clock()
+        observed = []
+        for (kind, item), payload in payloads.items():
+            if payload is None:
+                observed.append(ObservedItem(item, kind, "", Absence.NOT_FOUND))
+            else:
+                state = capture_item(self._kinds[kind], payload, owner, folders, now)
+                observed.append(ObservedItem(item, kind, _change_key(payload), state))
+        return observed
+
+    def _folders_of(self, payloads: Payloads) -> set[str]:
+        """The folders that decide whether the items are live."""
+        found = {folder_of(self._kinds[kind], payload) for (kind, _), payload in payloads.items() if payload}
+        return {folder for folder in found if folder is not None}
+
+
+def _change_key(payload: Payload) -> str:
+    return str(payload.get("changeKey") or payload.get("@odata.etag") or "")
+
+
+async def _gather(requests: Sequence[Awaitable[T]]) -> list[T | GraphFailure]:
+    """All results in order, Graph's failures among them; a cancellation cancels all requests."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_catch(request)) for request in requests]
+    return [task.result() for task in tasks]
+
+
+async def _catch(request: Awaitable[T]) -> T | GraphFailure:
+    try:
+        return await request
+    except (GraphUnavailableError, MailboxBlockedError) as error:
+        return error

@@ -1,0 +1,53 @@
+"""Withdraws items that have left the capture window, and all items of a removed mailbox."""
+
+from services.mail_ingest.domain.items import Absence, absent
+from services.mail_ingest.publishing.activities import BATCH_SIZE, ActivityPublisher
+from services.mail_ingest.store.database import Store
+from services.mail_ingest.store.documents import Mailbox
+from services.mail_ingest.store.held_mailbox import HeldMailbox
+from shared.clock import Clock
+
+from .subscriptions import SubscriptionManager
+
+
+class Withdrawal:
+    """The withdrawal of one mailbox's items; it needs no answer of Graph."""
+
+    def __init__(
+        self,
+        store: Store,
+        held: HeldMailbox,
+        activities: ActivityPublisher,
+        subscriptions: SubscriptionManager,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._held = held
+        self._activities = activities
+        self._subscriptions = subscriptions
+        self._clock = clock
+
+    async def withdraw_expired(self, mailbox: Mailbox) -> bool:
+        """Withdraws one batch of expired items.
+
+        Returns:
+            Whether there may be more.
+        """
+        expired = await self._store.items.find_expired(mailbox.key, self._clock(), BATCH_SIZE)
+        observed = [absent(each, Absence.EXPIRED) for each in expired]
+        await self._activities.record_and_publish(mailbox, observed)
+        return bool(expired)
+
+    async def withdraw_removed(self, mailbox: Mailbox) -> bool:
+        """Withdraws the items of a removed mailbox, and deletes its subscriptions and profile.
+
+        Returns:
+            Whether there may be more items.
+        """
+        live = await self._store.items.find_live(mailbox.key)
+        pending = await self._store.items.find_pending(mailbox.key, BATCH_SIZE)
+        observed = {each.item: absent(each, Absence.REMOVED) for each in (*live, *pending)}
+        await self._activities.record_and_publish_all(mailbox, list(observed.values()))
+        await self._subscriptions.delete_all(mailbox)
+        await self._held.set_fields(addresses=None, folders=None)
+        return len(live) + len(pending) >= BATCH_SIZE

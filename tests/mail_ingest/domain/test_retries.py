@@ -1,0 +1,38 @@
+"""When a mailbox is retried after a failure."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.mail_ingest.domain.retries import RetryDecision, after_block, after_unavailable
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "failures, retry_after, throttled, wait, reason",
+    [
+        (1, None, False, 2, None),
+        (4, None, False, 16, None),
+        (20, None, False, 300, None),
+        (1, 40, True, 40, None),
+        (1, 300, True, 300, "throttled"),
+        (5, 10, True, 32, "throttled"),
+        (9, 10, False, 300, None),
+    ],
+)
+def test_temporary_failure_is_retried_and_long_throttling_blocks(
+    failures: int, retry_after: int | None, throttled: bool, wait: int, reason: str | None
+) -> None:
+    requested_wait = None if retry_after is None else timedelta(seconds=retry_after)
+
+    decision = after_unavailable(failures, NOW, requested_wait, throttled=throttled)
+
+    assert decision == RetryDecision(NOW + timedelta(seconds=wait), reason)
+
+
+@pytest.mark.parametrize("failures, minutes", [(1, 1), (3, 4), (6, 30), (1000, 30)])
+def test_blocked_mailbox_is_retried_less_and_less_often(failures: int, minutes: int) -> None:
+    decision = after_block(failures, NOW, "access_policy", timedelta(minutes=1))
+
+    assert decision == RetryDecision(NOW + timedelta(minutes=minutes), "access_policy")

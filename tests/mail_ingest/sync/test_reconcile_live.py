@@ -1,0 +1,196 @@
+"""Window readings find, count and publish what notifications missed."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from tests.mail_ingest.world import World, eventually
+
+ANN = "ann@contoso.example"
+WINDOW_REQUESTS = {"messages.window", "events.window", "calendar_view"}
+"""Graph requests, as the simulator counts them, that return items which no notification has named."""
+
+
+def in_hours(hours: float = 2) -> str:
+    return (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
+
+
+def receive_email(world: World, subject: str) -> str:
+    """Sends an e-mail to Ann, and returns the id of the copy in that mailbox."""
+    return str(world.tenant.send("x@fabrikam.com", [ANN], subject=subject)["copies"][0]["id"])
+
+
+def count_requests(world: World, kind: str) -> int:
+    return int(world.simulator.counters()["requests"].get(kind, 0))
+
+
+async def missed_counts(world: World, mailbox: str) -> list[int | None]:
+    """What each reconciliation published as missed."""
+    states = await world.published_states(mailbox)
+    return [state.missed_by_notifications for state in states if state.complete_as_of]
+
+
+async def test_items_from_before_enrolment_are_captured_and_not_counted_as_missed(
+    reconciling: World,
+) -> None:
+    world, ann = reconciling, reconciling.add_user("ann")
+    receive_email(world, "Yesterday")
+    world.tenant.book(ANN, [], in_hours(), subject="Tomorrow")
+
+    world.ingest.call("POST", "/mailboxes", tenant=world.tenant.id, mailbox=ANN)
+
+    await eventually(lambda: world.has_subjects("Tomorrow", "Yesterday"))
+    await eventually(lambda: world.mailbox(ann)["missed_by_notifications"] == 0)
+    first, *_ = await missed_counts(world, ann)
+    assert first is None
+
+
+async def test_lost_notifications_are_found_and_counted(reconciling: World) -> None:
+    world, ann = reconciling, reconciling.add_user("ann")
+    world.remember_metrics("missed_by_notifications_sum")
+    world.simulator.delivery(followed_by_updated=False)
+    await world.enrol(ann)
+    deleted = receive_email(world, "Goes")
+    await eventually(lambda: world.has_subjects("Goes"))
+    world.simulator.delivery(loss=1.0, followed_by_updated=False)
+
+    world.tenant.delete(ann, deleted, hard=True)
+    receive_email(world, "Lost e-mail")
+    world.tenant.book(ANN, [], in_hours(), subject="Lost meeting")
+
+    await eventually(lambda: world.has_subjects("Lost e-mail", "Lost meeting"))
+
+    async def all_are_counted() -> bool:
+        return sum(count or 0 for count in await missed_counts(world, ann)) == 3
+
+    await eventually(all_are_counted)
+    assert world.metric("missed_by_notifications_sum") == 3
+
+
+async def test_missed_items_of_an_interrupted_reading_are_counted_by_the_next(reconciling: World) -> None:
+    world, ann = reconciling, reconciling.add_user("ann")
+    world.simulator.delivery(followed_by_updated=False)
+    await world.enrol(ann)
+    deleted = receive_email(world, "Goes")
+    await eventually(lambda: world.has_subjects("Goes"))
+    world.simulator.delivery(loss=1.0, followed_by_updated=False)
+    # The window can be read, and the items that it lacks cannot be fetched.
+    world.simulator.fault(503, mailbox=ann, kind="message.by_id")
+    fetches_before = count_requests(world, "message.by_id")
+
+    world.tenant.delete(ann, deleted, hard=True)
+    receive_email(world, "Lost")
+    await eventually(lambda: world.has_subjects("Goes", "Lost"))
+    await eventually(lambda: count_requests(world, "message.by_id") > fetches_before)
+    world.simulator.clear_faults()
+
+    await eventually(lambda: world.has_subjects("Lost"))
+
+    async def counted() -> list[int]:
+        return [count for count in await missed_counts(world, ann) if count]
+
+    assert await eventually(counted) == [2]
+
+
+async def test_meeting_that_a_view_lacks_and_graph_does_not_find_is_gone(reconciling: World) -> None:
+    world, ann = reconciling, reconciling.add_user("ann")
+    world.simulator.delivery(followed_by_updated=False)
+    await world.enrol(ann)
+    uid = world.tenant.book(ANN, [], in_hours(), subject="Lunch")["uid"]
+    await eventually(lambda: world.has_subjects("Lunch"))
+    world.simulator.delivery(loss=1.0, followed_by_updated=False)
+
+    world.tenant.delete_event(ann, uid)
+
+    await eventually(world.has_subjects)
+    (document,) = world.documents("items")
+    assert document["gone"] is not None
+
+
+async def test_notification_of_a_series_captures_and_withdraws_its_occurrences(on_demand: World) -> None:
+    world, ann = on_demand, on_demand.add_user("ann")
+    await world.enrol(ann)
+
+    uid = world.tenant.book(
+        ANN, ["x@fabrikam.com"], in_hours(1), rule="FREQ=DAILY;COUNT=10", subject="Daily"
+    )["uid"]
+    await eventually(lambda: world.has_subjects("Daily", "Daily", "Daily"))
+    activities = sorted((await world.activities()).values(), key=lambda each: each.at)
+    assert len({activity.identity for activity in activities}) == 3
+    world.tenant.delete_event(ann, uid, original_start=activities[1].at.isoformat())
+    await eventually(lambda: world.has_subjects("Daily", "Daily"))
+    world.tenant.delete_event(ann, uid)
+
+    await eventually(world.has_subjects)
+    assert (await missed_counts(world, ann))[:2] == [None, 0]
+
+
+async def test_too_many_notified_items_become_one_reading_of_the_window(on_demand: World) -> None:
+    world, ann = on_demand, on_demand.add_user("ann")
+    await world.enrol(ann)
+    world.ingest.call("POST", f"/mailboxes/{world.tenant.id}/{ann}/pause")
+    item = world.tenant.put(ann, **{"from": "x@fabrikam.com"}, to=[ANN], subject="One of many")["id"]
+    await eventually(lambda: world.mailbox(ann)["notified_items_waiting"] == 1)
+
+    statuses, _ = await world.post([world.notification(item=f"{item}-{number}") for number in range(250)])
+    await eventually(lambda: world.mailbox(ann)["window_due"])
+    assert world.mailbox(ann)["notified_items_waiting"] < 200
+    world.ingest.call("POST", f"/mailboxes/{world.tenant.id}/{ann}/resume")
+
+    await eventually(lambda: world.has_subjects("One of many"))
+    assert statuses == [202]
+
+
+async def test_folder_moved_into_deleted_items_withdraws_its_messages(reconciling: World) -> None:
+    world, ann = reconciling, reconciling.add_user("ann")
+    await world.enrol(ann)
+    folder = world.tenant.do("/folders", mailbox=ann, name="Projects")["id"]
+    item = receive_email(world, "Filed")
+    world.tenant.move(ann, item, folder)
+    await eventually(lambda: world.has_subjects("Filed"))
+
+    world.tenant.do("/folders/move", mailbox=ann, folder=folder, parent="deleteditems")
+
+    await eventually(world.has_subjects)
+
+
+async def test_subscription_that_graph_removed_is_created_again(world: World) -> None:
+    ann = world.add_user("ann")
+    await world.enrol(ann)
+    before = {each["id"] for each in world.subscriptions()}
+    world.simulator.lifecycle("subscriptionRemoved", mailbox=ann)
+
+    def all_are_new() -> bool:
+        return world.is_subscribed(ann) and not before & {each["id"] for each in world.subscriptions()}
+
+    await eventually(all_are_new)
+    receive_email(world, "Still captured")
+
+    await eventually(lambda: world.has_subjects("Still captured"))
+
+
+async def test_missed_event_reads_the_window_and_reauthorisation_event_renews(on_demand: World) -> None:
+    world, ann = on_demand, on_demand.add_user("ann")
+    await world.enrol(ann)
+    await eventually(lambda: world.mailbox(ann)["complete_as_of"])
+    expiries = {each["expirationDateTime"] for each in world.subscriptions()}
+    views = count_requests(world, "calendar_view")
+    # Expiry times are whole seconds: a renewal within the same second would not show.
+    await asyncio.sleep(1)
+
+    world.simulator.lifecycle("missed", mailbox=ann)
+    world.simulator.lifecycle("reauthorizationRequired", mailbox=ann)
+
+    await eventually(lambda: count_requests(world, "calendar_view") > views)
+    await eventually(lambda: not expiries & {each["expirationDateTime"] for each in world.subscriptions()})
+
+
+async def test_no_window_is_read_when_reconciliation_is_off(world: World) -> None:
+    ann = world.add_user("ann")
+    world.simulator.reset_counters()
+    await world.enrol(ann)
+    world.simulator.lifecycle("missed", mailbox=ann)
+    receive_email(world, "One")
+    await eventually(lambda: world.has_subjects("One"))
+    await eventually(world.ingest.is_idle)
+
+    assert not WINDOW_REQUESTS & set(world.simulator.counters()["requests"])
