@@ -1,60 +1,61 @@
-"""Lets connections through from one address to another: `door.py 0.0.0.0:18445=127.0.0.1:18444 …`.
+"""Forwards TCP connections from one address to another: `port_forwarder.py 0.0.0.0:18445=127.0.0.1:18444 …`.
 
-The simulator shows its page to its own host alone, and notifies by plain http its own host alone, as it
-should. Among containers nobody else is on that host, so this is: on one side it lets a published port
-in, on the other it lets notifications out.
-"""  # noqa: INP001  # mounted into a container, where nothing but the standard library is sure to be
+The simulator serves browsers on its loopback address alone, and sends notifications by plain http to its
+loopback address alone. In containers that address is private to the simulator. This program runs on the same
+address: it forwards a published port to the simulator's, and the simulator's notifications to mail-ingest.
+"""  # noqa: INP001  # mounted into a container that may have no package but the standard library
 
 import asyncio
 import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 
-PIECE = 65_536
-"""Bytes that are passed on at once."""
+CHUNK_BYTES = 65_536
+"""The largest number of bytes that one read takes."""
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+ConnectionHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-def to(host: str, port: int) -> Serve:
-    """What is done with a connection: another one is made to this address, and bytes go both ways until both sides have ended."""
+def forward_to(host: str, port: int) -> ConnectionHandler:
+    """Return a handler that connects to this address and copies bytes both ways until both sides end."""
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            inward, outward = await asyncio.open_connection(host, port)
-        except OSError as away:
-            print(f"{host}:{port} does not answer: {away}", file=sys.stderr, flush=True)  # noqa: T201  # a program of its own
+            target_reader, target_writer = await asyncio.open_connection(host, port)
+        except OSError as error:
+            print(f"{host}:{port} does not answer: {error}", file=sys.stderr, flush=True)  # noqa: T201  # a command
             writer.close()
             return
-        await asyncio.gather(passed(reader, outward), passed(inward, writer))
-        for side in (outward, writer):
+        await asyncio.gather(copy(reader, target_writer), copy(target_reader, writer))
+        for side in (target_writer, writer):
             side.close()
 
-    return serve
+    return handle
 
 
-async def passed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Passes on what is read, and then that it has ended."""
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Copy all bytes, then the end of the stream."""
     with contextlib.suppress(OSError):
-        while piece := await reader.read(PIECE):
-            writer.write(piece)
+        while chunk := await reader.read(CHUNK_BYTES):
+            writer.write(chunk)
             await writer.drain()
     with contextlib.suppress(OSError):
         writer.write_eof()
 
 
-def address(text: str) -> tuple[str, int]:
-    """`host:port`."""
+def parse_address(text: str) -> tuple[str, int]:
+    """Parse `host:port`."""
     host, _, port = text.rpartition(":")
     return host, int(port)
 
 
-async def main(ways: list[str]) -> None:
-    """Every way, until it is stopped."""
+async def main(routes: list[str]) -> None:
+    """Serve each route, `FROM=TO`, until the process is stopped."""
     servers = []
-    for way in ways:
-        here, _, there = way.partition("=")
-        servers.append(await asyncio.start_server(to(*address(there)), *address(here)))
+    for route in routes:
+        source, _, target = route.partition("=")
+        handler = forward_to(*parse_address(target))
+        servers.append(await asyncio.start_server(handler, *parse_address(source)))
     await asyncio.gather(*(server.serve_forever() for server in servers))
 
 
