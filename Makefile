@@ -1,4 +1,4 @@
-# One line a door; `make` alone lists them. Each installs what it needs.
+# The commands of the project; `make` alone lists them. Each installs the requirements first.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -15,11 +15,11 @@ option = $(if $($(1)),--$(call lower,$(1)) "$($(1))")
 
 .PHONY: help demo test test-full up down status verify lint format pictures docs lock
 
-help:  ## list the doors
-	@echo "make DOOR [NAME=value]"
+help:  ## list the commands
+	@echo "make COMMAND [NAME=value]"
 	@awk 'BEGIN {FS = ":.*  ## "} /^[a-z-]+:.*  ## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED)  ## the whole system with a story on the terminal [MAIL=folder RECORDS=folder READS=timelines ONCE=1]
+demo: $(INSTALLED)  ## run the whole system with a story on the terminal [MAIL=folder RECORDS=folder READS=timelines ONCE=1]
 	@exec $(RUN) -m scenarios.demo $(call option,MAIL) $(call option,RECORDS) $(call option,READS) $(if $(ONCE),--once)
 
 test: $(INSTALLED)  ## all tests at their small sizes, on a real Kafka and MongoDB [ARGS=pytest's; CI=1: a skip is a failure]
@@ -33,13 +33,13 @@ test-full: $(INSTALLED)  ## the tests of full size, going on where the last run 
 up: $(INSTALLED)  ## start the whole system in the background
 	@exec $(RUN) -m deploy.local up
 
-down: $(INSTALLED)  ## stop it; the data stay in .local [ERASE=1: they do not]
+down: $(INSTALLED)  ## stop it; the data stay in .local [ERASE=1: delete them]
 	@exec $(RUN) -m deploy.local down $(if $(ERASE),--erase)
 
-status: $(INSTALLED)  ## where it listens, where it logs, what each process says of itself
+status: $(INSTALLED)  ## print state, address, log and counts of each process
 	@exec $(RUN) -m deploy.local status
 
-verify: $(INSTALLED)  ## archives through the whole system, compared with what is expected [MAIL MEETINGS RECORDS EXPECTED CHANGES EXPECTED_AFTER OUT REPLICAS]
+verify: $(INSTALLED)  ## run archives through the whole system, and compare the results with the expected ones [MAIL MEETINGS RECORDS EXPECTED CHANGES EXPECTED_AFTER OUT REPLICAS]
 	@exec $(RUN) -m scenarios.verify $(foreach name,MAIL MEETINGS RECORDS EXPECTED CHANGES EXPECTED_AFTER OUT REPLICAS,$(call option,$(name)))
 
 lint: $(INSTALLED)  ## check style, types, imports, dependencies, vocabulary, containers and the files of the repository
@@ -60,14 +60,14 @@ lint: $(INSTALLED)  ## check style, types, imports, dependencies, vocabulary, co
 	@.venv/bin/check-jsonschema --quiet --schemafile .devcontainer/devcontainer.schema.json .devcontainer/devcontainer.json
 	@.venv/bin/pre-commit validate-config
 
-format: $(INSTALLED)  ## bring the code into its form
+format: $(INSTALLED)  ## format the code
 	@$(RUN) -m ruff check --fix-only .
 	@$(RUN) -m ruff format .
 
-pictures: $(INSTALLED)  ## take the pictures of README anew, of the page with the demo's story, in Chromium
+pictures: $(INSTALLED)  ## take the pictures in README again: the page with the demo's story, in Chromium
 	@exec $(RUN) -m docs.pictures
 
-docs: $(INSTALLED)  ## write anew the documents that are generated from the code
+docs: $(INSTALLED)  ## generate the documents that are derived from the code
 	@exec $(RUN) -m docs.generate
 
 lock: $(INSTALLED)  ## renew requirements/ from pyproject.toml [ARGS=--upgrade]
@@ -78,8 +78,8 @@ lock: $(INSTALLED)  ## renew requirements/ from pyproject.toml [ARGS=--upgrade]
 	done
 
 $(INSTALLED): requirements/dev.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed and none is on the path: install it, or name it by PYTHON=."; exit 1; }
-	@$(PYTHON) $(NEW_ENOUGH) || { echo "$(PYTHON) is older than Python 3.11: name a newer one by PYTHON=."; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is required and none is on the path: install it, or set PYTHON=path."; exit 1; }
+	@$(PYTHON) $(NEW_ENOUGH) || { echo "$(PYTHON) is older than Python 3.11: set PYTHON=path of a newer one."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) has no venv or no pip: on Debian and Ubuntu, apt-get install python3-venv."; exit 1; }
 	@echo "installing the pinned requirements into .venv, once; it takes about a minute …"
 	@$(PYTHON) -m venv .venv

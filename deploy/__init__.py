@@ -1,1 +1,1 @@
-"""How the system is brought to a machine: a laptop (`deploy.local`), a cluster, a container."""
+"""The deployment of the system: on one machine (`deploy.local`) or in containers (Dockerfile, `compose/`)."""

@@ -1,9 +1,8 @@
 """The whole system on one machine without Docker: `python -m deploy.local up`.
 
-`stack.py` runs a real Apache Kafka and a real MongoDB that come from pip alone, `system.py` runs
-our own processes on them, `processes.py` knows how a process in the background is started,
-recognised and stopped. All three serve as a library to the demo, the verification and the tests.
+`stack.py` runs a real Apache Kafka and a real MongoDB that are installed by pip alone, `system.py` runs our
+own processes on them, `processes.py` starts, finds and stops background processes. The demo, the
+verification and the tests use all three as a library.
 
-Everything they write (data, logs, process ids, chosen ports) is in one folder: `.local/`, or
-where `LOCAL_DIR` points.
+All data, logs, process ids and chosen ports are in one folder: `.local/`, or the one that `LOCAL_DIR` names.
 """

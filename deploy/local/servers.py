@@ -1,4 +1,4 @@
-"""One Kafka and one MongoDB, each a process that is started, stopped, killed and started again."""
+"""Kafka and MongoDB as background processes: start, stop, kill, restart."""
 
 import base64
 import json
@@ -15,11 +15,11 @@ from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure
 
 from deploy.local.parts import KAFKA_VERSION, java, kafka_jars, mongod
-from deploy.local.processes import Background, Command, LocalError, Say, choose_port, is_free
+from deploy.local.processes import Background, Command, LocalError, Progress, choose_port, is_free
 
-# One broker for a laptop: 512 MB suffice, and a JVM that compiles less starts in half the time.
+# One broker for a laptop: 512 MB of heap are enough, and a JVM that compiles less starts in half the time.
 JVM = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-# Warnings are enough, and the one line that says that it serves.
+# Only warnings are logged, and the line that marks the end of the start (`KAFKA_SERVES`).
 JVM += [
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
@@ -37,50 +37,51 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{kafka}
 controller.listener.names=CONTROLLER
 log.dirs={data}
 
-# Topics are made by `python -m shared.provision create`, with their own retention and compaction,
-# which go before any default; none is set here.
+# `python -m shared.provision create` creates the topics with their own retention and compaction, which
+# override the defaults; no default is set here.
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 
-# Tests make hundreds of partitions: an index file of 1 MB instead of 10 serves 512 MB of log.
+# Tests create hundreds of partitions: an index file of 1 MB instead of 10 MB is enough for 512 MB of log.
 log.index.size.max.bytes=1048576
 
-# No waiting for more members, and sessions as short as a test wants them.
+# No delay for further members, and short sessions, which tests use.
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 
-# After SIGKILL the broker serves again when its old registration has expired: 3 s with these,
+# After SIGKILL the broker serves again when its old registration has expired: 3 s with these settings,
 # 11 s without.
 broker.session.timeout.ms=1500
 broker.heartbeat.interval.ms=300
 """
 
 REPLICA_SET = "rs0"
-NOT_YET_INITIALIZED = 94  # MongoDB's error code for a member of no replica set yet
+NOT_YET_INITIALIZED = 94  # MongoDB's error code: the server has no replica set configuration yet
 
-# Small for a laptop; an oplog of 256 MB is hours of ours. No socket in /tmp, no telemetry files.
+# Small for a laptop; an oplog of 256 MB holds hours of writes. No socket in /tmp, no telemetry files.
 MONGOD_OPTIONS = ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "256", "--nounixsocket"]
 MONGOD_OPTIONS += ["--setParameter", "diagnosticDataCollectionEnabled=false", "--quiet"]
 
-# An idle stack takes 400 MB, mostly MongoDB's journal; the jars in ~/.m2 take 44 MB.
+# Bytes. An idle stack takes 400 MB, mostly MongoDB's journal; the jars in ~/.m2 take 44 MB.
 DISK_NEEDED = 1_000_000_000
 
 # A start takes seconds on a quiet machine, and may take a minute on a very busy one.
 START_SECONDS = 120.0
-# Kafka goes in 2 s and mongod at once; what takes longer will not go by itself.
+# Kafka stops within 2 s and mongod at once; a server that takes longer does not stop by itself.
 STOP_SECONDS = 20.0
 
 
-class Notes:
-    """What the folder remembers from start to start: the ports."""
+class PortFile:
+    """The file that keeps the ports of the servers from one start to the next."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     def read(self) -> dict[str, int]:
+        """Return port name -> port; empty before the first start."""
         try:
             return dict(json.loads(self._file.read_text()))
         except FileNotFoundError:
@@ -91,31 +92,35 @@ class Notes:
 
 
 class Server(ABC):
-    """One server of the stack: ours to start, stop, kill and start again."""
+    """One server of the stack."""
 
     name: ClassVar[str]
     default_ports: ClassVar[Mapping[str, int]]
 
-    def __init__(self, folder: Path, *, tied: bool, say: Say) -> None:
+    def __init__(self, folder: Path, *, tied: bool, progress: Progress) -> None:
         self.process = Background(self.name, folder)
         self._folder = folder
         self._data = folder / "data" / self.name
-        self._notes = Notes(folder / "stack.json")
+        self._port_file = PortFile(folder / "stack.json")
         self._tied = tied
-        self._say = say
+        self._progress = progress
 
     @property
     def ports(self) -> dict[str, int]:
-        """The ports by name: those it has, or would like to have."""
-        noted = self._notes.read()
-        return {name: noted.get(name, default) for name, default in self.default_ports.items()}
+        """The ports by name: those of the last start, else the usual ones."""
+        recorded = self._port_file.read()
+        return {name: recorded.get(name, default) for name, default in self.default_ports.items()}
 
     @property
     def running(self) -> bool:
         return self.process.pid is not None
 
     def start(self) -> None:
-        """Start it, if it does not run, on the ports of the last time if they are still free."""
+        """Start the server if it does not run, on the ports of the last start if they are free.
+
+        Raises:
+            LocalError: it does not start, or the disk is almost full.
+        """
         if self.running:
             return
         self._data.mkdir(parents=True, exist_ok=True)
@@ -124,12 +129,12 @@ class Server(ABC):
             ports: dict[str, int] = {}
             for name, preferred in self.ports.items():
                 ports[name] = choose_port(preferred, ports.values())
-            self._notes.add(ports)
+            self._port_file.add(ports)
             try:
                 self._launch()
                 return
             except LocalError:
-                # Perhaps somebody else took a port between our look and our start.
+                # Perhaps another program took a port between the check and the start.
                 self.process.kill()
                 if attempt == 3 or all(map(is_free, ports.values())):
                     raise
@@ -138,27 +143,27 @@ class Server(ABC):
                 raise
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL if that does not end it."""
+        """Send SIGTERM, and SIGKILL if the server does not stop within `STOP_SECONDS`."""
         if self.running and not self.process.stop(STOP_SECONDS):
-            self._say(f"{self.name} did not stop within {STOP_SECONDS:.0f} s and was killed")
+            self._progress(f"{self.name} did not stop within {STOP_SECONDS:.0f} s and was killed")
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would end it."""
+        """Send SIGKILL, as in a crash."""
         self.process.kill()
 
     def restart(self) -> None:
-        """Stop it in good order and start it again, on the same ports."""
+        """Stop the server with SIGTERM and start it again on the same ports."""
         self.stop()
         self.start()
 
     @property
     @abstractmethod
     def address(self) -> str:
-        """What clients connect to; it may change at a start, so ask again then."""
+        """The address for clients. A start may change it: read it again after a start."""
 
     @abstractmethod
     def _launch(self) -> None:
-        """Start the process and return when it serves."""
+        """Start the process; return when the server accepts requests."""
 
 
 class Kafka(Server):
@@ -173,7 +178,7 @@ class Kafka(Server):
 
     def _launch(self) -> None:
         runtime = java()
-        on_classpath: Command = ["-cp", os.pathsep.join(map(str, kafka_jars(self._say)))]
+        on_classpath: Command = ["-cp", os.pathsep.join(map(str, kafka_jars(self._progress)))]
         settings = self._folder / "kafka.properties"
         settings.write_text(SERVER_PROPERTIES.format(data=self._data, **self.ports))
         if not (self._data / "meta.properties").exists():
@@ -182,7 +187,7 @@ class Kafka(Server):
                 [*tool, "format", f"--cluster-id={_cluster_id()}", "-c", settings],
                 "formatting Kafka's storage",
             )
-        self._say(f"starting Kafka {KAFKA_VERSION} on {self.address} …")
+        self._progress(f"starting Kafka {KAFKA_VERSION} on {self.address} …")
         self.process.start([runtime, *JVM, *on_classpath, "kafka.Kafka", settings], tied=self._tied)
         self.process.wait_until(
             lambda: KAFKA_SERVES in self.process.log.read_text(errors="replace"),
@@ -192,7 +197,7 @@ class Kafka(Server):
 
 
 class Mongod(Server):
-    """The one member of a replica set."""
+    """The only member of a replica set."""
 
     name = "mongod"
     default_ports: ClassVar = {"mongod": 27117}
@@ -208,7 +213,7 @@ class Mongod(Server):
     def _launch(self) -> None:
         command: Command = [mongod(), "--dbpath", self._data, "--replSet", REPLICA_SET]
         command = [*command, "--bind_ip", "127.0.0.1", "--port", str(self.ports["mongod"])]
-        self._say(f"starting MongoDB on {self._host} …")
+        self._progress(f"starting MongoDB on {self._host} …")
         self.process.start([*command, *MONGOD_OPTIONS], tied=self._tied)
         with MongoClient[dict[str, Any]](
             f"mongodb://{self._host}/?directConnection=true", serverSelectionTimeoutMS=500
@@ -216,7 +221,7 @@ class Mongod(Server):
             self.process.wait_until(lambda: self._is_primary(client), START_SECONDS, "becoming a primary")
 
     def _is_primary(self, client: MongoClient[dict[str, Any]]) -> bool:
-        """Whether it is; if not, the next step towards it is done, and the caller asks again."""
+        """Return whether the server is a primary; if not, take one step towards it: callers repeat this."""
         wanted: dict[str, Any] = {"_id": REPLICA_SET, "members": [{"_id": 0, "host": self._host}]}
         try:
             if client.admin.command("hello")["isWritablePrimary"]:
@@ -224,11 +229,11 @@ class Mongod(Server):
             config = _replica_set_config(client)
             if config is None:
                 client.admin.command("replSetInitiate", wanted)
-            elif config["members"][0]["host"] != self._host:  # its port is another than last time
+            elif config["members"][0]["host"] != self._host:  # its port has changed
                 wanted["version"] = config["version"] + 1
                 client.admin.command("replSetReconfig", wanted, force=True)
         except (ConnectionFailure, OperationFailure):
-            pass  # not there yet, or it changed its state just now and hangs up on everybody
+            pass  # it does not listen yet, or a change of its state has closed all connections
         return False
 
 
@@ -255,5 +260,6 @@ def _require_disk(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < DISK_NEEDED:
         raise LocalError(
-            f"{folder} has {free / 1e6:,.0f} MB left and the local stack needs {DISK_NEEDED / 1e6:,.0f}: make room, or set LOCAL_DIR to a folder elsewhere."
+            f"{folder} has {free / 1e6:,.0f} MB left and the local stack needs {DISK_NEEDED / 1e6:,.0f} MB: "
+            "free some space, or set LOCAL_DIR to a folder on another disk."
         )

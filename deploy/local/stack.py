@@ -1,8 +1,8 @@
 """A real Apache Kafka and a real MongoDB on this machine, from pip alone.
 
-Kafka is one KRaft node (broker and controller, replication 1), MongoDB one member of a replica
-set. Where `KAFKA_BOOTSTRAP_SERVERS` or `MONGODB_URI` is set, that one is used and ours is not
-started. How the parts get here, and why so: docs/decisions/0003-local-stack-from-pip.md.
+Kafka is one KRaft node (broker and controller, replication 1), MongoDB the only member of a replica set.
+If `KAFKA_BOOTSTRAP_SERVERS` or `MONGODB_URI` is set, the stack uses that server and does not start its own.
+docs/decisions/0003-local-stack-from-pip.md explains where the programs are from, and why.
 
     with LocalStack(folder) as stack:
         connect(stack.kafka_bootstrap, stack.mongodb_uri)
@@ -25,20 +25,21 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from deploy.local.parts import ELSEWHERE, kafka_jars, locked
-from deploy.local.processes import LocalError, Say, say
+from deploy.local.processes import LocalError, Progress, print_progress
 from deploy.local.servers import Kafka, Mongod, Server
 
 
 def local_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """The folder of data, logs and process ids: `LOCAL_DIR`, or `.local` in the repository."""
+    """Return the folder of data, logs and process ids: `LOCAL_DIR`, or `.local` in the repository."""
     return Path(environ.get("LOCAL_DIR") or Path(__file__).parents[2] / ".local")
 
 
 class LocalStack:
     """Kafka and MongoDB for one folder, as a context or by `start` and `stop`.
 
-    As a context it stops what it started, and leaves what ran before. A *tied* stack is killed
-    when this Python process ends, however that ends: for tests and whatever stays in front.
+    As a context it stops the servers that it started; servers that ran before go on. The kernel kills the
+    servers of a *tied* stack when this Python process ends, also after SIGKILL: for tests and for commands
+    that run in the foreground.
     """
 
     def __init__(
@@ -47,14 +48,14 @@ class LocalStack:
         *,
         environ: Mapping[str, str] = os.environ,
         tied: bool = False,
-        say: Say = say,
+        progress: Progress = print_progress,
     ) -> None:
         self.folder = folder.resolve()
-        self._say = say
+        self._progress = progress
         self._external_kafka = environ.get("KAFKA_BOOTSTRAP_SERVERS") or None
         self._external_mongodb = environ.get("MONGODB_URI") or None
-        self._kafka = Kafka(self.folder, tied=tied, say=say)
-        self._mongod = Mongod(self.folder, tied=tied, say=say)
+        self._kafka = Kafka(self.folder, tied=tied, progress=progress)
+        self._mongod = Mongod(self.folder, tied=tied, progress=progress)
 
     @property
     def kafka_bootstrap(self) -> str:
@@ -66,32 +67,36 @@ class LocalStack:
 
     @property
     def kafka(self) -> Kafka:
-        """Our Kafka, to be killed and restarted; a LocalError if the settings name another."""
+        """The stack's own Kafka, for kills and restarts; LocalError if the settings name another one."""
         if self._external_kafka:
-            raise LocalError("KAFKA_BOOTSTRAP_SERVERS names a Kafka that is not ours to stop.")
+            raise LocalError("KAFKA_BOOTSTRAP_SERVERS names a Kafka that the local stack does not control.")
         return self._kafka
 
     @property
     def mongod(self) -> Mongod:
-        """Our mongod, to be killed and restarted; a LocalError if the settings name another."""
+        """The stack's own mongod, for kills and restarts; LocalError if the settings name another one."""
         if self._external_mongodb:
-            raise LocalError("MONGODB_URI names a MongoDB that is not ours to stop.")
+            raise LocalError("MONGODB_URI names a MongoDB that the local stack does not control.")
         return self._mongod
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings by which our programs find this stack."""
-        found = {"KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap, "MONGODB_URI": self.mongodb_uri}
-        return found if self._external_kafka else found | {"KAFKA_REPLICATION": "1"}
+        """The settings with which our programs connect to this stack."""
+        settings = {"KAFKA_BOOTSTRAP_SERVERS": self.kafka_bootstrap, "MONGODB_URI": self.mongodb_uri}
+        return settings if self._external_kafka else settings | {"KAFKA_REPLICATION": "1"}
 
     def fetch(self) -> None:
-        """Fetch what a start needs and does not come with the requirements: Kafka's jars."""
+        """Fetch what a start needs and the requirements do not contain: Kafka's jars."""
         if not self._external_kafka:
             _require_platform()
-            kafka_jars(self._say)
+            kafka_jars(self._progress)
 
     def start(self) -> list[Server]:
-        """Start what is ours and does not run yet, all or nothing; returns what it started."""
+        """Start the servers that do not run, and return them; if one does not start, stop the others again.
+
+        Raises:
+            LocalError: a server does not start, or the settings name a server that does not answer.
+        """
         if self._external_kafka:
             _require_kafka(self._external_kafka)
         if self._external_mongodb:
@@ -99,7 +104,7 @@ class LocalStack:
         if not self._servers:
             return []
         _require_platform()
-        with self._alone():
+        with self._locked():
             started = [server for server in self._servers if not server.running]
             try:
                 for server in started:
@@ -111,25 +116,25 @@ class LocalStack:
         return started
 
     def stop(self) -> None:
-        """Stop what is ours. The data stay."""
-        with self._alone():
+        """Stop the stack's own servers. The data stay."""
+        with self._locked():
             for server in self._servers:
                 server.stop()
 
     def erase(self) -> None:
-        """Stop what is ours and delete its data."""
+        """Stop the stack's own servers and delete their data."""
         self.stop()
         shutil.rmtree(self.folder / "data", ignore_errors=True)
 
     def status(self) -> list[tuple[str, str, str]]:
-        """Name, state and address of Kafka and MongoDB."""
+        """Return name, state and address of Kafka and MongoDB."""
         lines = []
         for server, external in (
             (self._kafka, self._external_kafka),
             (self._mongod, self._external_mongodb),
         ):
-            ours = f"running, pid {server.process.pid}" if server.running else "stopped"
-            lines.append((server.name, "external" if external else ours, external or server.address))
+            state = f"running, pid {server.process.pid}" if server.running else "stopped"
+            lines.append((server.name, "external" if external else state, external or server.address))
         return lines
 
     def __enter__(self) -> Self:
@@ -155,8 +160,8 @@ class LocalStack:
         return servers
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Let nobody else start or stop this folder's stack meanwhile."""
+    def _locked(self) -> Iterator[None]:
+        """Prevent that another process starts or stops this folder's stack at the same time."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with locked(self.folder / "stack.lock"):
             yield
@@ -191,4 +196,4 @@ def _require_mongodb(uri: str) -> None:
     with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=5000) as client:
         if not _answers(client):
             # Not the URI itself: it may hold a password.
-            raise LocalError("No MongoDB answers at what MONGODB_URI names.")
+            raise LocalError("No MongoDB answers at the address in MONGODB_URI.")

@@ -7,8 +7,8 @@
         system.add("matcher")                  # "matcher-2"
         system["tracking"].status()
 
-Everything that it started has stopped when the `with` ends, also by Ctrl-C. Without a `with` it
-runs on in the background, and another Python process with the same folder sees and stops it.
+All processes that it started have stopped when the `with` ends, also after Ctrl-C. Without a `with` they go
+on in the background, and another Python process with the same folder can control them.
 """
 
 import json
@@ -27,22 +27,23 @@ from typing import Any, Self
 
 import httpx2
 
-from deploy.local.processes import Background, LocalError, Say, Usage, choose_port, say
+from deploy.local.processes import Background, LocalError, Progress, Usage, choose_port, print_progress
 from deploy.local.stack import LocalStack
 
 ROOT = Path(__file__).parents[2]
 
 TENANT = "5f0c1c5e-8a57-4c0e-9a4b-3f0f6b1f7a00"
-"""The tenant that a simulator has from its start."""
+"""The tenant that exists in a simulator from its start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One of our programs and how it is started.
+    """One of our programs, and the settings that it starts with.
 
     Attributes:
-        ports: setting -> its usual value. The first is where health and status are asked.
-        env: other settings; what stands in braces is filled in by `System`.
+        ports: setting -> the usual port. The first one answers for health and status.
+        env: other settings; `System` replaces the names in braces.
+        status: path of the program's counts.
     """
 
     name: str
@@ -62,15 +63,16 @@ SIMULATOR = Program(
 MAIL_INGEST = Program(
     "mail-ingest",
     "services.mail_ingest",
-    {"PORT": 18081, "WEBHOOK_PORT": 18080},
+    {"PORT": 18081, "MAIL_INGEST_WEBHOOK_LISTEN": 18080},
     {
-        "MONGODB_DATABASE": "{prefix}mail_ingest",
-        "WEBHOOK_URL": "http://127.0.0.1:{webhook_port}",
-        "GRAPH_URL": "{simulator}/v1.0",
+        "MAIL_INGEST_MONGODB_DATABASE": "{prefix}mail_ingest",
+        "MAIL_INGEST_WEBHOOK_URL": "http://127.0.0.1:{webhook_port}",
+        "MAIL_INGEST_GRAPH_URL": "{simulator}/v1.0",
         "AUTHORITY_URL": "{simulator}",
-        "CA_FILE": "{ca}",
-        "CLIENT_ID": "5f0c1c5e-8a57-4c0e-9a4b-3f0f6b1f7a01",  # the simulator's registrations, which open nothing else
-        "CLIENT_SECRET": "capture-secret-of-the-simulator",
+        "AUTHORITY_CA_FILE": "{ca}",
+        # The registration in the simulator; its secret is of no use anywhere else.
+        "MAIL_INGEST_CLIENT_ID": "5f0c1c5e-8a57-4c0e-9a4b-3f0f6b1f7a01",
+        "MAIL_INGEST_CLIENT_SECRET": "capture-secret-of-the-simulator",
         "SERVICE_TOKEN": "{service_token}",
     },
 )
@@ -80,25 +82,25 @@ TRACKING = Program(
     "services.tracking",
     {"PORT": 18083},
     {
-        "MONGODB_DATABASE": "{prefix}tracking",
+        "TRACKING_MONGODB_DATABASE": "{prefix}tracking",
         "AUTHORITY_URL": "{simulator}",
-        "BROWSER_AUTHORITY_URL": "{for_browsers}",  # they do not trust the simulator's CA
-        "CA_FILE": "{ca}",
-        "AUDIENCE": "5f0c1c5e-8a57-4c0e-9a4b-3f0f6b1f7a02",
-        "TENANTS": '["{tenant}"]',
-        "INGEST_URL": "{mail_ingest}",
+        "TRACKING_BROWSER_AUTHORITY_URL": "{for_browsers}",  # browsers do not trust the simulator's CA
+        "AUTHORITY_CA_FILE": "{ca}",
+        "TRACKING_AUDIENCE": "5f0c1c5e-8a57-4c0e-9a4b-3f0f6b1f7a02",
+        "TRACKING_TENANTS": '["{tenant}"]',
+        "TRACKING_MAIL_INGEST_URL": "{mail_ingest}",
         "SERVICE_TOKEN": "{service_token}",
     },
 )
 PROGRAMS = {program.name: program for program in (SIMULATOR, MAIL_INGEST, MATCHER, TRACKING)}
-"""In the order in which they start."""
+"""In the order of their start."""
 
-# Twelve partitions a topic are enough for one machine, and quick to make.
-EVERYWHERE = {"KAFKA_PARTITIONS": "12", "PYTHONUNBUFFERED": "1"}
+# Twelve partitions for each topic are enough for one machine, and quick to create.
+SHARED_SETTINGS = {"KAFKA_PARTITIONS": "12", "PYTHONUNBUFFERED": "1"}
 
-# A service drains within 10 s (its promise); what still runs then is killed, and that is said.
+# A service drains within 10 s (docs/scaling.md); a process that still runs then is killed and reported.
 DRAIN_SECONDS = 10.0
-# A service starts in 2 s; on a busy machine, with tables to read, it may take a minute.
+# A service starts in 2 s; on a busy machine, with tables to read, a start may take a minute.
 READY_SECONDS = 120.0
 
 
@@ -122,12 +124,17 @@ class Process:
 
     @property
     def url(self) -> str:
-        """Where it answers for health and status (and the simulator for everything)."""
+        """Address for health and status; the simulator's address for everything."""
         port = self.ports[next(iter(self.program.ports))]
         return f"https://localhost:{port}" if self.program is SIMULATOR else f"http://127.0.0.1:{port}"
 
     def start(self, env: Mapping[str, str] | None = None, *, wait: bool = True) -> None:
-        """Start it, if it does not run, and wait until it is ready; `env` are settings for this time."""
+        """Start the process if it does not run, and wait until it is ready.
+
+        Args:
+            env: further settings, for this start.
+            wait: False: return before it is ready.
+        """
         if self.running:
             return
         self._system.choose_ports(self)
@@ -141,25 +148,29 @@ class Process:
             self.wait_until_ready()
 
     def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
-        """Wait until it says that it can do its job."""
+        """Wait until `/health/ready` succeeds.
+
+        Raises:
+            LocalError: it ended, or it is not ready after `seconds`.
+        """
         self.background.wait_until(lambda: self.not_ready() is None, seconds, "getting ready")
 
     def not_ready(self) -> str | None:
-        """Why it cannot do its job, or None where it can."""
+        """Return the reason why the process is not ready; None if it is ready."""
         if not self.running:
             return "it does not run"
         try:
-            answer = self.get("/health/ready")
+            response = self.get("/health/ready")
         except httpx2.HTTPError as error:
             return f"it does not answer ({error})"
-        return None if answer.status_code == httpx2.codes.OK else answer.text
+        return None if response.status_code == httpx2.codes.OK else response.text
 
     def status(self) -> dict[str, Any]:
-        """What is still to be done there, as counts."""
+        """Return the counts of the work that is left there."""
         return dict(self.get(self.program.status).raise_for_status().json())
 
     def get(self, path: str) -> httpx2.Response:
-        """One GET on its own port."""
+        """Send one GET request to the process."""
         context = (
             ssl.create_default_context(cafile=self._system.ca)
             if self.url.startswith("https:") and self._system.ca.exists()
@@ -169,24 +180,25 @@ class Process:
             return client.get(self.url + path)
 
     def usage(self) -> Usage | None:
-        """CPU seconds and memory so far, or None if it does not run."""
+        """CPU seconds and memory; None if the process does not run."""
         return self.background.usage()
 
     def stop(self) -> bool:
-        """SIGTERM, SIGKILL after the 10 s that it has to drain. Returns whether it went by itself."""
-        went = self.background.stop(DRAIN_SECONDS)
-        if not went:
-            self._system.say(
-                f"{self.name} did not drain within {DRAIN_SECONDS:.0f} s and was killed; see {self.background.log}"
+        """Send SIGTERM, and SIGKILL after `DRAIN_SECONDS`. Returns whether SIGTERM was enough."""
+        drained = self.background.stop(DRAIN_SECONDS)
+        if not drained:
+            log = self.background.log
+            self._system.progress(
+                f"{self.name} did not drain within {DRAIN_SECONDS:.0f} s and was killed; see {log}"
             )
-        return went
+        return drained
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would end it."""
+        """Send SIGKILL, as in a crash."""
         self.background.kill()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal: SIGSTOP puts it to sleep, SIGCONT wakes it."""
+        """Send a signal: SIGSTOP suspends the process, SIGCONT resumes it."""
         self.background.signal(number)
 
 
@@ -195,14 +207,14 @@ class System:
 
     Args:
         stack: Kafka and MongoDB, started.
-        folder: where its logs, process ids and the simulator's files are.
-        prefix: before the names of topics, groups and databases, so that several systems share a stack.
-        tenant: the tenant that the simulator has and tracking takes tokens of.
-        env: settings for all of them.
+        folder: holds the logs, the process ids and the simulator's files.
+        prefix: of the names of topics, groups and databases, so that several systems can share a stack.
+        tenant: exists in the simulator; tracking accepts its tokens.
+        env: settings for all programs.
         env_of: settings for one program, by its name.
-        usual_ports: whether the ports of the table above are tried first; else any free ones are taken.
-        tied: whether the processes are killed when this Python process ends, however that ends.
-        say: takes each line of progress.
+        usual_ports: try the ports of the table above first; otherwise use any free ports.
+        tied: the kernel kills the processes when this Python process ends, also after SIGKILL.
+        progress: receives each line of progress.
     """
 
     def __init__(
@@ -216,20 +228,20 @@ class System:
         env_of: Mapping[str, Mapping[str, str]] | None = None,
         usual_ports: bool = False,
         tied: bool = True,
-        say: Say = say,
+        progress: Progress = print_progress,
     ) -> None:
         self.stack = stack
         self.folder = folder.resolve()
         self.prefix = prefix
         self.tied = tied
-        self.say = say
+        self.progress = progress
         self._tenant = tenant
         self._env = dict(env or {})
         self._env_of = {name: dict(settings) for name, settings in (env_of or {}).items()}
         self._usual_ports = usual_ports
         self._file = self.folder / "system.json"
         self._processes = {
-            name: Process(self, _program(name), name) for name in (*PROGRAMS, *self._noted()["ports"])
+            name: Process(self, _program(name), name) for name in (*PROGRAMS, *self._recorded()["ports"])
         }
 
     def __getitem__(self, name: str) -> Process:
@@ -240,42 +252,43 @@ class System:
 
     @property
     def simulator(self) -> str:
-        """Where the simulator listens."""
+        """The simulator's address."""
         return self["simulator"].url
 
     @property
     def for_browsers(self) -> str:
-        """Where browsers sign in and find the simulator's control page."""
+        """Address of the sign-in and of the simulator's control page for browsers."""
         return f"http://127.0.0.1:{self['simulator'].ports['SIMULATOR_BROWSER_LISTEN']}"
 
     @property
     def ca(self) -> Path:
-        """The certificate of the CA that the simulator's is signed by."""
+        """The CA certificate that the simulator's certificate is signed with."""
         return self.folder / "simulator" / "ca.pem"
 
     @property
     def service_token(self) -> str:
         """The credential of mail-ingest's internal port."""
-        return str(self._noted()["service_token"])
+        return str(self._recorded()["service_token"])
 
     def start(self, *names: str) -> None:
         """Create the topics, start these programs (default: all) and wait until they are ready.
 
-        All or nothing: if one does not get ready, those that were started here are stopped.
+        Raises:
+            LocalError: a program does not get ready; those that were started here are stopped again.
         """
-        self.say("creating the topics …")
+        self.progress("creating the topics …")
         self.create_topics()
         processes = [self[name] for name in names or PROGRAMS]
-        for name in PROGRAMS:  # all ports first: each is told where the others are, or will be
+        for name in PROGRAMS:  # all ports first: the settings of each program contain the ports of others
             if not self[name].running:
                 self.choose_ports(self[name])
         started = [process for process in processes if not process.running]
         try:
-            # The simulator first: the services trust the CA that it makes at its start.
+            # The simulator first: the services trust the CA that it creates at its start.
             for together in _simulator_and_services(processes):
                 for process in together:
                     if process in started:
-                        self.say(f"starting {process.name} on {process.url} …")
+                        self.progress(f"starting {process.name} on {process.url} …")
                         process.start(wait=False)
                 for process in together:
                     process.wait_until_ready()
@@ -284,33 +297,36 @@ class System:
             raise
 
     def add(self, name: str, env: Mapping[str, str] | None = None, *, wait: bool = True) -> Process:
-        """Start one more replica of this program, which gets the name `NAME-2` and so on."""
+        """Start one more replica of this program; its name is `NAME-2` and so on."""
         number = sum(process.program.name == name for process in self) + 1
         process = self._processes[f"{name}-{number}"] = Process(self, PROGRAMS[name], f"{name}-{number}")
         process.start(env, wait=wait)
         return process
 
     def replicas(self, name: str) -> list[Process]:
-        """All replicas of this program, running or not."""
+        """Return all replicas of this program, running or not."""
         return [process for process in self if process.program.name == name]
 
     def stop(self) -> bool:
-        """Stop all processes, the simulator last. Returns whether all went by themselves."""
-        went = _stop_all(list(self))
-        for name in self._processes.keys() - PROGRAMS.keys():  # further replicas are for the time
+        """Stop all processes, the simulator last. Returns whether none had to be killed."""
+        drained = _stop_all(list(self))
+        for name in self._processes.keys() - PROGRAMS.keys():  # the next start has no further replicas
             del self._processes[name]
-        noted = self._noted()
-        self._note(
-            noted | {"ports": {name: ports for name, ports in noted["ports"].items() if name in PROGRAMS}}
-        )
-        return went
+        recorded = self._recorded()
+        ports = {name: ports for name, ports in recorded["ports"].items() if name in PROGRAMS}
+        self._record(recorded | {"ports": ports})
+        return drained
 
     def create_topics(self) -> None:
-        """Create the topics that are missing and check all, by the command that does so anywhere."""
+        """Create the topics that are missing and check all, with the command for every environment."""
         self.run_command("shared.provision", "create")
 
     def run_command(self, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:
-        """Run one of the system's commands with its settings; returns what it printed."""
+        """Run one of the system's commands with its settings, and return its output.
+
+        Raises:
+            LocalError: the command failed; the message has its output.
+        """
         program = next((program for program in PROGRAMS.values() if program.module == module), None)
         settings = self.environment(self[program.name]) if program else self._shared_environment()
         ran = subprocess.run(
@@ -323,14 +339,13 @@ class System:
             check=False,
         )
         if ran.returncode != 0:
-            raise LocalError(
-                f"python -m {module} {' '.join(arguments)} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
-            )
+            command = f"python -m {module} {' '.join(arguments)}"
+            raise LocalError(f"{command} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
         return ran.stdout
 
     def environment(self, process: Process) -> dict[str, str]:
-        """All settings of a process, as it gets them."""
-        webhook_port = self["mail-ingest"].ports["WEBHOOK_PORT"]
+        """Return the environment that a process starts with."""
+        webhook_port = self["mail-ingest"].ports["MAIL_INGEST_WEBHOOK_LISTEN"]
         values = {
             "prefix": self.prefix,
             "tenant": self._tenant,
@@ -345,31 +360,29 @@ class System:
         return {
             **self._shared_environment(),
             **{name: text.format_map(values) for name, text in process.program.env.items()},
-            **{name: _listening_address(name, port) for name, port in process.ports.items()},
+            **{setting: _listening_address(setting, port) for setting, port in process.ports.items()},
             "INSTANCE": process.name,
             **self._env_of.get(process.program.name, {}),
         }
 
     def ports_of(self, name: str) -> dict[str, int]:
-        """The ports that this process has or had; where it never ran, the usual ones."""
-        return {**_program(name).ports, **self._noted()["ports"].get(name, {})}
+        """Return the ports of the last start of this process; the usual ones before the first start."""
+        recorded = self._recorded()["ports"].get(name, {})
+        return {setting: recorded.get(setting, port) for setting, port in _program(name).ports.items()}
 
     def choose_ports(self, process: Process) -> None:
-        """Note the ports of a process that is about to start: those it had, if they are free."""
-        noted = self._noted()
-        taken = {
-            port for name, ports in noted["ports"].items() if name != process.name for port in ports.values()
-        }
-        usual = (
-            process.program.ports
-            if self._usual_ports and process.name in PROGRAMS
-            else dict.fromkeys(process.program.ports, 0)
-        )
+        """Choose and record the ports for a start of a process: those of its last start if they are free."""
+        recorded = self._recorded()
+        last_ports = recorded["ports"].get(process.name, {})
+        ports_of_others = [ports for name, ports in recorded["ports"].items() if name != process.name]
+        taken = {port for ports in ports_of_others for port in ports.values()}
+        has_usual_ports = self._usual_ports and process.name in PROGRAMS
         chosen: dict[str, int] = {}
-        for setting, preferred in {**usual, **noted["ports"].get(process.name, {})}.items():
+        for setting, usual in process.program.ports.items():
+            preferred = last_ports.get(setting, usual if has_usual_ports else 0)
             chosen[setting] = choose_port(preferred, taken | set(chosen.values()))
-        noted["ports"][process.name] = chosen
-        self._note(noted)
+        recorded["ports"][process.name] = chosen
+        self._record(recorded)
 
     def __enter__(self) -> Self:
         return self
@@ -381,44 +394,43 @@ class System:
 
     def _shared_environment(self) -> dict[str, str]:
         return {
-            **EVERYWHERE,
+            **SHARED_SETTINGS,
             **os.environ,
             **self.stack.environment,
             "TOPIC_PREFIX": self.prefix,
             **self._env,
         }
 
-    def _noted(self) -> dict[str, Any]:
-        """What the folder remembers: the ports of each process, and the credential between services."""
+    def _recorded(self) -> dict[str, Any]:
+        """Return the recorded ports of each process, and the credential between the services."""
         if not self._file.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             self._file.touch(mode=0o600)
-            self._note({"service_token": secrets.token_urlsafe(24), "ports": {}})
+            self._record({"service_token": secrets.token_urlsafe(24), "ports": {}})
         return dict(json.loads(self._file.read_text()))
 
-    def _note(self, noted: Mapping[str, Any]) -> None:
-        self._file.write_text(json.dumps(noted, indent=1) + "\n")
+    def _record(self, content: Mapping[str, Any]) -> None:
+        self._file.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def _listening_address(setting: str, port: int) -> str:
-    """The value of a setting for a port: `…_LISTEN` settings are `host:port`."""
+    """Return the value of a setting for a port: the value of a setting `…_LISTEN` is `host:port`."""
     return f"127.0.0.1:{port}" if setting.endswith("_LISTEN") else str(port)
 
 
 def _program(name: str) -> Program:
-    """The program that a process of this name runs: that of `matcher-2` is `matcher`."""
+    """Return the program of a process with this name; the program of `matcher-2` is `matcher`."""
     return PROGRAMS.get(name) or PROGRAMS[name.rpartition("-")[0]]
 
 
 def _stop_all(processes: list[Process]) -> bool:
-    """Stop them together, the simulator after the services; returns whether all went by themselves."""
+    """Stop the services at the same time, then the simulator; returns whether none had to be killed."""
     simulator, services = _simulator_and_services(processes)
     with ThreadPoolExecutor(max_workers=len(PROGRAMS)) as pool:
-        went = [*pool.map(Process.stop, services), *map(Process.stop, simulator)]
-    return all(went)
+        drained = [*pool.map(Process.stop, services), *map(Process.stop, simulator)]
+    return all(drained)
 
 
 def _simulator_and_services(processes: list[Process]) -> tuple[list[Process], list[Process]]:
-    return [p for p in processes if p.program is SIMULATOR], [
-        p for p in processes if p.program is not SIMULATOR
-    ]
+    simulator = [process for process in processes if process.program is SIMULATOR]
+    return simulator, [process for process in processes if process.program is not SIMULATOR]

@@ -1,4 +1,7 @@
-"""docker-compose.yml as Compose itself reads it, and the images as deploy/Dockerfile makes them; no daemon is asked."""
+"""docker-compose.yml as Compose itself reads it, and the images as deploy/Dockerfile builds them.
+
+No test needs a Docker daemon.
+"""
 
 import asyncio
 import json
@@ -15,7 +18,6 @@ from typing import Any
 
 import httpx2
 import pytest
-from pydantic_settings import BaseSettings
 
 from deploy.local.stack import LocalStack
 from deploy.local.system import DRAIN_SECONDS, TENANT, System
@@ -23,10 +25,10 @@ from scenarios.topic_table import read_topic_table
 from services.mail_ingest.settings import IngestSettings
 from services.matcher.settings import MatcherSettings
 from services.tracking.settings import TrackingSettings
-from shared.settings import KafkaSettings, load
+from shared.settings import EnvironmentSettings, KafkaSettings, load_settings, variable_name
 from simulator import sample_company
 from simulator.control.client import Simulator
-from simulator.settings import Settings as SimulatorSettings
+from simulator.settings import NAMES as SIMULATOR_SETTINGS
 from simulator.settings import from_environment
 
 ROOT = Path(__file__).parents[2]
@@ -34,7 +36,7 @@ COMPOSE = Path(sys.executable).parent / "docker-compose"
 TRIAL = ROOT / "deploy/simulator.env"
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()
 
-SETTINGS: dict[str, type[BaseSettings]] = {
+SETTINGS: dict[str, type[EnvironmentSettings]] = {
     "topics": KafkaSettings,
     "mail-ingest": IngestSettings,
     "matcher": MatcherSettings,
@@ -42,20 +44,20 @@ SETTINGS: dict[str, type[BaseSettings]] = {
 }
 FOREIGN = {"kafka", "mongodb"}
 OWN = {
-    "WEBHOOK_URL": "https://capture.example.com",
-    "CLIENT_ID": "one",
-    "CLIENT_SECRET": "two",
-    "AUDIENCE": "three",
-    "TENANTS": '["four"]',
+    "MAIL_INGEST_WEBHOOK_URL": "https://capture.example.com",
+    "MAIL_INGEST_CLIENT_ID": "one",
+    "MAIL_INGEST_CLIENT_SECRET": "two",
+    "TRACKING_AUDIENCE": "three",
+    "TRACKING_TENANTS": '["four"]',
     "SERVICE_TOKEN": "sixteen characters and more",
 }
-"""What somebody with a tenant of her own must say."""
+"""The required settings for a tenant of Microsoft 365."""
 
 Config = dict[str, Any]
 
 
 def compose(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Compose reads the file; of the environment it gets these variables alone."""
+    """Run `docker-compose config` with these variables only."""
     return subprocess.run(
         [
             COMPOSE,
@@ -74,7 +76,8 @@ def compose(env: dict[str, str], *arguments: str) -> subprocess.CompletedProcess
     )
 
 
-def services(env: dict[str, str], *arguments: str) -> dict[str, Config]:
+def read_services(env: dict[str, str], *arguments: str) -> dict[str, Config]:
+    """Return the services that Compose reads, by name."""
     ran = compose(env, *arguments)
     assert ran.returncode == 0, ran.stderr
     return dict(json.loads(ran.stdout)["services"])
@@ -82,25 +85,25 @@ def services(env: dict[str, str], *arguments: str) -> dict[str, Config]:
 
 @pytest.fixture(scope="module")
 def trial() -> dict[str, Config]:
-    """The services of the one command with the simulator."""
-    return services({}, f"--env-file={TRIAL}")
+    """The services of the command with the simulator."""
+    return read_services({}, f"--env-file={TRIAL}")
 
 
 @pytest.fixture(scope="module")
 def own() -> dict[str, Config]:
-    """The services with a tenant of one's own."""
-    return services(OWN, "--env-file=/dev/null")
+    """The services with a tenant of Microsoft 365."""
+    return read_services(OWN, "--env-file=/dev/null")
 
 
-def given(service: Config) -> dict[str, str]:
-    """The variables that a container of it gets."""
+def environment_of(service: Config) -> dict[str, str]:
+    """Return the environment variables of a container."""
     return {name: value for name, value in service["environment"].items() if value is not None}
 
 
-# -- what is said of the settings -----------------------------------------------------------------
+# -- settings -------------------------------------------------------------------------------------
 
 
-def test_one_command_is_named_everywhere(trial: dict[str, Config]) -> None:
+def test_documents_name_the_same_command(trial: dict[str, Config]) -> None:
     command = "docker compose --env-file deploy/simulator.env up --build"
     for document in ("README.md", "docker-compose.yml", "deploy/simulator.env"):
         assert command in (ROOT / document).read_text(), document
@@ -110,84 +113,78 @@ def test_one_command_is_named_everywhere(trial: dict[str, Config]) -> None:
     assert sample_company.ANN.name in readme
 
 
-def test_the_simulator_is_a_profile_and_nothing_else_differs(
-    trial: dict[str, Config], own: dict[str, Config]
-) -> None:
+def test_profile_adds_only_the_simulator(trial: dict[str, Config], own: dict[str, Config]) -> None:
     assert own.keys() == {"kafka", "mongodb", "topics", "mail-ingest", "matcher", "tracking"}
-    assert trial.keys() - own.keys() == {"simulator", "door", "company"}
-    by_word = services(OWN, "--env-file=/dev/null", "--profile=simulator")
-    assert by_word.keys() == trial.keys()
+    assert trial.keys() - own.keys() == {"simulator", "port-forwarder", "company"}
+    with_profile = read_services(OWN, "--env-file=/dev/null", "--profile=simulator")
+    assert with_profile.keys() == trial.keys()
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_every_variable_of_a_service_is_a_setting_of_it(name: str, trial: dict[str, Config]) -> None:
-    assert {variable.lower() for variable in trial[name]["environment"]} - SETTINGS[
-        name
-    ].model_fields.keys() == set()
+def test_every_variable_of_a_service_is_one_of_its_settings(name: str, trial: dict[str, Config]) -> None:
+    assert trial[name]["environment"].keys() - variables_of(SETTINGS[name]) == set()
 
 
-def test_every_variable_of_the_simulator_is_a_setting_of_it(trial: dict[str, Config]) -> None:
-    assert set(trial["simulator"]["environment"]) <= set(
-        re.findall(r"`(SIMULATOR_\w+)`", SimulatorSettings.__doc__ or "")
-    )
-    assert from_environment(given(trial["simulator"])).tenant == TENANT
+def variables_of(model: type[EnvironmentSettings]) -> set[str]:
+    return {variable_name(model, field) for field in model.model_fields}
+
+
+def test_every_variable_of_the_simulator_is_one_of_its_settings(trial: dict[str, Config]) -> None:
+    assert set(trial["simulator"]["environment"]) <= SIMULATOR_SETTINGS
+    assert from_environment(environment_of(trial["simulator"])).tenant == TENANT
 
 
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("whose", ["trial", "own"])
-def test_the_settings_are_good(
+def test_each_service_accepts_its_settings(
     name: str, whose: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for variable in list(os.environ):
-        if variable.lower() in SETTINGS[name].model_fields:
-            monkeypatch.delenv(variable)
-    for variable, value in given(request.getfixturevalue(whose)[name]).items():
+    for variable in variables_of(SETTINGS[name]):
+        monkeypatch.delenv(variable, raising=False)
+    for variable, value in environment_of(request.getfixturevalue(whose)[name]).items():
         monkeypatch.setenv(variable, value)
-    load(SETTINGS[name])
+    load_settings(SETTINGS[name])
 
 
 @pytest.mark.parametrize("missing", OWN)
-def test_a_setting_that_is_needed_is_asked_for_in_a_sentence(missing: str) -> None:
+def test_missing_setting_is_reported_with_its_meaning(missing: str) -> None:
     ran = compose({name: value for name, value in OWN.items() if name != missing}, "--env-file=/dev/null")
     assert ran.returncode != 0
     assert re.search(rf"required variable {missing} is missing a value: \w+ .* \w+", ran.stderr)
 
 
 @pytest.mark.parametrize("place", ["/run/secrets/client.pem", "client.pem"])
-def test_a_certificate_takes_the_secrets_place(place: str) -> None:
+def test_certificate_replaces_the_secret(place: str) -> None:
     pem = ROOT / place
-    ingest = services({**OWN, "CLIENT_SECRET": "", "CLIENT_CERTIFICATE": place}, "--env-file=/dev/null")[
-        "mail-ingest"
-    ]
-    assert given(ingest)["CLIENT_SECRET"] == ""
-    assert given(ingest)["CLIENT_CERTIFICATE"] in {
-        mount["target"] for mount in ingest["volumes"] if mount["source"] == str(pem)
-    }
+    certificate = {"MAIL_INGEST_CLIENT_SECRET": "", "MAIL_INGEST_CLIENT_CERTIFICATE": place}
+    mail_ingest = read_services({**OWN, **certificate}, "--env-file=/dev/null")["mail-ingest"]
+    variables = environment_of(mail_ingest)
+    assert variables["MAIL_INGEST_CLIENT_SECRET"] == ""
+    assert variables["MAIL_INGEST_CLIENT_CERTIFICATE"] in mounted_from(pem, mail_ingest)
 
 
-def test_a_rules_file_beside_it_is_mounted() -> None:
-    matcher = services({**OWN, "RULES_FILE": "rules.toml"}, "--env-file=/dev/null")["matcher"]
-    assert given(matcher)["RULES_FILE"] in {
-        mount["target"] for mount in matcher["volumes"] if mount["source"] == str(ROOT / "rules.toml")
-    }
+def test_rules_file_is_mounted() -> None:
+    matcher = read_services({**OWN, "MATCHER_RULES_FILE": "rules.toml"}, "--env-file=/dev/null")["matcher"]
+    assert environment_of(matcher)["MATCHER_RULES_FILE"] in mounted_from(ROOT / "rules.toml", matcher)
 
 
-def test_the_services_find_each_other(trial: dict[str, Config], own: dict[str, Config]) -> None:
-    for found in (trial, own):
-        assert (
-            given(found["tracking"])["INGEST_URL"]
-            == f"http://mail-ingest:{given(found['mail-ingest'])['PORT']}"
-        )
-        assert given(found["tracking"])["SERVICE_TOKEN"] == given(found["mail-ingest"])["SERVICE_TOKEN"]
-        assert (
-            given(found["kafka"])["KAFKA_ADVERTISED_LISTENERS"]
-            == f"PLAINTEXT://{given(found['matcher'])['KAFKA_BOOTSTRAP_SERVERS']}"
-        )
-    simulator = from_environment(given(trial["simulator"]))
-    assert given(trial["mail-ingest"])["GRAPH_URL"] == f"{simulator.base_url}/v1.0"
+def mounted_from(source: Path, service: Config) -> set[str]:
+    """Return the paths in the container at which a file of this machine is mounted."""
+    return {mount["target"] for mount in service["volumes"] if mount["source"] == str(source)}
+
+
+def test_services_have_the_addresses_of_each_other(trial: dict[str, Config], own: dict[str, Config]) -> None:
+    for config in (trial, own):
+        mail_ingest, tracking = environment_of(config["mail-ingest"]), environment_of(config["tracking"])
+        assert tracking["TRACKING_MAIL_INGEST_URL"] == f"http://mail-ingest:{mail_ingest['PORT']}"
+        assert tracking["SERVICE_TOKEN"] == mail_ingest["SERVICE_TOKEN"]
+        bootstrap = environment_of(config["matcher"])["KAFKA_BOOTSTRAP_SERVERS"]
+        assert environment_of(config["kafka"])["KAFKA_ADVERTISED_LISTENERS"] == f"PLAINTEXT://{bootstrap}"
+    simulator = from_environment(environment_of(trial["simulator"]))
+    assert environment_of(trial["mail-ingest"])["MAIL_INGEST_GRAPH_URL"] == f"{simulator.base_url}/v1.0"
     for name in ("mail-ingest", "tracking"):
-        assert given(trial[name])["AUTHORITY_URL"] == simulator.base_url
-        assert given(trial[name])["CA_FILE"] == f"{simulator.folder}/ca.pem"
+        assert environment_of(trial[name])["AUTHORITY_URL"] == simulator.base_url
+        assert environment_of(trial[name])["AUTHORITY_CA_FILE"] == f"{simulator.folder}/ca.pem"
         assert (str(simulator.folder), "simulator") in {
             (mount["target"], mount["source"]) for mount in trial[name]["volumes"]
         }
@@ -195,37 +192,44 @@ def test_the_services_find_each_other(trial: dict[str, Config], own: dict[str, C
     assert trial["simulator"]["networks"]["outside"]["aliases"] == [host]
 
 
-# -- who reaches what -----------------------------------------------------------------------------
+# -- ports and networks ---------------------------------------------------------------------------
 
 
-def test_ports_are_those_of_the_architecture(trial: dict[str, Config]) -> None:
+def test_ports_match_the_architecture_page(trial: dict[str, Config]) -> None:
     rows = re.findall(
         r"^\| ([a-z-]+) \| (\d+) \| `(\w+)` \|", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE
     )
     assert len(rows) == 6
-    assert {(name, setting): given(trial[name])[setting].rpartition(":")[2] for name, _, setting in rows} == {
-        (name, setting): port for name, port, setting in rows
-    }
+    for name, port, setting in rows:
+        listening = environment_of(trial[name])[setting]  # a port, or host:port
+        assert listening.rpartition(":")[2] == port, f"{setting} of {name}"
 
 
-def test_only_the_page_and_the_webhook_are_published_and_on_this_machine_alone(
+def test_only_page_and_webhook_are_published_and_on_this_machine_alone(
     trial: dict[str, Config], own: dict[str, Config]
 ) -> None:
-    def published(found: dict[str, Config]) -> set[tuple[str, str, int]]:
-        ports = [(name, port) for name, service in found.items() for port in service.get("ports", [])]
+    def published(config: dict[str, Config]) -> set[tuple[str, str, int]]:
+        ports = [(name, port) for name, service in config.items() for port in service.get("ports", [])]
         assert {port["host_ip"] for _, port in ports} == {"127.0.0.1"}
         return {(name, port["published"], port["target"]) for name, port in ports}
 
     assert published(own) == {("tracking", "18083", 18083), ("mail-ingest", "18080", 18080)}
-    (door,) = published(trial) - published(own)
-    assert door[:2] == ("simulator", str(httpx2.URL(given(trial["tracking"])["BROWSER_AUTHORITY_URL"]).port))
-    assert trial["door"]["command"] == [
-        f"0.0.0.0:{door[2]}={given(trial['simulator'])['SIMULATOR_BROWSER_LISTEN']}",
-        f"{httpx2.URL(given(trial['mail-ingest'])['WEBHOOK_URL']).netloc.decode()}=mail-ingest:{given(trial['mail-ingest'])['WEBHOOK_PORT']}",
+    ((name, published_port, container_port),) = published(trial) - published(own)
+    for_browsers = httpx2.URL(environment_of(trial["tracking"])["TRACKING_BROWSER_AUTHORITY_URL"])
+    assert (name, published_port) == ("simulator", str(for_browsers.port))
+    mail_ingest = environment_of(trial["mail-ingest"])
+    webhook = httpx2.URL(mail_ingest["MAIL_INGEST_WEBHOOK_URL"]).netloc.decode()
+    webhook_port = mail_ingest["MAIL_INGEST_WEBHOOK_LISTEN"].rpartition(":")[2]
+    browser_listen = environment_of(trial["simulator"])["SIMULATOR_BROWSER_LISTEN"]
+    assert trial["port-forwarder"]["command"] == [
+        f"0.0.0.0:{container_port}={browser_listen}",
+        f"{webhook}=mail-ingest:{webhook_port}",
     ]
 
 
-def test_only_what_talks_to_microsoft_or_to_people_has_a_way_out(trial: dict[str, Config]) -> None:
+def test_only_services_with_external_clients_or_servers_are_on_the_outer_network(
+    trial: dict[str, Config],
+) -> None:
     config = json.loads(compose({}, f"--env-file={TRIAL}").stdout)
     assert config["networks"]["inside"]["internal"] is True
     assert {name for name, service in trial.items() if "outside" in service.get("networks", {})} == {
@@ -236,10 +240,10 @@ def test_only_what_talks_to_microsoft_or_to_people_has_a_way_out(trial: dict[str
     }
 
 
-# -- how they run ---------------------------------------------------------------------------------
+# -- containers -----------------------------------------------------------------------------------
 
 
-def test_every_program_of_ours_is_hardened_and_has_time_to_drain(trial: dict[str, Config]) -> None:
+def test_each_of_our_containers_is_hardened_and_has_time_to_drain(trial: dict[str, Config]) -> None:
     for name in trial.keys() - FOREIGN:
         service = trial[name]
         assert service["read_only"] is True, name
@@ -248,7 +252,7 @@ def test_every_program_of_ours_is_hardened_and_has_time_to_drain(trial: dict[str
         assert service["tmpfs"] == ["/tmp"], name
         assert service["init"] is True, name
         assert "privileged" not in service, name
-        assert "user" not in service, "the image's own"
+        assert "user" not in service, "the image sets the user"
         assert seconds(service["stop_grace_period"]) > DRAIN_SECONDS, name
         assert service["restart"] == (
             "on-failure:5" if name in {"topics", "company"} else "unless-stopped"
@@ -264,7 +268,7 @@ def seconds(duration: str) -> float:
     return timedelta(minutes=int(found[1] or 0), seconds=int(found[2] or 0)).total_seconds()
 
 
-def test_what_others_wait_for_has_a_health_check_or_an_end(trial: dict[str, Config]) -> None:
+def test_each_dependency_has_a_health_check_or_ends(trial: dict[str, Config]) -> None:
     for name, service in trial.items():
         for other, how in service.get("depends_on", {}).items():
             match how["condition"]:
@@ -275,13 +279,13 @@ def test_what_others_wait_for_has_a_health_check_or_an_end(trial: dict[str, Conf
                 case "service_completed_successfully":
                     assert trial[other]["restart"].startswith("on-failure"), f"{name} waits for {other}"
                 case condition:
-                    assert (name, other, condition) == ("company", "door", "service_started")
+                    assert (name, other, condition) == ("company", "port-forwarder", "service_started")
     for name in ("mail-ingest", "matcher", "tracking", "simulator"):
         assert "/health/live" in trial[name]["healthcheck"]["test"][-1]
 
 
-def test_data_outlive_their_containers(trial: dict[str, Config]) -> None:
-    kept = {
+def test_data_are_in_volumes(trial: dict[str, Config]) -> None:
+    volumes = {
         name: {
             (mount["source"], mount["target"])
             for mount in service.get("volumes", [])
@@ -289,11 +293,11 @@ def test_data_outlive_their_containers(trial: dict[str, Config]) -> None:
         }
         for name, service in trial.items()
     }
-    assert ("kafka", given(trial["kafka"])["KAFKA_LOG_DIRS"]) in kept["kafka"]
-    assert ("mongodb", "/data/db") in kept["mongodb"]
+    assert ("kafka", environment_of(trial["kafka"])["KAFKA_LOG_DIRS"]) in volumes["kafka"]
+    assert ("mongodb", "/data/db") in volumes["mongodb"]
 
 
-def test_whatever_is_mounted_from_here_is_here(trial: dict[str, Config]) -> None:
+def test_each_mounted_file_is_in_the_repository(trial: dict[str, Config]) -> None:
     mounted = {
         Path(mount["source"])
         for service in trial.values()
@@ -312,7 +316,7 @@ PROGRAMS = sorted(name for name, (_, body) in STAGES.items() if "ENTRYPOINT" in 
 
 
 def copied(stage: str) -> Iterator[tuple[str, str]]:
-    """What a stage and those below it copy from the repository."""
+    """Yield source and target of each path that a stage, or a stage below it, copies from the repository."""
     while stage in STAGES:
         stage, body = STAGES[stage]
         yield from re.findall(r"^COPY (?!--)(\S+) (\S+)$", body, re.MULTILINE)
@@ -325,38 +329,37 @@ def entrypoint(stage: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """For each program a folder with what its image has of ours, and nothing else."""
-    made = {}
+    """For each program a folder with the files of the repository that its image contains."""
+    folders = {}
     for program in PROGRAMS:
-        made[program] = folder = tmp_path_factory.mktemp(program)
+        folders[program] = folder = tmp_path_factory.mktemp(program)
         for source, target in copied(program):
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / source).is_dir():
                 shutil.copytree(ROOT / source, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(ROOT / source, folder / target)
-    return made
+    return folders
 
 
-def test_each_program_has_its_image(trial: dict[str, Config]) -> None:
+def test_each_program_has_an_image(trial: dict[str, Config]) -> None:
     built = {service["build"]["args"]["SERVICE"] for service in trial.values() if "build" in service}
     requirements = {path.stem for path in (ROOT / "requirements").glob("*.txt")} - {"dev"}
     assert set(PROGRAMS) == built == requirements == {*SETTINGS.keys() - {"topics"}, "simulator"}
     assert {name for name, service in trial.items() if "build" not in service} == FOREIGN
 
 
-def test_images_of_others_are_pinned_by_version(trial: dict[str, Config]) -> None:
+def test_foreign_images_are_pinned_by_version(trial: dict[str, Config]) -> None:
     pinned = re.compile(r"(apache/kafka|mongo):\d+\.\d+\.\d+")
     assert [
         trial[name]["image"] for name in sorted(FOREIGN) if not pinned.fullmatch(trial[name]["image"])
     ] == []
-    assert re.findall(r"^ARG PYTHON=(.*)$", DOCKERFILE, re.MULTILINE) == [
-        re.search(r"3\.\d+\.\d+-slim-[a-z]+", DOCKERFILE)[0]
-    ]  # type: ignore[index]  # it is there
+    [python] = re.findall(r"^ARG PYTHON=(.*)$", DOCKERFILE, re.MULTILINE)
+    assert re.fullmatch(r"3\.\d+\.\d+-slim-[a-z]+", python)
     assert {base for base, _ in STAGES.values()} <= {"python:${PYTHON}", "${SERVICE}", *STAGES}
 
 
-def test_an_image_runs_as_nobody_in_particular() -> None:
+def test_images_run_as_an_unprivileged_user() -> None:
     last = list(STAGES)[-1]
     assert last == "", "the last stage has no name"
     assert re.findall(r"^USER (.*)$", DOCKERFILE, re.MULTILINE) == ["10001:10001"]
@@ -377,7 +380,7 @@ class Installed(PathFinder):
     def find_spec(cls, name, path=None, target=None):
         top = name.partition(".")[0]
         if top in of and not any(re.sub("[-_.]+", "-", each).lower() in pinned for each in of[top]):
-            return None  # as if it were not there: a library may also look whether a package is there
+            return None  # as for an absent package: a library may also check whether a package is there
         return super().find_spec(name, path, target)
 
 sys.meta_path = [Installed if finder is PathFinder else finder for finder in sys.meta_path]
@@ -386,15 +389,15 @@ for package in packages:
     for module in pkgutil.walk_packages(getattr(found, "__path__", []), package + "."):
         importlib.import_module(module.name)
 """
-"""Imports these packages with all that is in them, as if no other distribution than these were installed."""
+"""Imports these packages with all their modules, as if only the pinned distributions were installed."""
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_program_needs_no_file_and_no_package_that_its_image_lacks(
+def test_image_has_all_files_and_packages_that_its_program_imports(
     program: str, images: dict[str, Path]
 ) -> None:
     _, _, module = entrypoint(program)
-    packages = ["shared", module] if program != "simulator" else ["simulator"]
+    packages = ["shared", module] if program != "simulator" else [module]
     pinned = re.findall(
         r"^([\w.-]+?)(?:\[\S*\])?==", (ROOT / f"requirements/{program}.txt").read_text(), re.MULTILINE
     )
@@ -402,7 +405,7 @@ def test_a_program_needs_no_file_and_no_package_that_its_image_lacks(
         [sys.executable, "-c", IMPORT_ALL],
         cwd=images[program],
         env={},
-        input=json.dumps([[plain(name) for name in pinned], packages]),
+        input=json.dumps([[normalized(name) for name in pinned], packages]),
         capture_output=True,
         text=True,
         check=False,
@@ -410,12 +413,12 @@ def test_a_program_needs_no_file_and_no_package_that_its_image_lacks(
     assert ran.returncode == 0, ran.stderr
 
 
-def plain(name: str) -> str:
+def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_what_an_image_starts_is_that_program(program: str, images: dict[str, Path]) -> None:
+def test_image_starts_its_program(program: str, images: dict[str, Path]) -> None:
     python, *arguments = entrypoint(program)
     assert python == "python"
     setting = "SIMULATOR_LISTEN" if program == "simulator" else "PORT"
@@ -430,7 +433,7 @@ def test_what_an_image_starts_is_that_program(program: str, images: dict[str, Pa
     assert (ran.returncode, setting in ran.stderr) == (2, True), ran.stderr
 
 
-def test_the_topics_are_made_by_a_program_that_is_in_the_image(
+def test_image_contains_the_command_that_creates_topics(
     trial: dict[str, Config], images: dict[str, Path]
 ) -> None:
     python, *arguments = trial["topics"]["entrypoint"] + trial["topics"]["command"]
@@ -447,19 +450,19 @@ def test_the_topics_are_made_by_a_program_that_is_in_the_image(
     assert (ran.returncode, "KAFKA_REPLICATION" in ran.stderr) == (2, True), ran.stderr
 
 
-def test_the_builder_gets_what_is_copied_and_nothing_else() -> None:
+def test_build_context_has_only_copied_paths() -> None:
     lines = [
         line
         for line in (ROOT / ".dockerignore").read_text().splitlines()
         if line and not line.startswith("#")
     ]
-    assert lines[0] == "*", "all is left out that is not let in below"
-    let_in = {line.removeprefix("!") for line in lines if line.startswith("!")}
-    asked = {source.partition("/")[0] for stage in (*PROGRAMS, "installed") for source, _ in copied(stage)}
-    assert let_in == asked
+    assert lines[0] == "*", "everything is excluded, except the lines below"
+    included = {line.removeprefix("!") for line in lines if line.startswith("!")}
+    sources = [source for stage in (*PROGRAMS, "installed") for source, _ in copied(stage)]
+    assert included == {source.partition("/")[0] for source in sources}
 
 
-# -- what runs beside the simulator ---------------------------------------------------------------
+# -- programs for the trial with the simulator ----------------------------------------------------
 
 
 def free_port() -> int:
@@ -468,38 +471,38 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
-async def test_the_door_passes_both_ways_and_outlives_who_is_away() -> None:
-    async def shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write((await reader.read()).upper())  # until the other side has ended
+async def test_port_forwarder_copies_both_ways_and_survives_an_absent_target() -> None:
+    async def answer_in_capitals(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write((await reader.read()).upper())  # reads until the other side has ended
         writer.close()
 
-    there = await asyncio.start_server(shout, "127.0.0.1", 0)
-    here, nowhere = free_port(), free_port()
-    ways = [
-        f"127.0.0.1:{here}=127.0.0.1:{there.sockets[0].getsockname()[1]}",
-        f"127.0.0.1:{nowhere}=127.0.0.1:{free_port()}",
+    target = await asyncio.start_server(answer_in_capitals, "127.0.0.1", 0)
+    forwarded, without_target = free_port(), free_port()
+    routes = [
+        f"127.0.0.1:{forwarded}=127.0.0.1:{target.sockets[0].getsockname()[1]}",
+        f"127.0.0.1:{without_target}=127.0.0.1:{free_port()}",
     ]
-    door = await asyncio.create_subprocess_exec(
-        sys.executable, ROOT / "deploy/compose/door.py", *ways, stderr=subprocess.DEVNULL
+    forwarder = await asyncio.create_subprocess_exec(
+        sys.executable, ROOT / "deploy/compose/port_forwarder.py", *routes, stderr=subprocess.DEVNULL
     )
     try:
         for _ in range(2):
-            reader, writer = await opened(nowhere)
+            reader, writer = await connect(without_target)
             assert await reader.read() == b""
             writer.close()
-            reader, writer = await opened(here)
+            reader, writer = await connect(forwarded)
             writer.write(b"a" * 1_000_000)
             writer.write_eof()
             assert await reader.read() == b"A" * 1_000_000
             writer.close()
     finally:
-        door.terminate()
-        await door.wait()
-        there.close()
+        forwarder.terminate()
+        await forwarder.wait()
+        target.close()
 
 
-async def opened(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A connection to who may still be starting."""
+async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Connect to a server that may still be starting."""
     async with asyncio.timeout(10):
         while True:
             try:
@@ -508,7 +511,7 @@ async def opened(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]
                 await asyncio.sleep(0.05)
 
 
-async def test_the_company_comes_and_comes_again(
+async def test_company_script_can_run_again(
     stack: LocalStack, tmp_path: Path, topic_prefix: str, mongodb_database: str, trial: dict[str, Config]
 ) -> None:
     assert mongodb_database.startswith(topic_prefix)
@@ -520,33 +523,33 @@ async def test_the_company_comes_and_comes_again(
             shutil.copy(mount["source"], company)
     with System(stack, tmp_path, prefix=topic_prefix, env={"KAFKA_PARTITIONS": "2"}) as system:
         system.start("simulator", "mail-ingest")
-        here = {
+        variables = {
             "KAFKA_BOOTSTRAP_SERVERS": stack.kafka_bootstrap,
-            "INGEST_URL": system["mail-ingest"].url,
+            "MAIL_INGEST_URL": system["mail-ingest"].url,
             "SERVICE_TOKEN": system.service_token,
             "SIMULATOR_URL": system.simulator,
-            "CA_FILE": str(system.ca),
+            "AUTHORITY_CA_FILE": str(system.ca),
             "TENANT": TENANT,
         }
-        assert here.keys() == trial["company"]["environment"].keys()
-        said = []
+        assert variables.keys() == trial["company"]["environment"].keys()
+        results = []
         for _ in range(2):
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 company / "company.py",
-                env={**here, "TOPIC_PREFIX": topic_prefix},
+                env={**variables, "TOPIC_PREFIX": topic_prefix},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
             )
             printed, _ = await process.communicate()
             assert process.returncode == 0, printed.decode()
             enrolled = httpx2.get(
-                f"{here['INGEST_URL']}/mailboxes",
-                headers={"Authorization": f"Bearer {here['SERVICE_TOKEN']}"},
+                f"{variables['MAIL_INGEST_URL']}/mailboxes",
+                headers={"Authorization": f"Bearer {variables['SERVICE_TOKEN']}"},
                 trust_env=False,
             ).json()
             records, _ = await read_topic_table(stack.kafka_bootstrap, f"{topic_prefix}records")
-            said.append(
+            results.append(
                 (
                     {mailbox["mailbox"] for mailbox in enrolled},
                     {key: json.loads(value) for key, (value, _) in records.items()},
@@ -555,11 +558,11 @@ async def test_the_company_comes_and_comes_again(
         client = Simulator(system.simulator, system.ca)
         people = {user["oid"]: user["name"] for user in client.tenant(TENANT).show()["users"]}
         client.close()
-    mailboxes, published = said[0]
-    assert said[1] == said[0]
+    mailboxes, published = results[0]
+    assert results[1] == results[0]
     assert people.keys() == mailboxes
     assert set(people.values()) == {person.name for person in sample_company.SELLERS}
     assert published == {
-        f"{each['tenant']}/{each['type']}/{each['id']}".encode(): each
-        for each in sample_company.records(TENANT)
+        f"{record['tenant']}/{record['type']}/{record['id']}".encode(): record
+        for record in sample_company.records(TENANT)
     }

@@ -1,4 +1,4 @@
-"""The supervisor of the whole system, and its commands: every process is the real one."""
+"""The supervisor of the whole system and its commands, with the real processes."""
 
 import json
 import os
@@ -15,20 +15,33 @@ import pytest
 from deploy.local.processes import LocalError
 from deploy.local.stack import LocalStack
 from deploy.local.system import PROGRAMS, ROOT, System
+from services.mail_ingest.settings import IngestSettings
+from services.matcher.settings import MatcherSettings
+from services.tracking.settings import TrackingSettings
+from shared.settings import EnvironmentSettings, variable_name
+from simulator.settings import NAMES as SIMULATOR_SETTINGS
 
-START = 60  # seconds that a start may take on a busy machine
+START_TIMEOUT = 60
+"""Seconds that a start may take on a busy machine."""
+
+
+SERVICES: dict[str, type[EnvironmentSettings]] = {
+    "mail-ingest": IngestSettings,
+    "matcher": MatcherSettings,
+    "tracking": TrackingSettings,
+}
 
 
 @pytest.fixture
 def prefix(topic_prefix: str, mongodb_database: str) -> str:
-    """Before the names of topics and databases, which go at the test's end."""
+    """A prefix of topics and databases, which are deleted at the end of the test."""
     assert mongodb_database.startswith(topic_prefix)
     return topic_prefix
 
 
 @pytest.fixture
 def system(stack: LocalStack, tmp_path: Path, prefix: str) -> Iterator[System]:
-    """A system of this test alone, not started."""
+    """A system for this test alone, not started."""
     with System(stack, tmp_path, prefix=prefix, env={"KAFKA_PARTITIONS": "2"}) as system:
         yield system
 
@@ -37,7 +50,38 @@ def pids(system: System) -> dict[str, int]:
     return {process.name: process.background.pid for process in system if process.background.pid}
 
 
-def test_it_starts_is_asked_and_stops(system: System) -> None:
+def test_every_setting_of_a_program_is_known_to_it() -> None:
+    known = {
+        name: {variable_name(model, field) for field in model.model_fields}
+        for name, model in SERVICES.items()
+    } | {"simulator": set(SIMULATOR_SETTINGS)}
+    for name, program in PROGRAMS.items():
+        assert program.env.keys() | program.ports.keys() <= known[name]
+
+
+def test_ports_become_the_settings_of_their_programs(tmp_path: Path) -> None:
+    system = System(LocalStack(tmp_path, environ={}), tmp_path)
+    mail_ingest, simulator = system["mail-ingest"], system["simulator"]
+    system.choose_ports(mail_ingest)
+    system.choose_ports(simulator)
+    settings = system.environment(mail_ingest)
+    webhook_port = mail_ingest.ports["MAIL_INGEST_WEBHOOK_LISTEN"]
+    assert settings["PORT"] == str(mail_ingest.ports["PORT"])
+    assert settings["MAIL_INGEST_WEBHOOK_LISTEN"] == f"127.0.0.1:{webhook_port}"
+    assert settings["MAIL_INGEST_WEBHOOK_URL"] == f"http://127.0.0.1:{webhook_port}"
+    assert settings["AUTHORITY_URL"] == f"https://localhost:{simulator.ports['SIMULATOR_LISTEN']}"
+
+
+def test_recorded_ports_of_other_settings_are_ignored(tmp_path: Path) -> None:
+    system = System(LocalStack(tmp_path, environ={}), tmp_path)
+    recorded = {"service_token": "t", "ports": {"matcher": {"PORT": 20_001, "REMOVED_LISTEN": 20_002}}}
+    (tmp_path / "system.json").write_text(json.dumps(recorded))
+    assert system["matcher"].ports == {"PORT": 20_001}
+    system.choose_ports(system["matcher"])
+    assert system["matcher"].ports.keys() == {"PORT"}
+
+
+def test_all_programs_start_report_and_stop(system: System) -> None:
     system.start()
 
     assert pids(system).keys() == PROGRAMS.keys()
@@ -52,7 +96,7 @@ def test_it_starts_is_asked_and_stops(system: System) -> None:
     assert pids(system) == {}
 
 
-def test_one_is_killed_and_comes_back_while_the_others_run_on(system: System) -> None:
+def test_killed_program_restarts_while_others_run(system: System) -> None:
     system.start("simulator", "matcher", "mail-ingest")
     before = pids(system)
 
@@ -66,7 +110,7 @@ def test_one_is_killed_and_comes_back_while_the_others_run_on(system: System) ->
     assert system["matcher"].not_ready() is None
 
 
-def test_a_replica_has_its_own_port_log_and_name(system: System) -> None:
+def test_replica_has_its_own_port_log_and_name(system: System) -> None:
     system.start("simulator", "matcher")
     second = system.add("matcher")
 
@@ -77,10 +121,10 @@ def test_a_replica_has_its_own_port_log_and_name(system: System) -> None:
     assert system.environment(second)["INSTANCE"] == "matcher-2"
 
     second.signal(signal.SIGSTOP)
-    assert second.stop(), "one that sleeps is woken, so that it can drain"
+    assert second.stop(), "a suspended process is resumed, so that it can drain"
 
 
-def test_what_does_not_get_ready_is_told_with_its_log_and_the_rest_is_stopped(system: System) -> None:
+def test_failed_start_reports_the_log_and_stops_the_others(system: System) -> None:
     bad = System(system.stack, system.folder, prefix=system.prefix, env_of={"matcher": {"LOG_LEVEL": "LOUD"}})
     with pytest.raises(LocalError, match=r"matcher ended while getting ready(.|\n)*bad setting LOG_LEVEL"):
         bad.start("simulator", "matcher")
@@ -88,7 +132,7 @@ def test_what_does_not_get_ready_is_told_with_its_log_and_the_rest_is_stopped(sy
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
-def test_all_ends_with_who_started_it(
+def test_all_processes_end_with_their_parent(
     stack: LocalStack, tmp_path: Path, prefix: str, ending: signal.Signals
 ) -> None:
     program = f"""
@@ -97,7 +141,8 @@ from pathlib import Path
 from deploy.local.stack import LocalStack
 from deploy.local.system import System
 folder = Path({str(tmp_path)!r})
-with LocalStack(folder) as stack, System(stack, folder, prefix={prefix!r}, say=lambda line: None) as system:
+silent = lambda line: None
+with LocalStack(folder) as stack, System(stack, folder, prefix={prefix!r}, progress=silent) as system:
     system.start("simulator", "matcher")
     print(*(process.background.pid for process in system if process.running), flush=True)
     time.sleep(600)
@@ -108,12 +153,12 @@ with LocalStack(folder) as stack, System(stack, folder, prefix={prefix!r}, say=l
         text=True,
         env=os.environ | stack.environment,
         cwd=ROOT,
-    ) as starter:
-        assert starter.stdout is not None
-        children = [psutil.Process(int(pid)) for pid in starter.stdout.readline().split()]
+    ) as parent:
+        assert parent.stdout is not None
+        children = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
         assert len(children) == 2
-        starter.send_signal(ending)
-        starter.stdout.close()
+        parent.send_signal(ending)
+        parent.stdout.close()
     _, alive = psutil.wait_procs(children, timeout=15)
     assert alive == []
 
@@ -128,29 +173,29 @@ def test_up_status_and_down(stack: LocalStack, tmp_path: Path, prefix: str) -> N
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=START,
+            timeout=START_TIMEOUT,
             check=False,
         )
 
     try:
         first = run("up")
         assert first.returncode == 0, first.stderr
-        began = time.monotonic()
+        started_at = time.monotonic()
         second = run("up")
         assert second.returncode == 0, second.stderr
         assert "starting" not in second.stdout
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - started_at < 10
 
         status = run("status")
         assert status.returncode == 0, status.stdout
         for name, program in PROGRAMS.items():
-            assert f"\n{name} says {{" in status.stdout
+            assert f"\nstatus of {name}: {{" in status.stdout
             assert str(tmp_path / "logs" / f"{name}.log") in status.stdout
-            noted = json.loads((tmp_path / "system.json").read_text())["ports"][name]
-            assert noted.keys() == program.ports.keys()
+            recorded = json.loads((tmp_path / "system.json").read_text())["ports"][name]
+            assert recorded.keys() == program.ports.keys()
     finally:
         down = run("down")
     assert down.returncode == 0, down.stdout
-    gone = run("status")
-    assert gone.returncode == 1
-    assert gone.stdout.count("stopped") == len(PROGRAMS)
+    stopped = run("status")
+    assert stopped.returncode == 1
+    assert stopped.stdout.count("stopped") == len(PROGRAMS)

@@ -93,7 +93,7 @@ class Guide:
 
 
 @needs_kcat
-async def test_who_publishes_records_does_it_by_the_guide(world: World, ann: User, tmp_path: Path) -> None:
+async def test_guide_publishes_records(world: World, ann: User, tmp_path: Path) -> None:
     guide = Guide(world, "docs/publishing-records.md", tmp_path)
     published = {
         ("account", "fabrikam"),
@@ -158,7 +158,7 @@ async def test_who_publishes_records_does_it_by_the_guide(world: World, ann: Use
 
 
 @needs_kcat
-async def test_a_dashboard_reads_by_the_guide(world: World, ann: User, tmp_path: Path) -> None:
+async def test_guide_builds_a_table_of_tracked_activities(world: World, ann: User, tmp_path: Path) -> None:
     guide, deal = Guide(world, "docs/reading-tracked-activities.md", tmp_path), ("opportunity", "expansion")
     await world.publish_first(
         {"type": "contact", "id": "eve", "emails": [EVE]},
@@ -234,7 +234,7 @@ async def test_a_dashboard_reads_by_the_guide(world: World, ann: User, tmp_path:
     assert guide.left == []
 
 
-async def test_the_first_mailbox_is_enrolled_by_the_guide(world: World) -> None:
+async def test_guide_enrols_the_first_mailbox(world: World) -> None:
     [block] = [block for block in scripts("docs/connecting-a-tenant.md") if block.language == "console"]
     ben = await world.user("ben@contoso.example", enrolled=False)
     told = ""
@@ -268,7 +268,7 @@ async def test_every_metric_that_the_scaling_guide_names_is_there(world: World) 
     assert named <= known
 
 
-async def test_the_demo_tells_its_story(stack: LocalStack, tmp_path: Path) -> None:
+async def test_demo_plays_its_story(stack: LocalStack, tmp_path: Path) -> None:
     # As README says; what is installed is not installed anew.
     env = os.environ | stack.environment | {"LOCAL_DIR": str(tmp_path)}
     run = ["make", "--old-file=.venv/.installed", f"RUN={sys.executable}", "demo", "ONCE=1"]

@@ -156,7 +156,7 @@ def suggested(demo: Demo, user: str, record: str) -> list[tuple[str, str]]:
     )
 
 
-def test_each_suggestion_is_on_its_owner_s_timeline_and_the_terminal_says_where_to_look_first(
+def test_demo_of_own_archive_shows_each_owner_the_suggestions(
     demo: Demo, archive: dict[str, Path]
 ) -> None:
     demo.start(**archive)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import SecretStr
 
 from deploy.local import parts, servers
-from deploy.local.processes import say
+from deploy.local.processes import print_progress
 from shared import provision
 from shared.broker import KafkaClient
 from shared.clock import system_clock
@@ -70,7 +70,7 @@ class SecuredKafka(servers.Kafka):
             parts.java(),
             *servers.JVM,
             "-cp",
-            os.pathsep.join(map(str, parts.kafka_jars(say))),
+            os.pathsep.join(map(str, parts.kafka_jars(print_progress))),
         ]
         user = f"SCRAM-SHA-512=[name=admin,password={PASSWORD}]"
         subprocess.run(
@@ -99,7 +99,7 @@ class SecuredKafka(servers.Kafka):
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaSettings]:
     """The settings of a client of the secured broker."""
     folder = tmp_path_factory.mktemp("secured")
-    broker = SecuredKafka(folder, tied=True, say=say)
+    broker = SecuredKafka(folder, tied=True, progress=print_progress)
     try:
         broker.start()
         yield KafkaSettings(

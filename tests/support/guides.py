@@ -1,4 +1,4 @@
-"""The commands that stand on pages of the documentation."""
+"""The commands on pages of the documentation."""
 
 import re
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ PAGES = {
     str(path.relative_to(ROOT)): path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 }
 SHELL = {"sh", "bash", "shell", "console"}
-"""What the fence of a block says whose lines are commands."""
+"""The languages of fenced blocks with commands."""
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block, and the heading that it stands under."""
+    """A fenced block, and the heading above it."""
 
     heading: str
     language: str
@@ -23,7 +23,7 @@ class Block:
 
 
 def blocks(text: str) -> Iterator[Block]:
-    """Every fenced block of a page's text."""
+    """Yield every fenced block of a page's text."""
     heading, language = "", None
     lines: list[str] = []
     for line in text.splitlines():
@@ -40,5 +40,5 @@ def blocks(text: str) -> Iterator[Block]:
 
 
 def scripts(page: str) -> list[Block]:
-    """The blocks of a page that are commands."""
+    """Return the blocks of a page that hold commands."""
     return [block for block in blocks(PAGES[page].read_text()) if block.language in SHELL]

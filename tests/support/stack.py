@@ -4,7 +4,7 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from deploy.local.processes import say
+from deploy.local.processes import print_progress
 from deploy.local.stack import LocalStack, local_dir
 
 
@@ -22,7 +22,7 @@ def running_stack() -> Iterator[LocalStack]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            stack = LocalStack(folder, tied=True, say=say)
+            stack = LocalStack(folder, tied=True, progress=print_progress)
             stack.erase()  # what a run before left
             with stack:
                 yield stack
