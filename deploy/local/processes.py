@@ -30,6 +30,9 @@ SAME_BIRTH_SECONDS = 2.0
 # Below the range from which Linux takes ports for outgoing connections (32768), so that a port
 # found free is not taken by a passing client before its server listens.
 SPARE_PORTS = range(20_000, 30_000)
+SPARE_PORTS_SETTING = "LOCAL_PORTS"
+"""`FIRST-LAST`: the part of the spare ports that this process and its children take. Processes that start
+servers at the same time get parts that do not overlap: seconds pass between choosing a port and listening."""
 
 
 class LocalError(Exception):
@@ -52,16 +55,22 @@ def is_free(port: int) -> bool:
     return True
 
 
+def spare_ports(environ: Mapping[str, str] = os.environ) -> range:
+    """The ports that `choose_port` takes where it has no preference."""
+    first, _, last = environ.get(SPARE_PORTS_SETTING, "").partition("-")
+    return range(int(first), int(last) + 1) if last else SPARE_PORTS
+
+
 def choose_port(preferred: int, taken: Iterable[int] = ()) -> int:
     """Return the preferred port if it is free and not among `taken`, else another that is.
 
     Preferring 0 is preferring none.
     """
-    taken = set(taken)
+    taken, spare = set(taken), spare_ports()
     if preferred and preferred not in taken and is_free(preferred):
         return preferred
     for _ in range(1000):
-        port = random.choice(SPARE_PORTS)
+        port = random.choice(spare)
         if port not in taken and is_free(port):
             return port
     raise LocalError("No free port was found on 127.0.0.1; stop something that listens there.")

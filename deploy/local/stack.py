@@ -26,7 +26,7 @@ from pymongo.errors import PyMongoError
 
 from deploy.local.parts import ELSEWHERE, kafka_jars, locked
 from deploy.local.processes import LocalError, Say, say
-from deploy.local.servers import Kafka, Mongod, Server
+from deploy.local.servers import Kafka, Mongod, Server, cache_kafka_classes
 
 
 def local_dir(environ: Mapping[str, str] = os.environ) -> Path:
@@ -39,6 +39,7 @@ class LocalStack:
 
     As a context it stops what it started, and leaves what ran before. A *tied* stack is killed
     when this Python process ends, however that ends: for tests and whatever stays in front.
+    Without *usual_ports* any free ports are taken.
     """
 
     def __init__(
@@ -47,14 +48,15 @@ class LocalStack:
         *,
         environ: Mapping[str, str] = os.environ,
         tied: bool = False,
+        usual_ports: bool = True,
         say: Say = say,
     ) -> None:
         self.folder = folder.resolve()
         self._say = say
         self._external_kafka = environ.get("KAFKA_BOOTSTRAP_SERVERS") or None
         self._external_mongodb = environ.get("MONGODB_URI") or None
-        self._kafka = Kafka(self.folder, tied=tied, say=say)
-        self._mongod = Mongod(self.folder, tied=tied, say=say)
+        self._kafka = Kafka(self.folder, tied=tied, usual_ports=usual_ports, say=say)
+        self._mongod = Mongod(self.folder, tied=tied, usual_ports=usual_ports, say=say)
 
     @property
     def kafka_bootstrap(self) -> str:
@@ -85,10 +87,11 @@ class LocalStack:
         return found if self._external_kafka else found | {"KAFKA_REPLICATION": "1"}
 
     def fetch(self) -> None:
-        """Fetch what a start needs and does not come with the requirements: Kafka's jars."""
+        """Prepare what does not come with the requirements: Kafka's jars, and its cache of classes."""
         if not self._external_kafka:
             _require_platform()
             kafka_jars(self._say)
+            cache_kafka_classes(self._say)
 
     def start(self) -> list[Server]:
         """Start what is ours and does not run yet, all or nothing; returns what it started."""
