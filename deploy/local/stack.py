@@ -26,7 +26,7 @@ from pymongo.errors import PyMongoError
 
 from deploy.local.parts import ELSEWHERE, kafka_jars, locked
 from deploy.local.processes import LocalError, Progress, print_progress
-from deploy.local.servers import Kafka, Mongod, Server
+from deploy.local.servers import Kafka, Mongod, Server, cache_kafka_classes
 
 
 def local_dir(environ: Mapping[str, str] = os.environ) -> Path:
@@ -39,7 +39,7 @@ class LocalStack:
 
     As a context it stops the servers that it started; servers that ran before go on. The kernel kills the
     servers of a *tied* stack when this Python process ends, also after SIGKILL: for tests and for commands
-    that run in the foreground.
+    that run in the foreground. Without *usual_ports* any free ports are taken.
     """
 
     def __init__(
@@ -48,14 +48,15 @@ class LocalStack:
         *,
         environ: Mapping[str, str] = os.environ,
         tied: bool = False,
+        usual_ports: bool = True,
         progress: Progress = print_progress,
     ) -> None:
         self.folder = folder.resolve()
         self._progress = progress
         self._external_kafka = environ.get("KAFKA_BOOTSTRAP_SERVERS") or None
         self._external_mongodb = environ.get("MONGODB_URI") or None
-        self._kafka = Kafka(self.folder, tied=tied, progress=progress)
-        self._mongod = Mongod(self.folder, tied=tied, progress=progress)
+        self._kafka = Kafka(self.folder, tied=tied, usual_ports=usual_ports, progress=progress)
+        self._mongod = Mongod(self.folder, tied=tied, usual_ports=usual_ports, progress=progress)
 
     @property
     def kafka_bootstrap(self) -> str:
@@ -86,10 +87,11 @@ class LocalStack:
         return settings if self._external_kafka else settings | {"KAFKA_REPLICATION": "1"}
 
     def fetch(self) -> None:
-        """Fetch what a start needs and the requirements do not contain: Kafka's jars."""
+        """Prepare what the requirements do not contain: Kafka's jars, and its class cache."""
         if not self._external_kafka:
             _require_platform()
             kafka_jars(self._progress)
+            cache_kafka_classes(self._progress)
 
     def start(self) -> list[Server]:
         """Start the servers that do not run, and return them; if one does not start, stop the others again.

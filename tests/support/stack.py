@@ -1,20 +1,25 @@
-"""The real Kafka and MongoDB of one test run, in a folder of its own."""
+"""The real Kafka and MongoDB of one test worker, in a folder that no other worker and no other run uses."""
 
 import fcntl
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from deploy.local.processes import print_progress
+from deploy.local.processes import SPARE_PORTS, SPARE_PORTS_SETTING, print_progress
 from deploy.local.stack import LocalStack, local_dir
+
+MOST_STACKS = 40
+PORTS_PER_WORKER = 1000
 
 
 @contextmanager
 def running_stack() -> Iterator[LocalStack]:
-    """An empty stack that nobody else uses, also while another test run goes on beside this one.
+    """An empty stack that only this worker uses, whatever other workers and other runs do.
 
     Where `KAFKA_BOOTSTRAP_SERVERS` or `MONGODB_URI` is set, that one is used.
     """
-    for number in range(1, 10):
+    for number in range(1, MOST_STACKS + 1):
         folder = local_dir() / ("test" if number == 1 else f"test-{number}")
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "in-use.lock").open("a") as lock:
@@ -22,10 +27,18 @@ def running_stack() -> Iterator[LocalStack]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            stack = LocalStack(folder, tied=True, progress=print_progress)
-            stack.erase()  # what a run before left
+            # Not the usual ports: another worker's test may take them while a test here has killed Kafka.
+            stack = LocalStack(folder, tied=True, usual_ports=False, progress=print_progress)
+            stack.erase()  # an interrupted run may have left data
             with stack:
                 yield stack
             stack.erase()
             return
-    raise RuntimeError(f"Nine other test runs use {local_dir()}.")
+    raise RuntimeError(f"{MOST_STACKS} other test workers use {local_dir()}.")
+
+
+def own_ports(worker: str) -> None:
+    """Give this worker, and all processes that it starts, ports that no other worker of this run takes."""
+    number = int(re.findall(r"\d+", worker)[0])
+    first = SPARE_PORTS[(number * PORTS_PER_WORKER) % len(SPARE_PORTS)]
+    os.environ[SPARE_PORTS_SETTING] = f"{first}-{first + PORTS_PER_WORKER - 1}"
