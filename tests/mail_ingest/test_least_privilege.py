@@ -34,7 +34,8 @@ async def test_the_token_goes_to_no_other_host() -> None:
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         hosts.append(request.url.host)
-        return httpx2.Response(200, json={"value": [], "@odata.nextLink": "https://elsewhere.example/page-2"})
+        more = {"@odata.nextLink": "https://elsewhere.example/page-2"} if len(hosts) == 1 else {}
+        return httpx2.Response(200, json={"value": [], **more})
 
     with pytest.raises(Unavailable):
         await graph(answer).messages(TENANT, MAILBOX, NOW)

@@ -105,3 +105,26 @@ async def test_activities_of_a_partition_that_is_not_restored_are_tried_again() 
 
     with pytest.raises(Transient):
         await handlers.on_activities(Batch([message]))
+
+
+async def test_an_activity_under_another_key_is_refused_and_its_neighbour_published() -> None:
+    group = Group()
+    handlers = Handlers(owner_of(group), lambda: NOW, timedelta(), timedelta())
+    another = (*KEY[:2], "item-2")
+    messages: list[Received[Any]] = [
+        Received(
+            ACTIVITIES, Position(ACTIVITIES.name, 0, offset), key, value, 9, 0, 0, None, cast("Any", None)
+        )
+        for offset, (key, value) in enumerate(
+            [
+                (another, activity(("from", ANN), item="item-3")),
+                (KEY, activity(("from", ANN), subject="newer")),
+            ]
+        )
+    ]
+    batch = Batch(messages)
+
+    await handlers.on_activities(batch)
+
+    assert [message.key for message, _ in batch.rejections] == [another]
+    assert [message.key for message in group.sent if message.value] == [KEY]

@@ -25,3 +25,12 @@ def test_the_lead_s_contact_gives_its_email_alone() -> None:
 
     assert world.forwards("opportunity", "o") == {ANN: ["opportunity.lead_contact"]}
     assert world.forwards("lead", "l") == {ANN: ["lead.contact"]}
+
+
+def test_a_path_leads_through_an_account_that_is_not_there() -> None:
+    world = World()
+    world.put("contact", "ann", emails=ANN, parent_account_id="not-there")
+    world.put("opportunity", "o", account_id="not-there")
+
+    assert world.forwards("opportunity", "o") == {ANN: ["opportunity.account_contact"]}
+    assert world.backwards(ANN)["opportunity", "o"] == ["opportunity.account_contact"]

@@ -155,7 +155,7 @@ class Copy:
         began, late = time.monotonic(), threading.Event()
         self._send({"arguments": arguments, "log": str(self._log)})
         self._child = int(self._receive())
-        timer = threading.Timer(timeout, lambda: (late.set(), self.kill_run()))
+        timer = threading.Timer(timeout, self._give_up, [late])
         timer.start()
         try:
             code = int(self._receive())
@@ -164,6 +164,10 @@ class Copy:
             self.kill_run()  # services that a failed test has left behind
             self._child = None
         return None if late.is_set() else code, self._report, time.monotonic() - began
+
+    def _give_up(self, late: threading.Event) -> None:
+        late.set()
+        self.kill_run()
 
     def kill_run(self) -> None:
         """Ends the run that is under way, if there is one, with all that it has started."""

@@ -149,7 +149,8 @@ def outcomes(request: pytest.FixtureRequest, runs: MutantRuns) -> Outcomes:
         for item in request.session.items
         if isinstance(item, pytest.Function) and "mutant" in getattr(item, "fixturenames", ())
     ]
-    started = {mutant: start(mutant) for mutant in ([None] if BASELINE in names else []) + wanted}
+    first: list[Mutant | None] = [None] if BASELINE in names else []
+    started = {mutant: start(mutant) for mutant in first + wanted}
     return started.__getitem__
 
 
