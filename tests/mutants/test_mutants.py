@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,7 +145,7 @@ def outcomes(request: pytest.FixtureRequest, runs: MutantRuns) -> Outcomes:
 
     if "PYTEST_XDIST_WORKER" in os.environ:  # this worker gets some of the tests, and cannot know which
         return start
-    wanted = [
+    wanted: list[Any] = [
         item.callspec.params["mutant"]
         for item in request.session.items
         if isinstance(item, pytest.Function) and "mutant" in getattr(item, "fixturenames", ())

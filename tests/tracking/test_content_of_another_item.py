@@ -1,6 +1,7 @@
 """Content settles the track request of its own item, and no other one."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 from aiokafka import TopicPartition
@@ -19,7 +20,8 @@ from .worlds import ANN, BEN, RENEWAL, asks, content, email
 async def test_content_under_another_mailbox_s_key_is_refused(world: World) -> None:
     opened = claim("hers", email(), asks((ANN, RENEWAL))[0], timedelta(minutes=10))
     assert await world.store.claims.put(opened, email())
-    handlers = Handlers(world.store, cast("Any", None), world.time)
+    outbox = cast("Any", SimpleNamespace(wake=lambda: None))
+    handlers = Handlers(world.store, outbox, world.time)
     await handlers.content.start_at(lambda: cast("Subscription", Reading()))(
         [TopicPartition(CONTENT.name, 0)]
     )
