@@ -34,3 +34,16 @@ def test_a_path_leads_through_an_account_that_is_not_there() -> None:
 
     assert world.forwards("opportunity", "o") == {ANN: ["opportunity.account_contact"]}
     assert world.backwards(ANN)["opportunity", "o"] == ["opportunity.account_contact"]
+
+
+def test_one_rule_gives_an_address_to_every_record_that_it_reaches() -> None:
+    world = World()
+    world.put("contact", "ann", emails=ANN)
+    for id_ in ("o1", "o2", "o3"):
+        world.put("opportunity", id_, contact_id="ann")
+
+    assert set(world.backwards(ANN)) == {("contact", "ann"), *(("opportunity", f"o{n}") for n in (1, 2, 3))}
+    assert world.matches(("from", ANN)) == [
+        ("contact", "ann"),
+        *(("opportunity", f"o{n}") for n in (1, 2, 3)),
+    ]
