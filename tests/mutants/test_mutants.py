@@ -1,6 +1,7 @@
 """Every fault of the table is killed by the tests that it names; `make test-full ONLY=mutants` runs them."""
 
 import ast
+import contextlib
 import os
 import re
 from collections import Counter
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pymongo import MongoClient
 
 from deploy.local.stack import LocalStack
 from tests.mutants.mutants import ROOT, Mutant, MutantRuns, Outcome, judge, load_mutants
@@ -125,8 +127,23 @@ def test_a_mutant_applies_to_text_that_occurs_once(text: str) -> None:
 @pytest.fixture(scope="session")
 def runs(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MutantRuns]:
     made = MutantRuns(tmp_path_factory.mktemp("mutants"), stack.environment, WORKERS)
-    yield made
-    made.stop()
+    with kept_documents(stack.mongodb_uri):
+        yield made
+        made.stop()
+
+
+@contextlib.contextmanager
+def kept_documents(mongodb_uri: str) -> Iterator[None]:
+    """Stops MongoDB from deleting expired documents: the tests' worlds have dates of their own.
+
+    Once a minute it would delete documents of a test that is running, and a mutant would seem to be killed.
+    """
+    with MongoClient[dict[str, Any]](mongodb_uri) as client:
+        client.admin.command({"setParameter": 1, "ttlMonitorEnabled": False})
+        try:
+            yield
+        finally:
+            client.admin.command({"setParameter": 1, "ttlMonitorEnabled": True})
 
 
 BASELINE = "test_those_tests_pass_without_a_mutant"
