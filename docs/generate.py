@@ -16,10 +16,10 @@ from pydantic import BaseModel, SecretStr, TypeAdapter
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import models_json_schema
 from pydantic_core import PydanticUndefined
-from services.tracking.api.openapi import interface
 
 from services.mail_ingest.settings import IngestSettings
 from services.matcher.settings import MatcherSettings
+from services.tracking.api.openapi import interface
 from services.tracking.settings import TrackingSettings
 from shared import provision
 from shared.events import Event

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import httpx2
 import pytest
 from aiokafka import AIOKafkaProducer
+from shared.bus import header
 
 from deploy.local.stack import LocalStack
 from deploy.local.system import ROOT
-from shared.bus import header
 from shared.topics import (
     ACTIVITIES,
     CONTENT,

@@ -156,9 +156,7 @@ def suggested(demo: Demo, user: str, record: str) -> list[tuple[str, str]]:
     )
 
 
-def test_demo_of_own_archive_shows_each_owner_the_suggestions(
-    demo: Demo, archive: dict[str, Path]
-) -> None:
+def test_demo_of_own_archive_shows_each_owner_the_suggestions(demo: Demo, archive: dict[str, Path]) -> None:
     demo.start(**archive)
     demo.says("Ctrl-C stops everything.")
     check_report(demo)

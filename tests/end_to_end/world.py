@@ -19,12 +19,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from pymongo import MongoClient
 from pymongo.database import Database
+from shared.bus import Received, decode
 
 from deploy.local.stack import LocalStack
 from deploy.local.system import TENANT, Process, System
 from scenarios.backlog import BACKLOG_KEYS, flatten_status
 from scenarios.upstream import Upstream
-from shared.bus import Received, decode
 from shared.topics import MATCHES, TOPICS, Topic
 from simulator.control.client import Simulator, TenantControl
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 import httpx2
+from services.mail_ingest.tokens import Tokens
 
 from services.mail_ingest.graph import Graph
 from services.mail_ingest.settings import IngestSettings
-from services.mail_ingest.tokens import Tokens
 
 TENANT, MAILBOX = "contoso", "ann"
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

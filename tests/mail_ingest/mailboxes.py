@@ -7,11 +7,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from services.mail_ingest.documents import Mailbox, Note
-from services.mail_ingest.domain.window import Known
 from services.mail_ingest.saying import Lease, Sayer
 from services.mail_ingest.turn import Tools, Turn
-from shared.broker import Producer
 from shared.bus import Outgoing
+
+from services.mail_ingest.domain.window import Known
+from shared.broker import Producer
 from shared.clock import Clock
 from shared.events import Kind, MailboxStatus
 

@@ -4,9 +4,9 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
+from services.mail_ingest.documents import Mailbox
 
 from services.mail_ingest.content import Answers
-from services.mail_ingest.documents import Mailbox
 from services.mail_ingest.graph import Body
 from shared.events import FetchContent, Kind, MailboxStatus
 

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-
 from services.mail_ingest.documents import Mailbox
 from services.mail_ingest.turn import Tools
 from services.mail_ingest.workers import Workers
+
 from shared.events import MailboxStatus
 from shared.service import Stopping
 

@@ -4,8 +4,8 @@ import asyncio
 
 import httpx2
 import pytest
-
 from services.mail_ingest.errors import Blocked, Unavailable
+
 from shared.events import Kind
 
 from .graphs import MAILBOX, TENANT, graph

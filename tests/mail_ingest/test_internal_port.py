@@ -5,10 +5,10 @@ from typing import Any, cast
 import httpx2
 import pytest
 from pydantic import SecretStr
-
 from services.mail_ingest.api import create_api
 from services.mail_ingest.documents import Mailbox
 from services.mail_ingest.previews import NotShown, Previews
+
 from shared.events import Kind, MailboxStatus
 
 from .graphs import NOW

@@ -1,7 +1,6 @@
 """Only the holder of a mailbox's lease records anything about it."""
 
 import pytest
-
 from services.mail_ingest.saying import LeaseLost
 
 from .mailboxes import LEASE, Published, Recorded, turn

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import httpx2
 import pytest
-
 from services.mail_ingest.errors import Unavailable
+
 from shared.events import Kind
 
 from .graphs import MAILBOX, NOW, TENANT, graph

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import SecretStr
-
 from services.mail_ingest.documents import Mailbox, Note
+
 from services.mail_ingest.settings import IngestSettings
 from services.mail_ingest.store import Store
 from shared.events import Kind, MailboxStatus

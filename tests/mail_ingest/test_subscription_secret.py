@@ -5,11 +5,12 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from services.mail_ingest.documents import Mailbox
+from services.mail_ingest.saying import Lease
+from services.mail_ingest.subscribing import Subscribing
+
 from services.mail_ingest.domain.subscriptions import Subscription
 from services.mail_ingest.graph import Graph
-from services.mail_ingest.saying import Lease
 from services.mail_ingest.store import Store
-from services.mail_ingest.subscribing import Subscribing
 from shared.events import Kind, MailboxStatus
 
 from .graphs import NOW

@@ -7,12 +7,12 @@ from typing import Any, cast
 
 import httpx2
 import pytest
+from services.mail_ingest.webhook import Webhook
+from shared.bus import Outgoing
 
 from services.mail_ingest.domain.subscriptions import Subscription
 from services.mail_ingest.store import Store
-from services.mail_ingest.webhook import Webhook
 from shared.broker import Producer
-from shared.bus import Outgoing
 from shared.errors import Transient
 from shared.events import ItemHinted, Kind
 

@@ -9,12 +9,12 @@ from typing import Any, cast
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import IllegalGenerationError
-
 from services.matcher.domain.window import Window
-from services.matcher.handlers import Handlers
 from services.matcher.partitions import Partition, Partitions
-from shared.broker import Batch, Kafka, Subscription
 from shared.bus import Outgoing, Position, Received
+
+from services.matcher.handlers import Handlers
+from shared.broker import Batch, Kafka, Subscription
 from shared.errors import Transient
 from shared.topics import ACTIVITIES, Topic
 

@@ -4,7 +4,6 @@ import re
 
 import pytest
 from playwright.async_api import expect
-
 from services.tracking.page import FOLDER
 
 from .conftest import OpenBrowser

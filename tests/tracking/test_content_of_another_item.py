@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from aiokafka import TopicPartition
-
 from services.tracking.domain.activity import ClaimState, claim
+
 from services.tracking.handlers import Handlers
 from shared.broker import Batch, Subscription
 from shared.events import ContentAnswered

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-
 from services.tracking.domain.activity import Tracked, claim, track, untrack
-from services.tracking.domain.visibility import DefaultReaders
 from services.tracking.outbox import Outbox
 from shared.bus import Outgoing
+
+from services.tracking.domain.visibility import DefaultReaders
 from shared.clock import micros
 from shared.errors import Transient
 from shared.events import ActivityUntracked

@@ -5,11 +5,11 @@ from typing import Any, cast
 
 import pytest
 from aiokafka import TopicPartition
+from services.tracking.positions import Positions
+from shared.bus import Position, Received
 
 from services.tracking.handlers import Handlers
-from services.tracking.positions import Positions
 from shared.broker import Batch, Subscription
-from shared.bus import Position, Received
 from shared.errors import Rejected, Transient
 from shared.topics import MATCHES
 
