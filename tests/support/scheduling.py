@@ -29,7 +29,7 @@ LONGEST = (
 """Modules with long units, longest first: one that started last would keep all other workers waiting."""
 
 
-class Scheduler(LoadScopeScheduling):
+class Scheduler(LoadScopeScheduling):  # type: ignore[misc]  # xdist brings no types
     """Gives each worker one unit after another: a single test, a module, or several modules.
 
     The tests of one unit run in their order on one worker, with the Kafka and the MongoDB of that worker.
