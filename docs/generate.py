@@ -19,7 +19,7 @@ from pydantic_core import PydanticUndefined
 
 from services.mail_ingest.settings import IngestSettings
 from services.matcher.settings import MatcherSettings
-from services.tracking.api.openapi import interface
+from services.tracking.api.openapi import openapi_document
 from services.tracking.settings import TrackingSettings
 from shared import provision
 from shared.events import Event
@@ -37,7 +37,7 @@ from shared.topics import RECORDS, TOPICS, TRACKED_ACTIVITIES, Retention, Topic
 
 ROOT = Path(__file__).parents[1]
 
-PUBLIC = (RECORDS, TRACKED_ACTIVITIES)
+PUBLIC: tuple[Topic[Any, Any], ...] = (RECORDS, TRACKED_ACTIVITIES)
 """The topics that other systems write or read."""
 
 HEADERS = {
@@ -72,7 +72,7 @@ def documents() -> dict[str, str]:
     schemas = {f"docs/schemas/{name}.json": _as_json(schema) for name, schema in _schemas().items()}
     interfaces = {
         "docs/asyncapi.json": _as_json(asyncapi()),
-        "docs/openapi.json": _as_json(interface()),
+        "docs/openapi.json": _as_json(openapi_document()),
     }
     return {"docs/topics.md": topics(), ".env.example": env_example(), **interfaces, **schemas}
 
