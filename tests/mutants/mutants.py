@@ -1,6 +1,6 @@
 """Mutants: faults of one line each at the places that hold a promise of the design, and how one is run.
 
-The table is `table.toml`. A run puts one mutant into a copy of the tree, and runs the tests that must fail
+The table is in `table/`, a file for each area. A run puts one mutant into a copy of the tree, and runs the tests that must fail
 there. The mutant is killed where a test fails by its own assertion. A collection error, an error in a
 fixture, an undefined name and a timeout are faults of the table, not kills.
 """
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TABLE = Path(__file__).with_name("table.toml")
+TABLE = Path(__file__).with_name("table")
 
 RUN_TIMEOUT = 400
 """Seconds for all the tests of one mutant; pytest-timeout ends a single test after 120."""
@@ -83,7 +83,8 @@ class Outcome:
 
 def load_mutants(table: Path = TABLE) -> tuple[Mutant, ...]:
     """All rows of the table; TypeError where one lacks a field or has an unknown one."""
-    rows = tomllib.loads(table.read_text(encoding="utf-8"))["mutant"]
+    files = sorted(table.glob("*.toml"))
+    rows = [row for file in files for row in tomllib.loads(file.read_text(encoding="utf-8"))["mutant"]]
     return tuple(Mutant(**row | {"tests": tuple(row["tests"])}) for row in rows)
 
 

@@ -26,7 +26,7 @@ async def settings(kafka: str, topic_prefix: str) -> KafkaSettings:
 
 
 @pytest.fixture
-async def bus(settings: KafkaSettings) -> AsyncIterator[KafkaObserver]:
+async def observer(settings: KafkaSettings) -> AsyncIterator[KafkaObserver]:
     """Writes and reads the topics by plain clients."""
-    async with KafkaObserver(settings) as observer:
-        yield observer
+    async with KafkaObserver(settings) as running:
+        yield running
