@@ -55,7 +55,7 @@ class Previews:
         if mailbox.status is not MailboxStatus.ENROLLED:
             raise PreviewUnavailableError(mailbox.reason or mailbox.status, mailbox_exists=True)
         captured = (await self._store.items.find(key, [item])).get(item)
-        if captured is None or captured.gone is not None or captured.kind is not kind:
+        if captured is None or captured.gone is not None or captured.kind != kind:
             raise PreviewUnavailableError(GONE, mailbox_exists=False)
         try:
             fetched = await self._graph.items.fetch_with_text(key, kind, item)
