@@ -31,7 +31,9 @@ KUBERNETES_VARIABLE = re.compile(
 )
 """Variables that Kubernetes sets for each Service of the namespace, whatever the Service is called."""
 SIMILARITY = 0.85
-"""A variable at least this similar to a setting (difflib's ratio) is taken for a misspelt one."""
+"""A variable at least this similar to a setting (difflib's ratio) counts as a misspelt one."""
+OWN_SIMILARITY = 0.6
+"""The same for the suggestion of a variable with the service's own prefix, which is unknown anyway."""
 MIN_SERVICE_TOKEN = 16
 SERVICE_PREFIXES = ("MAIL_INGEST_", "MATCHER_", "TRACKING_", "SIMULATOR_")
 """A service ignores the settings of the others, so that all can share one file of settings."""
@@ -271,11 +273,18 @@ def _check_spelling(model: type[BaseSettings], variables: Iterable[str]) -> None
         foreign = variable.startswith(SERVICE_PREFIXES) and not own
         if variable in known or foreign or KUBERNETES_VARIABLE.search(variable):
             continue
-        similar = difflib.get_close_matches(variable, sorted(known), 1, 0.6 if own else SIMILARITY)
-        if similar:
-            raise BadSettingError(variable, f"there is no such setting, did you mean {similar[0]}?")
+        if suggestion := _closest(variable, known, own_prefix if own else ""):
+            raise BadSettingError(variable, f"there is no such setting, did you mean {suggestion}?")
         if own:
             raise BadSettingError(variable, "there is no such setting")
+
+
+def _closest(variable: str, known: Iterable[str], prefix: str) -> str | None:
+    """The most similar setting; of those with the prefix, compared without it, also a less similar one."""
+    names = {name.removeprefix(prefix): name for name in known if name.startswith(prefix)}
+    cutoff = OWN_SIMILARITY if prefix else SIMILARITY
+    found = difflib.get_close_matches(variable.removeprefix(prefix), sorted(names), 1, cutoff)
+    return names[found[0]] if found else None
 
 
 def exit_for_bad_setting(setting: str, reason: str) -> NoReturn:

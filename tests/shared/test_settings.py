@@ -28,7 +28,7 @@ class Whole(ServiceSettings, MongoSettings, AuthoritySettings, ServiceTokenSetti
 
     own_prefix: ClassVar[str] = "MAIL_INGEST_"
 
-    port: int = Field(default=18081, description="The HTTP interface.")
+    port: int = Field(default=18081, ge=0, le=65535, description="The HTTP interface.")
     workers: int = Field(default=8, ge=1, description="Mailboxes at once.")
     client_secret: SecretStr | None = Field(default=None, description="A secret.")
 
