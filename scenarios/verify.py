@@ -94,7 +94,7 @@ def main() -> None:
                 folder,
                 prefix=f"verify-{tenant[:8]}-",
                 tenant=tenant,
-                env_of={"mail-ingest": {"RECONCILE": "false"}},
+                env_of={"mail-ingest": {"MAIL_INGEST_RECONCILE": "false"}},
             ) as system,
         ):
             system.start()

@@ -80,7 +80,8 @@ def environment(stack: LocalStack, topic_prefix: str, mongodb_database: str) -> 
         **stack.environment,
         "KAFKA_PARTITIONS": "4",
         "TOPIC_PREFIX": topic_prefix,
-        "MONGODB_DATABASE": mongodb_database,
+        "MAIL_INGEST_MONGODB_DATABASE": mongodb_database,
+        "TRACKING_MONGODB_DATABASE": mongodb_database,
     }
 
 

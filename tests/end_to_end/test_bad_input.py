@@ -1,4 +1,4 @@
-"""Bad input at every door: each is answered clearly, and the good ones around it arrive."""
+"""Bad input at every interface gets a clear answer, and good input around it arrives."""
 
 import asyncio
 import json
@@ -8,14 +8,15 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 import httpx2
 import pytest
 from aiokafka import AIOKafkaProducer
-from shared.bus import header
 
 from deploy.local.stack import LocalStack
 from deploy.local.system import ROOT
+from shared.messages import get_header
 from shared.topics import (
     ACTIVITIES,
     CONTENT,
@@ -28,50 +29,52 @@ from shared.topics import (
 )
 from simulator.entra.tokens import INVALID_TOKEN_KINDS
 
-from .world import User, World, a_world, on, until
+from .world import User, World, running_world, suggestion_path, wait_until
 
-pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a machine that may be busy
+pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a busy machine
 
 CARLA = "carla@fabrikam.example"
 DEAL = ("opportunity", "renewal")
-SECRET = "what nobody else may read"
+SECRET = "text that may not appear elsewhere"
 
 
 @dataclass
 class Office:
-    """Ann, whose every mail from Carla belongs to the deal."""
+    """Ann, whose mail from Carla is regarding the deal."""
 
     world: World
     ann: User
     producer: AIOKafkaProducer
     _sent: int = 0
 
-    async def write(self, topic: Topic, key: bytes | None, value: bytes | None, **headers: bytes) -> None:
-        """Somebody writes this onto a topic of ours."""
+    async def write(
+        self, topic: Topic[Any, Any], key: bytes | None, value: bytes | None, **headers: bytes
+    ) -> None:
+        """Writes a message to one of our topics, as a foreign client."""
         name = self.world.system.prefix + topic.name
         await self.producer.send_and_wait(
             name, value, key=key, headers=list(headers.items()), partition=0 if key is None else None
         )
 
-    async def mail_arrives(self) -> None:
-        """A mail from Carla becomes a suggestion on the deal."""
+    async def check_mail_arrives(self) -> None:
+        """Sends a mail from Carla, and waits until it is a suggestion on the deal."""
         self._sent += 1
         subject = f"Good mail no. {self._sent}"
-        await self.world.send(CARLA, self.ann, subject=subject, text="Hello")
-        await self.ann.tile(*DEAL, subject)
+        await self.world.send_mail(CARLA, self.ann, subject=subject, text="Hello")
+        await self.ann.wait_for_suggestion(*DEAL, subject)
 
     async def post(self, body: bytes) -> httpx2.Response:
-        """Somebody posts to the public port."""
+        """Posts to the public port, as a stranger."""
         async with httpx2.AsyncClient(trust_env=False) as client:
-            port = self.world.system["mail-ingest"].ports["WEBHOOK_PORT"]
+            port = self.world.system["mail-ingest"].ports["MAIL_INGEST_WEBHOOK_LISTEN"]
             return await client.post(
                 f"http://127.0.0.1:{port}/graph/notifications",
                 content=body,
                 headers={"content-type": "application/json"},
             )
 
-    async def dropped(self, reason: str) -> float:
-        """How many notifications mail-ingest has dropped for this reason."""
+    async def count_dropped(self, reason: str) -> float:
+        """The number of notifications that mail-ingest has dropped for this reason."""
         metrics = (await asyncio.to_thread(self.world.system["mail-ingest"].get, "/metrics")).text
         found = re.search(rf'^notifications_dropped_total{{reason="{reason}"}} (\S+)$', metrics, re.MULTILINE)
         return float(found[1]) if found else 0.0
@@ -79,60 +82,61 @@ class Office:
 
 @pytest.fixture(scope="module")
 async def office(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Office]:
-    async with a_world(
-        stack, tmp_path_factory.mktemp("system"), env_of={"mail-ingest": {"RECONCILE": "false"}}
+    async with running_world(
+        stack, tmp_path_factory.mktemp("system"), env_of={"mail-ingest": {"MAIL_INGEST_RECONCILE": "false"}}
     ) as world:
-        await world.publish_first(
+        await world.publish_and_wait(
             {"type": "contact", "id": "carla", "name": "Carla", "emails": [CARLA]},
             {"type": DEAL[0], "id": DEAL[1], "name": "Fleet renewal", "contact_id": "carla"},
         )
         async with AIOKafkaProducer(bootstrap_servers=stack.kafka_bootstrap) as producer:
-            yield Office(world, await world.user("ann@contoso.example"), producer)
+            yield Office(world, await world.add_user("ann@contoso.example"), producer)
 
 
-# -- Graph's door ---------------------------------------------------------------------------------
+# -- the webhook ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'{"value": 1}', b"\xff\xfe"])
-async def test_what_is_no_notification_is_a_400(office: Office, body: bytes) -> None:
+async def test_malformed_body_is_a_400(office: Office, body: bytes) -> None:
     assert (await office.post(body)).status_code == 400
-    await office.mail_arrives()
+    await office.check_mail_arrives()
 
 
-async def test_notifications_that_are_not_ours_are_dropped_beside_those_that_are(office: Office) -> None:
+async def test_foreign_notifications_are_dropped_and_own_ones_accepted(office: Office) -> None:
     world, ann = office.world, office.ann
-    [made] = await world.send(CARLA, ann, subject="Named twice", text="Hello")
-    await ann.tile(*DEAL, "Named twice")
-    ours = world.database("mail_ingest").subscriptions.find_one(
+    [sent] = await world.send_mail(CARLA, ann, subject="Named twice", text="Hello")
+    await ann.wait_for_suggestion(*DEAL, "Named twice")
+    subscription = world.database("mail_ingest").subscriptions.find_one(
         {"owner": f"{world.tenant.id}/{ann.oid}", "kind": "email"}
     )
-    assert ours
+    assert subscription
     good = {
-        "subscriptionId": ours["graph_id"],
-        "clientState": ours["client_state"],
+        "subscriptionId": subscription["graph_id"],
+        "clientState": subscription["client_state"],
         "changeType": "created",
-        "resourceData": {"id": made[2]},
+        "resourceData": {"id": sent.item},
     }
     bad = {
         "wrong client state": good | {"clientState": "guessed", "resourceData": {"id": "A"}},
         "unknown subscription": good | {"subscriptionId": "guessed", "resourceData": {"id": "B"}},
         "malformed": {"subscriptionId": 7, "resourceData": {"id": "C"}},
-        "says nothing": {name: value for name, value in good.items() if name != "resourceData"},
+        "no item": {name: value for name, value in good.items() if name != "resourceData"},
     }
-    before = {reason: await office.dropped(reason) for reason in bad}
-    told = len(world.bus.log[GRAPH_NOTIFICATIONS.name])
+    before = {reason: await office.count_dropped(reason) for reason in bad}
+    published = len(world.topics.log[GRAPH_NOTIFICATIONS.name])
 
-    answer = await office.post(json.dumps({"value": [*bad.values(), good]}).encode())
+    response = await office.post(json.dumps({"value": [*bad.values(), good]}).encode())
 
-    assert answer.status_code == 202, "whoever guesses learns nothing"
-    assert {reason: await office.dropped(reason) - before[reason] for reason in bad} == dict.fromkeys(bad, 1)
-    await world.bus.read_up()
-    [hint] = world.bus.log[GRAPH_NOTIFICATIONS.name][told:]
-    assert json.loads(hint.value or b"")["item"] == made[2], "only the good one is on Kafka"
-    await office.mail_arrives()
+    assert response.status_code == 202, "a caller who guesses learns nothing"
+    dropped = {reason: await office.count_dropped(reason) - before[reason] for reason in bad}
+    assert dropped == dict.fromkeys(bad, 1)
+    await world.topics.catch_up()
+    [notification] = world.topics.log[GRAPH_NOTIFICATIONS.name][published:]
+    assert json.loads(notification.value or b"")["item"] == sent.item, "only the good one is on Kafka"
+    await office.check_mail_arrives()
 
 
-# -- upstream's door ------------------------------------------------------------------------------
+# -- records --------------------------------------------------------------------------------------
 
 GOOD = {"type": "account", "id": "good", "name": SECRET}
 
@@ -149,7 +153,7 @@ GOOD = {"type": "account", "id": "good", "name": SECRET}
         ("no key at all", {}, "key"),
     ],
 )
-async def test_a_bad_record_is_dead_lettered_and_the_good_ones_around_it_arrive(
+async def test_bad_record_is_dead_lettered_and_good_ones_around_it_arrive(
     office: Office, key: str, change: dict[str, object] | None, field: str
 ) -> None:
     world = office.world
@@ -159,31 +163,31 @@ async def test_a_bad_record_is_dead_lettered_and_the_good_ones_around_it_arrive(
         if change is None
         else json.dumps({"tenant": tenant, **GOOD, **change}).encode()
     )
-    letters = len(world.bus.dead_letters(RECORDS))
+    letters = len(world.topics.dead_letters(RECORDS))
     around = [f"before-{letters}", f"after-{letters}"]
 
     await world.publish({"type": "project", "id": around[0], "name": "Before"})
     await office.write(RECORDS, key.format(tenant=tenant).encode(), value)
     await world.publish({"type": "project", "id": around[1], "name": "After"})
 
-    await until(lambda: len(world.bus.dead_letters(RECORDS)) > letters)
-    assert await where_refused(office, RECORDS, key.format(tenant=tenant).encode(), value) == field
+    await wait_until(lambda: len(world.topics.dead_letters(RECORDS)) > letters)
+    assert await dead_letter_field(office, RECORDS, key.format(tenant=tenant).encode(), value) == field
     for id_ in around:
-        await until(lambda id_=id_: has_record(office, id_))  # type: ignore[misc]
-    await office.mail_arrives()
+        await wait_until(lambda id_=id_: has_record(office, id_))  # type: ignore[misc]
+    await office.check_mail_arrives()
 
 
 async def has_record(office: Office, id_: str) -> bool:
-    return (await office.ann.ask("GET", f"/records/project/{id_}/timeline")).status_code == 200
+    return (await office.ann.request("GET", f"/records/project/{id_}/timeline")).status_code == 200
 
 
-async def where_refused(office: Office, topic: Topic, key: bytes, value: bytes | None) -> str:
-    """The field that the last dead letter names; all else about it is as it must be."""
-    bus = office.world.bus
-    await bus.read_up()
-    kept_key, kept_value, headers = bus.dead_letters(topic)[-1]
-    [original] = [record for record in bus.log[topic.name] if (record.key, record.value) == (key, value)][-1:]
-    assert (kept_key, kept_value) == (key, value if topic is not CONTENT else None)
+async def dead_letter_field(office: Office, topic: Topic[Any, Any], key: bytes, value: bytes | None) -> str:
+    """Checks the last dead letter of a topic. Returns the field that it names."""
+    topics = office.world.topics
+    await topics.catch_up()
+    key_there, value_there, headers = topics.dead_letters(topic)[-1]
+    original = [record for record in topics.log[topic.name] if (record.key, record.value) == (key, value)][-1]
+    assert (key_there, value_there) == (key, value if topic is not CONTENT else None)
     assert headers["dead_letter_topic"] == original.topic
     assert (int(headers["dead_letter_partition"]), int(headers["dead_letter_offset"])) == (
         original.partition,
@@ -202,96 +206,100 @@ def _owner(office: Office) -> bytes:
 
 
 BROKEN = b'{"subject": "%s", ' % SECRET.encode()
-OURS: dict[Topic, tuple[str, Callable[[Office], bytes]]] = {
-    GRAPH_NOTIFICATIONS: ("autocapture.item.hinted", _owner),
+OWN_TOPICS: dict[Topic[Any, Any], tuple[str, Callable[[Office], bytes]]] = {
+    GRAPH_NOTIFICATIONS: ("autocapture.item.notified", _owner),
     ACTIVITIES: ("autocapture.activity.captured", lambda office: _owner(office) + b"/item"),
     MATCHES: ("autocapture.activity.matched", lambda office: _owner(office) + b"/item"),
     MAILBOXES: ("autocapture.mailbox.changed", _owner),
     CONTENT_REQUESTS: ("autocapture.content.fetch", _owner),
     CONTENT: ("autocapture.content.answered", _owner),
 }
-"""What each topic's broken message claims to be, and whose it is."""
+"""Topic -> the type that its broken message declares, and the function that returns its key."""
 
 
-@pytest.mark.parametrize("topic", OURS, ids=lambda topic: topic.name)
-async def test_a_broken_message_is_dead_lettered_and_the_good_ones_around_it_arrive(
-    office: Office, topic: Topic
+@pytest.mark.parametrize("topic", OWN_TOPICS, ids=lambda topic: topic.name)
+async def test_broken_message_is_dead_lettered_and_good_ones_around_it_arrive(
+    office: Office, topic: Topic[Any, Any]
 ) -> None:
     world = office.world
-    kind, key_of = OURS[topic]
-    await office.mail_arrives()
-    for number, (value, headers) in enumerate(
-        [(BROKEN, {"ce_type": kind.encode()}), (b"{}", {"ce_type": b"autocapture.nothing"})], 1
-    ):
-        letters = len(world.bus.dead_letters(topic))
-        await office.write(topic, key_of(office), value, **headers)
-        await until(lambda before=letters: len(world.bus.dead_letters(topic)) > before)  # type: ignore[misc]
-        assert await where_refused(office, topic, key_of(office), value) == ("" if number == 1 else "ce_type")
-    await office.mail_arrives()
-    await it_tracks(office)
-    assert all(header(record, "dead_letter_error") for record in world.bus.log[topic.dead_letters])
+    kind, key_of = OWN_TOPICS[topic]
+    await office.check_mail_arrives()
+    for value, ce_type, field in ((BROKEN, kind.encode(), ""), (b"{}", b"autocapture.nothing", "ce_type")):
+        letters = len(world.topics.dead_letters(topic))
+        await office.write(topic, key_of(office), value, ce_type=ce_type)
+        await wait_until(lambda before=letters: len(world.topics.dead_letters(topic)) > before)  # type: ignore[misc]
+        assert await dead_letter_field(office, topic, key_of(office), value) == field
+    await office.check_mail_arrives()
+    await check_track_succeeds(office)
+    assert all(get_header(record, "dead_letter_error") for record in world.topics.log[topic.dead_letters])
 
 
-async def it_tracks(office: Office) -> None:
-    """A mail of Ann's is tracked: requests and content go their way."""
+async def check_track_succeeds(office: Office) -> None:
+    """Tracks one of Ann's mails: this sends a content request and a content."""
     [tile, *_] = [
         tile for tile in (await office.ann.timeline(*DEAL))["suggestions"] if tile["state"] == "untracked"
     ]
-    before = (await office.ann.sees(*DEAL))[1]
-    assert (await office.ann.ask("POST", on(*DEAL, tile["item"], "track"))).status_code == 202
+    before = (await office.ann.tiles(*DEAL))[1]
+    response = await office.ann.request("POST", suggestion_path(*DEAL, tile["item"], "track"))
+    assert response.status_code == 202
 
-    async def tracked() -> bool:
-        return len((await office.ann.sees(*DEAL))[1]) == len(before) + 1
+    async def is_tracked() -> bool:
+        return len((await office.ann.tiles(*DEAL))[1]) == len(before) + 1
 
-    await until(tracked)
+    await wait_until(is_tracked)
 
 
-@pytest.mark.parametrize("topic", [ACTIVITIES, MATCHES], ids=lambda topic: topic.name)
-async def test_a_message_whose_key_and_body_disagree_is_dead_lettered(office: Office, topic: Topic) -> None:
+@pytest.mark.parametrize(
+    "topic, field", [(ACTIVITIES, "item"), (MATCHES, "activity.item")], ids=["activities", "matches"]
+)
+async def test_message_whose_key_and_body_disagree_is_dead_lettered(
+    office: Office, topic: Topic[Any, Any], field: str
+) -> None:
     world = office.world
-    await office.mail_arrives()
+    await office.check_mail_arrives()
     good = next(
-        record for record in reversed(world.bus.log[topic.name]) if record.value not in {None, BROKEN, b"{}"}
+        record
+        for record in reversed(world.topics.log[topic.name])
+        if record.value not in {None, BROKEN, b"{}"}
     )
-    letters, key = len(world.bus.dead_letters(topic)), _owner(office) + b"/another-item"
+    letters, key = len(world.topics.dead_letters(topic)), _owner(office) + b"/another-item"
     await office.write(topic, key, good.value, **dict(good.headers))
-    await until(lambda: len(world.bus.dead_letters(topic)) > letters)
-    assert await where_refused(office, topic, key, good.value) in {"key", "activity.item"}
-    await office.mail_arrives()
+    await wait_until(lambda: len(world.topics.dead_letters(topic)) > letters)
+    assert await dead_letter_field(office, topic, key, good.value) == field
+    await office.check_mail_arrives()
 
 
-# -- the users' door ------------------------------------------------------------------------------
+# -- the API and the internal port ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [*INVALID_TOKEN_KINDS, "none", "nonsense", "basic"])
-async def test_a_token_that_is_not_taken_is_a_401(office: Office, kind: str) -> None:
+async def test_invalid_token_is_a_401(office: Office, kind: str) -> None:
     if kind in INVALID_TOKEN_KINDS:
-        given = {
-            "Authorization": f"Bearer {await asyncio.to_thread(office.world.tenant.mint, office.ann.address, kind)}"
-        }
+        token = await asyncio.to_thread(office.world.tenant.mint, office.ann.address, kind)
+        headers = {"Authorization": f"Bearer {token}"}
     else:
-        given = {
+        headers = {
             "none": {},
             "nonsense": {"Authorization": "Bearer a.b.c"},
             "basic": {"Authorization": "Basic YW5uOmFubg=="},
         }[kind]
     async with httpx2.AsyncClient(
-        base_url=office.world.system["tracking"].url, headers=given, trust_env=False
+        base_url=office.world.system["tracking"].url, headers=headers, trust_env=False
     ) as stranger:
         for path in (
             "/me",
             f"/records/{DEAL[0]}/{DEAL[1]}/timeline",
             "/records/opportunity/was-never-there/timeline",
         ):
-            answer = await stranger.get(f"/api/v1{path}")
-            assert answer.status_code == 401, f"{answer.status_code} {answer.text}"
-            assert answer.json()["error"] == "unauthorized"
-            assert answer.headers["www-authenticate"].startswith("Bearer")
-    assert (await office.ann.ask("GET", "/me")).status_code == 200
+            response = await stranger.get(f"/api/v1{path}")
+            assert response.status_code == 401, f"{response.status_code} {response.text}"
+            assert response.json()["code"] == "unauthorized"
+            assert response.headers["www-authenticate"].startswith("Bearer")
+    assert (await office.ann.request("GET", "/me")).status_code == 200
 
 
-async def test_the_internal_port_wants_the_services_credential(office: Office) -> None:
-    asks: list[Callable[[httpx2.AsyncClient], Awaitable[httpx2.Response]]] = [
+async def test_internal_port_requires_the_service_token(office: Office) -> None:
+    requests: list[Callable[[httpx2.AsyncClient], Awaitable[httpx2.Response]]] = [
         lambda client: client.get("/mailboxes"),
         lambda client: client.post(
             "/mailboxes", json={"tenant": office.world.tenant.id, "mailbox": office.ann.oid}
@@ -306,32 +314,32 @@ async def test_the_internal_port_wants_the_services_credential(office: Office) -
         async with httpx2.AsyncClient(
             base_url=office.world.system["mail-ingest"].url, headers=headers, trust_env=False
         ) as stranger:
-            for ask in asks:
-                assert (await ask(stranger)).status_code == 401
-    await office.mail_arrives()
+            for request in requests:
+                assert (await request(stranger)).status_code == 401
+    await office.check_mail_arrives()
 
 
-# -- the operator's door --------------------------------------------------------------------------
+# -- settings -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "module, setting, value",
     [
-        ("services.mail_ingest", "LEASE", "PT0S"),
-        ("services.mail_ingest", "WORKERS", "0"),
+        ("services.mail_ingest", "MAIL_INGEST_LEASE", "PT0S"),
+        ("services.mail_ingest", "MAIL_INGEST_WORKERS", "0"),
         ("services.mail_ingest", "SERVICE_TOKEN", SECRET[:8]),
-        ("services.matcher", "CHECK_EVERY", "PT0S"),
+        ("services.matcher", "MATCHER_FOREIGN_WRITE_CHECK_EVERY", "PT0S"),
         ("services.matcher", "KAFKA_REPLICATION", "2"),
-        ("services.matcher", "RULES_FILE", "/no/such/file.toml"),
-        ("services.tracking", "PENDING_FOR", "P2D"),
-        ("services.tracking", "TENANTS", SECRET),
+        ("services.matcher", "MATCHER_RULES_FILE", "/no/such/file.toml"),
+        ("services.tracking", "TRACKING_PENDING_TIMEOUT", "P2D"),
+        ("services.tracking", "TRACKING_TENANTS", SECRET),
         *(
             (module, "PORT", "70000")
             for module in ("services.mail_ingest", "services.matcher", "services.tracking")
         ),
     ],
 )
-async def test_a_setting_that_is_out_of_range_stops_the_start_by_its_name(
+async def test_setting_out_of_range_stops_the_start_and_is_named(
     module: str, setting: str, value: str
 ) -> None:
     env = os.environ | {setting: value}

@@ -1,4 +1,4 @@
-"""The commands of README and of the guides, as they stand there, on the real Kafka with the whole system around it."""
+"""The commands of README and of the guides, unchanged, on the real Kafka with a whole system."""
 
 import asyncio
 import json
@@ -23,12 +23,14 @@ from deploy.local.system import Process
 from scenarios.terminal import wait_for_enter
 from scenarios.topic_table import read_topic_table
 from scenarios.upstream import Upstream
+from shared.events import ActivityTracked
+from shared.keys import TrackedActivityKey, split_key
 from shared.topics import MATCHES, RECORDS, TRACKED_ACTIVITIES, Topic
 from tests.support.guides import PAGES, ROOT, Block, scripts
 
-from .world import PARTITIONS, SERVICES, User, World, a_world, on, until
+from .world import PARTITIONS, SERVICES, User, World, running_world, suggestion_path, wait_until
 
-pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a machine that may be busy
+pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a busy machine
 needs_kcat = pytest.mark.skipif(
     shutil.which("kcat") is None, reason="kcat is not installed: apt-get install kcat"
 )
@@ -38,18 +40,22 @@ CARLA, EVE, DAN = "carla@fabrikam.example", "eve@adatum.example", "dan@adatum.ex
 
 @pytest.fixture(scope="module")
 async def world(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with a_world(stack, tmp_path_factory.mktemp("system")) as world:
+    async with running_world(stack, tmp_path_factory.mktemp("system")) as world:
         yield world
 
 
 @pytest.fixture(scope="module")
 async def ann(world: World) -> User:
-    return await world.user("ann@contoso.example", name="Ann")
+    return await world.add_user("ann@contoso.example", name="Ann")
 
 
 @dataclass
 class Guide:
-    """Somebody with a page before her, a folder and a shell."""
+    """A page of the documentation whose commands run in a folder.
+
+    Attributes:
+        done: the blocks of commands that have run.
+    """
 
     world: World
     page: str
@@ -57,7 +63,7 @@ class Guide:
     done: set[Block] = field(default_factory=set)
 
     async def run(self, heading: str, nth: int = 0) -> str:
-        """Runs the commands under a heading after those under `Before you begin`; answers what they print."""
+        """Runs the commands under a heading, after those under `Before you begin`. Returns their output."""
         begin, block = self._under("Before you begin")[0], self._under(heading)[nth]
         self.done |= {begin, block}
         programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -83,12 +89,12 @@ class Guide:
         return [block for block in scripts(self.page) if block.heading == heading]
 
     def file(self, name: str) -> list[str]:
-        """The lines of a file that the commands have made."""
+        """The lines of a file that the commands have written."""
         return (self.folder / name).read_text().splitlines()
 
     @property
-    def left(self) -> list[str]:
-        """Headings of commands that were not run."""
+    def not_run(self) -> list[str]:
+        """The headings of the blocks that have not run."""
         return [block.heading for block in scripts(self.page) if block not in self.done]
 
 
@@ -102,94 +108,94 @@ async def test_guide_publishes_records(world: World, ann: User, tmp_path: Path) 
         ("project", "rollout"),
     }
 
-    async def named(type_: str, id_: str, name: str | None) -> bool:
-        answer = await ann.ask("GET", f"/records/{type_}/{id_}/timeline")
+    async def has_name(type_: str, id_: str, name: str | None) -> bool:
+        response = await ann.request("GET", f"/records/{type_}/{id_}/timeline")
         return (
-            answer.status_code == 404
+            response.status_code == 404
             if name is None
-            else answer.status_code == 200 and answer.json()["record"]["name"] == name
+            else response.status_code == 200 and response.json()["record"]["name"] == name
         )
 
     checked = await guide.run("Check before you publish")
     assert [line.rpartition(": ")[2] for line in checked.splitlines()] == ["taken"] * 4
 
-    # Published by another client, it is in the partition where ours would have put it, and in the directory.
+    # kcat and our own client write a key to the same partition; the matcher's directory has the records.
     await guide.run("Publish")
-    await world.bus.read_up()
-    partitions = {record.key: record.partition for record in world.bus.log[RECORDS.name]}
+    await world.topics.catch_up()
+    partitions = {record.key: record.partition for record in world.topics.log[RECORDS.name]}
     keys = {f"{world.tenant.id}/{type_}/{id_}".encode() for type_, id_ in published}
     assert {key: partitions[key] for key in keys} == {
         key: DefaultPartitioner()(key, range(PARTITIONS), ()) for key in keys
     }
     assert any(partitions[key] != zlib.crc32(key) % PARTITIONS for key in keys), (
-        "keys by which one partitioner is not told from the other"
+        "these keys do not distinguish the two partitioners"
     )
     explained = await guide.run("Publish", 1)
     assert {line.split()[0] for line in explained.splitlines()} == {"/".join(record) for record in published}
-    [item] = await world.send(CARLA, ann, subject="Our numbers", text="Hello")
-    await until(lambda: world.suggestions().get(item) == published)
+    [item] = await world.send_mail(CARLA, ann, subject="Our numbers", text="Hello")
+    await wait_until(lambda: world.suggestions().get(item) == published)
 
     await guide.run("Change a record")
-    await until(lambda: named("opportunity", "renewal", "Fleet renewal 2027"))
+    await wait_until(lambda: has_name("opportunity", "renewal", "Fleet renewal 2027"))
 
     await guide.run("Delete a record")
-    await until(lambda: named("project", "rollout", None))
-    await until(lambda: world.suggestions().get(item) == published - {("project", "rollout")})
-    await world.bus.read_up()
-    assert world.bus.dead_letters(RECORDS) == []
+    await wait_until(lambda: has_name("project", "rollout", None))
+    await wait_until(lambda: world.suggestions().get(item) == published - {("project", "rollout")})
+    await world.topics.catch_up()
+    assert world.topics.dead_letters(RECORDS) == []
 
     await guide.run("When a record is refused")
-    await until(lambda: world.bus.dead_letters(RECORDS))
+    await wait_until(lambda: world.topics.dead_letters(RECORDS))
     key, headers, value = (await guide.run("When a record is refused", 1)).splitlines()
     assert key == f"{world.tenant.id}/contact/dan"
     assert "dead_letter_field=emails," in f"{headers},"
     assert "dead_letter_error=Input should be a valid array" in headers
     assert json.loads(value)["emails"] == "dan@fabrikam.example"
 
-    await world.publish_first({"type": "project", "id": "left-over", "name": "Left over"})
+    await world.publish_and_wait({"type": "project", "id": "left-over", "name": "Left over"})
     await guide.run("Resync")
     assert {f"{world.tenant.id}/{record}" for record in ("contact/dan", "project/left-over")} <= set(
         guide.file("stale.txt")
     )
     assert not set(guide.file("stale.txt")) & {key.decode() for key in keys}
-    await until(lambda: named("project", "left-over", None))
-    assert await named("account", "fabrikam", "Fabrikam")
-    assert guide.left == []
+    await wait_until(lambda: has_name("project", "left-over", None))
+    assert await has_name("account", "fabrikam", "Fabrikam")
+    assert guide.not_run == []
 
 
 @needs_kcat
 async def test_guide_builds_a_table_of_tracked_activities(world: World, ann: User, tmp_path: Path) -> None:
     guide, deal = Guide(world, "docs/reading-tracked-activities.md", tmp_path), ("opportunity", "expansion")
-    await world.publish_first(
+    await world.publish_and_wait(
         {"type": "contact", "id": "eve", "emails": [EVE]},
         {"type": deal[0], "id": deal[1], "name": "Expansion", "contact_id": "eve"},
     )
 
-    async def tracked(subject: str) -> str:
-        """Ann tracks a mail; answers the key by which it is told."""
-        [(_, _, item)] = await world.send(EVE, ann, subject=subject, text="What nobody on the bus may read")
-        await ann.tile(*deal, subject)
-        assert (await ann.ask("POST", on(*deal, item, "track"))).status_code == 202
+    async def track(subject: str) -> str:
+        """Sends Ann a mail and tracks it. Returns the key of the tracked activity."""
+        [(_, _, item)] = await world.send_mail(EVE, ann, subject=subject, text="Text that no topic may hold")
+        await ann.wait_for_suggestion(*deal, subject)
+        assert (await ann.request("POST", suggestion_path(*deal, item, "track"))).status_code == 202
 
-        def told() -> str | None:
-            live = world.bus.live(TRACKED_ACTIVITIES)
+        def find_key() -> str | None:
+            table = world.topics.table(TRACKED_ACTIVITIES)
             return next(
                 (
                     "/".join(key)
-                    for key, message in live.items()
-                    if message.value and message.value.subject == subject
+                    for key, message in table.items()
+                    if isinstance(message.value, ActivityTracked) and message.value.subject == subject
                 ),
                 None,
             )
 
-        return str(await until(told))
+        return str(await wait_until(find_key))
 
     def table() -> dict[str, dict[str, object]]:
         return {
             key: json.loads(state) for key, state in (line.split("\t") for line in guide.file("table.tsv"))
         }
 
-    first = await tracked("First")
+    first = await track("First")
     await guide.run("Build the table")
     assert table().keys() == {first}
     assert table()[first]["subject"] == "First"
@@ -200,53 +206,53 @@ async def test_guide_builds_a_table_of_tracked_activities(world: World, ann: Use
         ann.oid,
         ["*"],
     )
-    assert "What nobody on the bus may read" not in "".join(guide.file("log.tsv"))
+    assert "Text that no topic may hold" not in "".join(guide.file("log.tsv"))
     assert EVE not in "".join(guide.file("log.tsv"))
 
-    second = await tracked("Second")
+    second = await track("Second")
     assert (
-        await ann.ask("DELETE", f"/records/{deal[0]}/{deal[1]}/tracked/{first.rpartition('/')[2]}")
+        await ann.request("DELETE", f"/records/{deal[0]}/{deal[1]}/tracked/{first.rpartition('/')[2]}")
     ).status_code == 204
-    await until(
+    await wait_until(
         lambda: (
-            tuple(first.split("/")) not in world.bus.live(TRACKED_ACTIVITIES)
-            and world.bus.log[TRACKED_ACTIVITIES.name][-1:]
+            split_key(TrackedActivityKey, first) not in world.topics.table(TRACKED_ACTIVITIES)
+            and world.topics.log[TRACKED_ACTIVITIES.name][-1:]
         )
     )
-    await until(
+    await wait_until(
         lambda: any(
             record.key == first.encode() and record.value is None
-            for record in world.bus.log[TRACKED_ACTIVITIES.name]
+            for record in world.topics.log[TRACKED_ACTIVITIES.name]
         )
     )
     await guide.run("Keep it")
     news = [line.split("\t") for line in guide.file("news.tsv")]
-    words = [
+    event_types = [
         re.findall(r"ce_type=([\w.]+)", headers)[0].removeprefix("autocapture.activity.")
         for key, headers, _ in news
         if key == first
     ]
-    assert words == ["tracked", "untracked", "tracked.gone"]
+    assert event_types == ["tracked", "untracked", "tracked.gone"]
     assert table().keys() == {second}
 
     await guide.run("Keep it")
     assert guide.file("news.tsv") == [], "the group has read all of it"
-    assert guide.left == []
+    assert guide.not_run == []
 
 
 async def test_guide_enrols_the_first_mailbox(world: World) -> None:
     [block] = [block for block in scripts("docs/connecting-a-tenant.md") if block.language == "console"]
-    ben = await world.user("ben@contoso.example", enrolled=False)
-    told = ""
+    ben = await world.add_user("ben@contoso.example", enrolled=False)
+    output = ""
     for line in block.text.splitlines():
         command = (
             line.removeprefix("$ python -m ")
             .replace("<tenant id>", world.tenant.id)
             .replace("ann@contoso.com", ben.address)
         )
-        told = await asyncio.to_thread(world.system.run_command, *command.split())
+        output = await asyncio.to_thread(world.system.run_command, *command.split())
 
-    async def captured() -> bool:
+    async def is_captured() -> bool:
         states = [
             json.loads(line)
             for line in (await asyncio.to_thread(world.system.run_command, *command.split())).splitlines()
@@ -256,20 +262,20 @@ async def test_guide_enrols_the_first_mailbox(world: World) -> None:
             for state in states
         )
 
-    assert ben.oid in told
-    await until(captured)
+    assert ben.oid in output
+    await wait_until(is_captured)
 
 
-async def test_every_metric_that_the_scaling_guide_names_is_there(world: World) -> None:
+async def test_every_metric_of_the_scaling_guide_exists(world: World) -> None:
     named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", PAGES["docs/scaling.md"].read_text()))
-    told = [(await asyncio.to_thread(world.system[name].get, "/metrics")).text for name in SERVICES]
-    known = {metric for text in told for metric in re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE)}
+    texts = [(await asyncio.to_thread(world.system[name].get, "/metrics")).text for name in SERVICES]
+    known = {metric for text in texts for metric in re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE)}
     assert named
     assert named <= known
 
 
 async def test_demo_plays_its_story(stack: LocalStack, tmp_path: Path) -> None:
-    # As README says; what is installed is not installed anew.
+    # The command of README, without a new installation.
     env = os.environ | stack.environment | {"LOCAL_DIR": str(tmp_path)}
     run = ["make", "--old-file=.venv/.installed", f"RUN={sys.executable}", "demo", "ONCE=1"]
     ran = await asyncio.to_thread(
@@ -277,11 +283,11 @@ async def test_demo_plays_its_story(stack: LocalStack, tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert 0 < ran.stdout.index("sign in as") < ran.stdout.index("1. The CRM publishes"), (
-        "who wants to watch on the page must know where, and as whom"
+        "the address and the users come before the story, for those who watch the page"
     )
 
 
-async def test_who_watches_the_story_goes_on_by_enter_or_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_story_continues_after_enter_or_a_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal, inside = os.openpty()
     with os.fdopen(terminal, "wb", buffering=0) as keyboard, os.fdopen(inside) as typed:
         monkeypatch.setattr(sys, "stdin", typed)
@@ -293,8 +299,8 @@ async def test_who_watches_the_story_goes_on_by_enter_or_waits(monkeypatch: pyte
     assert waited > 0.19
 
 
-async def test_a_system_moves_to_more_partitions_by_the_guide(world: World, ann: User) -> None:
-    """The last one here: the services read other topics afterwards."""
+async def test_guide_moves_a_system_to_more_partitions(world: World, ann: User) -> None:
+    """The last test of this module: afterwards the services read other topics."""
     deal, bootstrap, prefix = (
         ("opportunity", "fleet"),
         world.system.stack.kafka_bootstrap,
@@ -304,39 +310,41 @@ async def test_a_system_moves_to_more_partitions_by_the_guide(world: World, ann:
         {"type": "contact", "id": "dan", "emails": [DAN]},
         {"type": deal[0], "id": deal[1], "name": "Fleet", "contact_id": "dan"},
     ]
-    await world.publish_first(*records)
+    await world.publish_and_wait(*records)
     for subject in ("Shared", "Private"):
-        await world.send(DAN, ann, subject=subject, text="Hello")
-        await ann.tile(*deal, subject)
-    await ann.ask("POST", on(*deal, (await ann.tile(*deal, "Shared"))["item"], "track"))
+        await world.send_mail(DAN, ann, subject=subject, text="Hello")
+        await ann.wait_for_suggestion(*deal, subject)
+    await ann.request(
+        "POST", suggestion_path(*deal, (await ann.wait_for_suggestion(*deal, "Shared"))["item"], "track")
+    )
 
-    async def as_before() -> bool:
-        return await ann.sees(*deal) == ([("Private", "untracked")], ["Shared"])
+    async def is_as_before() -> bool:
+        return await ann.tiles(*deal) == ([("Private", "untracked")], ["Shared"])
 
-    async def said(topic: Topic, word: str) -> int:
-        """How many of the last words on a new topic hold this one."""
+    async def count_containing(topic: Topic[Any, Any], text: str) -> int:
+        """The number of keys of a new topic whose last value contains a text."""
         table, _ = await read_topic_table(bootstrap, prefix + topic.name)
-        return sum(word.encode() in value for value, _ in table.values())
+        return sum(text.encode() in value for value, _ in table.values())
 
-    await until(as_before)
-    await world.at_rest()
+    await wait_until(is_as_before)
+    await world.wait_until_idle()
 
     settings = {"TOPIC_PREFIX": prefix, "KAFKA_PARTITIONS": str(2 * PARTITIONS)}
     await asyncio.to_thread(world.system.run_command, "shared.provision", "create", env=settings)
     async with Upstream(bootstrap, f"{prefix}{RECORDS.name}") as upstream:
         await upstream.publish([{"tenant": world.tenant.id, **record} for record in records])
     services = [world.system[name] for name in SERVICES]
-    await world.each(Process.stop, services)
+    await world.for_each(Process.stop, services)
     for service in services:
         service.start(settings, wait=False)
-    await world.each(Process.wait_until_ready, services)
+    await world.for_each(Process.wait_until_ready, services)
     for module in ("services.mail_ingest", "services.tracking"):
         await asyncio.to_thread(world.system.run_command, module, "resend", env=settings)
 
-    await until(lambda: said(MATCHES, "Private"))
-    await until(lambda: said(TRACKED_ACTIVITIES, "Shared"))
-    await world.at_rest()
-    assert await as_before()
-    await world.send(DAN, ann, subject="New", text="Hello")
-    await ann.tile(*deal, "New")
-    assert await said(MATCHES, "New") == 1
+    await wait_until(lambda: count_containing(MATCHES, "Private"))
+    await wait_until(lambda: count_containing(TRACKED_ACTIVITIES, "Shared"))
+    await world.wait_until_idle()
+    assert await is_as_before()
+    await world.send_mail(DAN, ann, subject="New", text="Hello")
+    await ann.wait_for_suggestion(*deal, "New")
+    assert await count_containing(MATCHES, "New") == 1

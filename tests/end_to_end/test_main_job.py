@@ -1,6 +1,6 @@
-"""The main job, once: from a mail in Outlook to the event that dashboards read, and every way back.
+"""The main path: from a mail in Outlook to the event that dashboards read, and every way to undo it.
 
-Ann and Ben sell for Contoso. Carla, of Fabrikam, is the contact of a deal that both may read.
+Ann and Ben work for Contoso. Carla of Fabrikam is the contact of a deal that both may read.
 """
 
 import asyncio
@@ -14,11 +14,12 @@ import pytest
 
 from deploy.local.stack import LocalStack
 from shared.events import ActivityTracked, ActivityUntracked
+from shared.keys import ItemKey, TrackedActivityKey
 from shared.topics import ACTIVITIES, TRACKED_ACTIVITIES
 
-from .world import User, World, a_world, on, until
+from .world import User, World, running_world, suggestion_path, wait_until
 
-pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a machine that may be busy
+pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a busy machine
 
 CARLA, EVE = "carla@fabrikam.example", "eve@adatum.example"
 DEAL = ("opportunity", "renewal")
@@ -26,17 +27,17 @@ DEAL = ("opportunity", "renewal")
 
 @dataclass
 class Office:
-    """The two of them, and what the CRM holds."""
+    """Ann and Ben, and the version of the deal in the CRM."""
 
     world: World
     ann: User
     ben: User
     versions: int = field(default=1)
 
-    async def deal(self, **links: Any) -> None:
-        """Upstream, the deal changes."""
+    async def publish_deal(self, **links: Any) -> None:
+        """Publishes the next version of the deal."""
         self.versions += 1
-        await self.world.publish_first(
+        await self.world.publish_and_wait(
             {
                 "type": DEAL[0],
                 "id": DEAL[1],
@@ -47,27 +48,29 @@ class Office:
             }
         )
 
-    async def mail(self, subject: str, sender: str = CARLA, text: str = "Hello Ann", **more: Any) -> str:
-        """A mail to Ann; answers its item."""
-        [(_, _, item)] = await self.world.send(sender, self.ann, subject=subject, text=text, **more)
+    async def send_to_ann(
+        self, subject: str, sender: str = CARLA, text: str = "Hello Ann", **more: Any
+    ) -> str:
+        """Sends a mail to Ann. Returns its item."""
+        [(_, _, item)] = await self.world.send_mail(sender, self.ann, subject=subject, text=text, **more)
         return item
 
-    async def shows(self, user: User, subject: str, state: str | None) -> None:
-        """Until her timeline has that suggestion in that state; None: until it has none such."""
+    async def wait_for_state(self, user: User, subject: str, state: str | None) -> None:
+        """Waits until the user's timeline has the suggestion in this state; None: until it is not there."""
 
-        async def so() -> bool:
-            return dict((await user.sees(*DEAL))[0]).get(subject) == state
+        async def has_state() -> bool:
+            return dict((await user.tiles(*DEAL))[0]).get(subject) == state
 
-        await until(so, otherwise=lambda: f"{subject} never was {state}")
+        await wait_until(has_state, failure=lambda: f"the state of {subject} is not {state}")
 
-    async def is_tracked(self, subject: str) -> dict[str, Any]:
-        """Until it is tracked on the deal, for Ann as for Ben; the tile."""
+    async def wait_until_tracked(self, subject: str) -> dict[str, Any]:
+        """Waits until Ann and Ben see the activity as tracked on the deal. Returns its tile."""
         for user in (self.ann, self.ben):
 
-            async def so(user: User = user) -> bool:
-                return subject in (await user.sees(*DEAL))[1]
+            async def sees_it(user: User = user) -> bool:
+                return subject in (await user.tiles(*DEAL))[1]
 
-            await until(so, otherwise=lambda: f"{subject} was not tracked")
+            await wait_until(sees_it, failure=lambda: f"{subject} was not tracked")
         [tile] = [
             tile
             for tile in (await self.ben.timeline(*DEAL))["tracked"]
@@ -76,60 +79,60 @@ class Office:
         return dict(tile)
 
     async def track(self, item: str, **body: Any) -> int:
-        return (await self.ann.ask("POST", on(*DEAL, item, "track"), json=body)).status_code
+        return (await self.ann.request("POST", suggestion_path(*DEAL, item, "track"), json=body)).status_code
 
-    async def said(self, activity: str) -> list[Any]:
-        """All that dashboards were ever told of a tracked activity."""
-        await self.world.at_rest()
-        await self.world.bus.read_up()
-        return [
-            message.value
-            for message in self.world.bus.said(TRACKED_ACTIVITIES)
-            if message.key == (self.world.tenant.id, activity)
-        ]
+    async def published(self, activity: str) -> list[ActivityTracked | ActivityUntracked | None]:
+        """All that was ever published about a tracked activity; None for a tombstone."""
+        await self.world.wait_until_idle()
+        await self.world.topics.catch_up()
+        return self.world.topics.values(TRACKED_ACTIVITIES, self.key(activity))
+
+    def key(self, activity: str) -> TrackedActivityKey:
+        """The key of a tracked activity."""
+        return TrackedActivityKey(self.world.tenant.id, activity)
 
 
 @pytest.fixture(scope="module")
 async def office(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Office]:
-    async with a_world(stack, tmp_path_factory.mktemp("system")) as world:
+    async with running_world(stack, tmp_path_factory.mktemp("system")) as world:
         ann, ben = (
-            await world.user("ann@contoso.example", name="Ann"),
-            await world.user("ben@contoso.example", name="Ben"),
+            await world.add_user("ann@contoso.example", name="Ann"),
+            await world.add_user("ben@contoso.example", name="Ben"),
         )
         await world.publish(
             {"type": "contact", "id": "carla", "emails": [CARLA]},
             {"type": "contact", "id": "eve", "emails": [EVE]},
         )
         office = Office(world, ann, ben)
-        await office.deal()
+        await office.publish_deal()
         yield office
 
 
-async def test_a_mail_is_suggested_tracked_and_announced(office: Office) -> None:
-    item = await office.mail("Our numbers", text="Forty vans, delivered in March.")
-    tile = await office.ann.tile(*DEAL, "Our numbers")
+async def test_mail_is_suggested_tracked_and_published(office: Office) -> None:
+    item = await office.send_to_ann("Our numbers", text="Forty vans, delivered in March.")
+    tile = await office.ann.wait_for_suggestion(*DEAL, "Our numbers")
     assert (tile["item"], tile["state"], tile["why"]) == (
         item,
         "untracked",
         [f"From: {CARLA} is the contact of this opportunity"],
     )
-    assert await office.ben.sees(*DEAL) == ([], [])
+    assert await office.ben.tiles(*DEAL) == ([], [])
 
-    # mail-ingest is held up, so that pending is to be seen.
+    # mail-ingest is paused, so that the suggestion stays pending.
     ingest = office.world.system["mail-ingest"]
     ingest.signal(signal.SIGSTOP)
     assert await office.track(item) == 202
-    assert dict((await office.ann.sees(*DEAL))[0]) == {"Our numbers": "pending"}
-    assert await office.ben.sees(*DEAL) == ([], []), "pending is for her who asked"
+    assert dict((await office.ann.tiles(*DEAL))[0]) == {"Our numbers": "pending"}
+    assert await office.ben.tiles(*DEAL) == ([], []), "only Ann sees that it is pending"
     ingest.signal(signal.SIGCONT)
 
-    tracked = await office.is_tracked("Our numbers")
-    assert (await office.ann.sees(*DEAL))[0] == []
-    content = (await office.ben.ask("GET", f"/records/{DEAL[0]}/{DEAL[1]}/tracked/{tracked['id']}")).json()[
-        "content"
-    ]
+    tracked = await office.wait_until_tracked("Our numbers")
+    assert (await office.ann.tiles(*DEAL))[0] == []
+    content = (
+        await office.ben.request("GET", f"/records/{DEAL[0]}/{DEAL[1]}/tracked/{tracked['id']}")
+    ).json()["content"]
     assert "Forty vans, delivered in March." in content["text"]
-    [event] = await office.said(tracked["id"])
+    [event] = await office.published(tracked["id"])
     assert isinstance(event, ActivityTracked)
     assert (event.subject, event.owner, event.kind, event.direction) == (
         "Our numbers",
@@ -148,62 +151,64 @@ async def test_a_mail_is_suggested_tracked_and_announced(office: Office) -> None
     assert CARLA not in event.model_dump_json()
 
 
-async def test_a_record_change_brings_older_mail_and_takes_it_away(office: Office) -> None:
-    await office.mail("Terms I would ask for", sender=EVE)
-    await until(lambda: any(("contact", "eve") in records for records in office.world.suggestions().values()))
-    assert "Terms I would ask for" not in dict((await office.ann.sees(*DEAL))[0])
-    await office.deal(stakeholder_ids=["eve"])
-    await office.shows(office.ann, "Terms I would ask for", "untracked")
-    await office.deal()
-    await office.shows(office.ann, "Terms I would ask for", None)
+async def test_record_change_adds_and_removes_older_mail(office: Office) -> None:
+    await office.send_to_ann("Terms I would require", sender=EVE)
+    await wait_until(
+        lambda: any(("contact", "eve") in records for records in office.world.suggestions().values())
+    )
+    assert "Terms I would require" not in dict((await office.ann.tiles(*DEAL))[0])
+    await office.publish_deal(stakeholder_ids=["eve"])
+    await office.wait_for_state(office.ann, "Terms I would require", "untracked")
+    await office.publish_deal()
+    await office.wait_for_state(office.ann, "Terms I would require", None)
 
 
-async def test_untracked_it_is_a_suggestion_again_and_dashboards_forget_it(office: Office) -> None:
-    item = await office.mail("Shared too early")
-    await office.shows(office.ann, "Shared too early", "untracked")
+async def test_untracked_activity_is_a_suggestion_again_and_is_withdrawn(office: Office) -> None:
+    item = await office.send_to_ann("Shared too early")
+    await office.wait_for_state(office.ann, "Shared too early", "untracked")
     await office.track(item)
-    tracked = await office.is_tracked("Shared too early")
+    tracked = await office.wait_until_tracked("Shared too early")
     path = f"/records/{DEAL[0]}/{DEAL[1]}/tracked/{tracked['id']}"
 
-    assert (await office.ben.ask("DELETE", path)).status_code == 404, "it is Ann's entry"
-    assert (await office.ann.ask("DELETE", path)).status_code == 204
+    assert (await office.ben.request("DELETE", path)).status_code == 404, "Ann tracked it"
+    assert (await office.ann.request("DELETE", path)).status_code == 204
 
-    await office.shows(office.ann, "Shared too early", "untracked")
-    assert "Shared too early" not in (await office.ben.sees(*DEAL))[1]
-    assert (await office.ben.ask("GET", path)).status_code == 404
-    first, last, tombstone = await office.said(tracked["id"])
+    await office.wait_for_state(office.ann, "Shared too early", "untracked")
+    assert "Shared too early" not in (await office.ben.tiles(*DEAL))[1]
+    assert (await office.ben.request("GET", path)).status_code == 404
+    first, last, tombstone = await office.published(tracked["id"])
     assert isinstance(first, ActivityTracked)
     assert isinstance(last, ActivityUntracked)
     assert tombstone is None
     assert last.revision > first.revision
-    assert (office.world.tenant.id, tracked["id"]) not in office.world.bus.live(TRACKED_ACTIVITIES)
+    assert office.key(tracked["id"]) not in office.world.topics.table(TRACKED_ACTIVITIES)
 
 
-async def test_dismissed_it_stays_away_until_that_is_undone(office: Office) -> None:
-    item = await office.mail("Not about this")
-    await office.shows(office.ann, "Not about this", "untracked")
-    assert (await office.ann.ask("PUT", on(*DEAL, item, "dismissal"))).status_code == 204
-    await office.shows(office.ann, "Not about this", None)
-    await office.deal(stakeholder_ids=["eve"])  # a re-match does not bring it back
-    await office.world.at_rest()
-    assert "Not about this" not in dict((await office.ann.sees(*DEAL))[0])
-    assert (await office.ann.ask("DELETE", on(*DEAL, item, "dismissal"))).status_code == 204
-    await office.shows(office.ann, "Not about this", "untracked")
+async def test_dismissed_suggestion_is_hidden_until_restored(office: Office) -> None:
+    item = await office.send_to_ann("Not about this")
+    await office.wait_for_state(office.ann, "Not about this", "untracked")
+    assert (await office.ann.request("PUT", suggestion_path(*DEAL, item, "dismissal"))).status_code == 204
+    await office.wait_for_state(office.ann, "Not about this", None)
+    await office.publish_deal(stakeholder_ids=["eve"])  # a new match does not show it again
+    await office.world.wait_until_idle()
+    assert "Not about this" not in dict((await office.ann.tiles(*DEAL))[0])
+    assert (await office.ann.request("DELETE", suggestion_path(*DEAL, item, "dismissal"))).status_code == 204
+    await office.wait_for_state(office.ann, "Not about this", "untracked")
 
 
-async def test_the_owner_alone_may_read_the_text_and_nothing_keeps_it(office: Office) -> None:
+async def test_only_the_owner_reads_the_text_and_nothing_stores_it(office: Office) -> None:
     text = "Between you and me: the fleet manager leaves in May."
-    item = await office.mail("In confidence", text=text)
-    await office.shows(office.ann, "In confidence", "untracked")
-    shown = await office.ann.ask("GET", on(*DEAL, item, "text"))
+    item = await office.send_to_ann("In confidence", text=text)
+    await office.wait_for_state(office.ann, "In confidence", "untracked")
+    shown = await office.ann.request("GET", suggestion_path(*DEAL, item, "text"))
     assert shown.status_code == 200
     assert text in shown.json()["text"]
     assert shown.headers["cache-control"] == "no-store"
-    assert (await office.ben.ask("GET", on(*DEAL, item, "text"))).status_code == 404
+    assert (await office.ben.request("GET", suggestion_path(*DEAL, item, "text"))).status_code == 404
 
-    await office.world.bus.read_up()
+    await office.world.topics.catch_up()
     assert text.encode() not in b"".join(
-        record.value or b"" for log in office.world.bus.log.values() for record in log
+        record.value or b"" for log in office.world.topics.log.values() for record in log
     )
     for name in ("mail_ingest", "tracking"):
         database = office.world.database(name)
@@ -216,36 +221,38 @@ async def test_the_owner_alone_may_read_the_text_and_nothing_keeps_it(office: Of
         assert "fleet manager" not in process.background.log.read_text()
 
 
-async def test_what_is_private_is_shared_only_when_asked_once_more(office: Office) -> None:
-    item = await office.mail("Personal", sensitivity="private")
-    await office.shows(office.ann, "Personal", "untracked")
+async def test_private_item_is_tracked_only_with_confirmation(office: Office) -> None:
+    item = await office.send_to_ann("Personal", sensitivity="private")
+    await office.wait_for_state(office.ann, "Personal", "untracked")
     assert await office.track(item) == 409
     assert await office.track(item, confirm_private=True) == 202
-    await office.is_tracked("Personal")
+    await office.wait_until_tracked("Personal")
 
 
-async def test_what_is_deleted_in_outlook_is_suggested_no_more(office: Office) -> None:
-    item = await office.mail("Deleted unread")
-    await office.shows(office.ann, "Deleted unread", "untracked")
+async def test_item_deleted_in_outlook_is_not_suggested(office: Office) -> None:
+    item = await office.send_to_ann("Deleted unread")
+    await office.wait_for_state(office.ann, "Deleted unread", "untracked")
     await asyncio.to_thread(office.world.tenant.delete, office.ann.oid, item)
-    await office.shows(office.ann, "Deleted unread", None)
-    await until(
-        lambda: (office.world.tenant.id, office.ann.oid, item) not in office.world.bus.live(ACTIVITIES)
+    await office.wait_for_state(office.ann, "Deleted unread", None)
+    await wait_until(
+        lambda: (
+            ItemKey(office.world.tenant.id, office.ann.oid, item) not in office.world.topics.table(ACTIVITIES)
+        )
     )
     assert await office.track(item) == 409
 
 
-async def test_what_is_deleted_while_track_waits_cannot_be_shared(office: Office) -> None:
-    item = await office.mail("Gone in between")
-    await office.shows(office.ann, "Gone in between", "untracked")
+async def test_item_deleted_during_track_is_not_shared(office: Office) -> None:
+    item = await office.send_to_ann("Gone in between")
+    await office.wait_for_state(office.ann, "Gone in between", "untracked")
     await asyncio.to_thread(office.world.tenant.delete, office.ann.oid, item, hard=True)
     status = await office.track(item)
-    await office.world.at_rest()
+    await office.world.wait_until_idle()
     assert status in {202, 409}
-    assert "Gone in between" not in (await office.ben.sees(*DEAL))[1]
+    assert "Gone in between" not in (await office.ben.tiles(*DEAL))[1]
 
 
-async def test_a_meeting_is_suggested_changed_and_withdrawn_when_it_is_cancelled(office: Office) -> None:
+async def test_meeting_is_suggested_changed_tracked_and_withdrawn_when_cancelled(office: Office) -> None:
     start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=20)
     booked = await asyncio.to_thread(
         office.world.tenant.book,
@@ -256,7 +263,7 @@ async def test_a_meeting_is_suggested_changed_and_withdrawn_when_it_is_cancelled
         subject="Walk through the offer",
         text="We meet at the depot.",
     )
-    tile = await office.ann.tile(*DEAL, "Walk through the offer")
+    tile = await office.ann.wait_for_suggestion(*DEAL, "Walk through the offer")
     assert (tile["activity"]["kind"], tile["activity"]["start"]) == (
         "meeting",
         start.isoformat().replace("+00:00", "Z"),
@@ -270,13 +277,14 @@ async def test_a_meeting_is_suggested_changed_and_withdrawn_when_it_is_cancelled
         start=later.isoformat(),
         subject="Walk through the new offer",
     )
-    tile = await office.ann.tile(*DEAL, "Walk through the new offer")
+    tile = await office.ann.wait_for_suggestion(*DEAL, "Walk through the new offer")
     assert tile["activity"]["start"] == later.isoformat().replace("+00:00", "Z")
-    assert "Walk through the offer" not in dict((await office.ann.sees(*DEAL))[0])
+    assert "Walk through the offer" not in dict((await office.ann.tiles(*DEAL))[0])
 
     assert await office.track(tile["item"]) == 202
-    tracked = await office.is_tracked("Walk through the new offer")
-    [event] = await office.said(tracked["id"])
+    tracked = await office.wait_until_tracked("Walk through the new offer")
+    [event] = await office.published(tracked["id"])
+    assert isinstance(event, ActivityTracked)
     assert (event.kind, event.start) == ("meeting", later)
 
     other = await asyncio.to_thread(
@@ -286,38 +294,39 @@ async def test_a_meeting_is_suggested_changed_and_withdrawn_when_it_is_cancelled
         start.isoformat(),
         subject="It will not take place",
     )
-    await office.shows(office.ann, "It will not take place", "untracked")
+    await office.wait_for_state(office.ann, "It will not take place", "untracked")
     await asyncio.to_thread(office.world.tenant.cancel, other["uid"])
-    await office.shows(office.ann, "It will not take place", None)
+    await office.wait_for_state(office.ann, "It will not take place", None)
 
 
-async def test_two_copies_of_one_mail_are_one_tracked_activity(office: Office) -> None:
-    await office.world.send(CARLA, office.ann, office.ben, subject="To both of you", text="Hello both")
-    hers, his = await office.ann.tile(*DEAL, "To both of you"), await office.ben.tile(*DEAL, "To both of you")
-    assert hers["item"] != his["item"]
-    both = await asyncio.gather(
+async def test_copies_of_one_mail_become_one_tracked_activity(office: Office) -> None:
+    await office.world.send_mail(CARLA, office.ann, office.ben, subject="To both of you", text="Hello both")
+    of_ann = await office.ann.wait_for_suggestion(*DEAL, "To both of you")
+    of_ben = await office.ben.wait_for_suggestion(*DEAL, "To both of you")
+    assert of_ann["item"] != of_ben["item"]
+    responses = await asyncio.gather(
         *(
-            user.ask("POST", on(*DEAL, tile["item"], "track"))
-            for user, tile in ((office.ann, hers), (office.ben, his))
+            user.request("POST", suggestion_path(*DEAL, tile["item"], "track"))
+            for user, tile in ((office.ann, of_ann), (office.ben, of_ben))
         )
     )
-    assert [answer.status_code for answer in both] == [202, 202]
-    tile = await office.is_tracked("To both of you")
-    await office.world.at_rest()
-    tile = await office.is_tracked("To both of you")
+    assert [response.status_code for response in responses] == [202, 202]
+    tile = await office.wait_until_tracked("To both of you")
+    await office.world.wait_until_idle()
+    tile = await office.wait_until_tracked("To both of you")
     assert {entry["by"] for entry in tile["regarding"]} == {office.ann.oid, office.ben.oid}
     for user in (office.ann, office.ben):
-        assert "To both of you" not in dict((await user.sees(*DEAL))[0])
+        assert "To both of you" not in dict((await user.tiles(*DEAL))[0])
 
 
-async def test_a_colleague_never_saw_anything_of_this_untracked(office: Office) -> None:
+async def test_colleague_sees_no_untracked_item(office: Office) -> None:
     subjects = [tile["activity"]["subject"] for tile in (await office.ann.timeline(*DEAL))["suggestions"]]
     assert len(subjects) >= 3
-    bens = await office.ben.timeline(*DEAL)
-    assert not bens["suggestions"]
-    assert not {tile["activity"]["subject"] for tile in bens["tracked"]} & set(subjects)
+    timeline = await office.ben.timeline(*DEAL)
+    assert not timeline["suggestions"]
+    assert not {tile["activity"]["subject"] for tile in timeline["tracked"]} & set(subjects)
     counts = {
         record["id"]: record["suggestions"]
-        for record in (await office.ben.ask("GET", "/records")).json()["records"]
+        for record in (await office.ben.request("GET", "/records")).json()["records"]
     }
     assert counts[DEAL[1]] == 0

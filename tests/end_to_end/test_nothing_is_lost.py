@@ -1,9 +1,9 @@
-"""Whatever is killed while messages flow, everything arrives.
+"""Everything arrives, although processes are killed while messages flow.
 
-What reads a table from its start, or Outlook's window whole, would find a lost message again, and so would
-a second hint. So for these counts the reconciler is off, Graph names each mail once, and a matcher begins
-at its group's commit; tracking goes on from the positions in its database anyway. Two replicas of each
-service are there at once.
+Three things would find a lost message again: a table that is read from its start, a read of Outlook's window,
+and a second notification. So these tests switch reconciliation off, Graph notifies once of each mail, and a
+matcher starts at its group's commit; tracking always starts at the positions in its database. Each service
+has two replicas.
 """
 
 import asyncio
@@ -21,97 +21,105 @@ from deploy.local.servers import Server
 from deploy.local.stack import LocalStack
 from deploy.local.system import Process
 from shared.events import ActivityTracked
+from shared.keys import ItemKey
 from shared.topics import ACTIVITIES, GRAPH_NOTIFICATIONS, MATCHES, TRACKED_ACTIVITIES
 
-from .world import SERVICES, Item, Pairs, User, World, a_world, on, until
+from .world import SERVICES, Pairs, User, World, running_world, suggestion_path, wait_until
 
-pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a machine that may be busy
+pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a busy machine
 
 CARLA = "carla@fabrikam.example"
 DEALS = [f"deal-{number}" for number in range(250)]
-"""Dense mail is slow to match and to store, so that there is always some in hand."""
+"""A mail with many matches takes long to match and to store, so that there is always work in progress."""
 RELATED: Pairs = {("contact", "carla"), ("account", "fabrikam"), *(("opportunity", deal) for deal in DEALS)}
-HELD_UP = 40
-"""Items that have piled up before a service is ended."""
-MOST_IN_FLIGHT = 80
-"""Carla waits when so many are under way."""
-PATIENT = 100.0
-"""Seconds for all to come to rest: rebalances and back-offs add up on a busy machine, and at rest a loss is a loss."""
-AWAY = 4.0
-"""Seconds that a store is away: longer than drivers try again by themselves, so that services must."""
-LEAVES_WITHIN = 30.0
-"""Seconds; 10 are promised, on a machine that has nothing else to do."""
+MIN_QUEUED = 40
+"""Items that wait before a service is killed or stopped."""
+MAX_IN_FLIGHT = 80
+"""Carla sends no further mail while so many are in flight."""
+IDLE_TIMEOUT = 100.0
+"""Seconds until the system is idle: rebalances and back-offs add up on a busy machine, and an idle system
+delivers nothing more."""
+OUTAGE = 4.0
+"""Seconds that a store is away: longer than drivers retry by themselves, so that the services must retry."""
+DRAIN_TIMEOUT = 30.0
+"""Seconds; 10 are promised, on a machine without other load."""
 
 
 @dataclass
 class Flow:
-    """Carla, who writes all the time.
+    """Carla's mail to the sellers.
 
     Attributes:
-        sent: every mail of hers, by what it is in a mailbox.
+        sent: the item of every mail that was sent.
     """
 
     world: World
     sellers: list[User]
-    sent: set[Item] = field(default_factory=set)
+    sent: set[ItemKey] = field(default_factory=set)
 
     @contextlib.asynccontextmanager
     async def flowing(self) -> AsyncIterator[None]:
-        """Mail flows while the block lasts."""
-        enough = asyncio.Event()
-        writing = asyncio.create_task(self._write(enough))
+        """Sends mail until the block ends."""
+        stop = asyncio.Event()
+        sending = asyncio.create_task(self._send(stop))
         try:
             yield
         finally:
-            enough.set()
-            await writing
+            stop.set()
+            await sending
 
-    async def _write(self, enough: asyncio.Event) -> None:
+    async def _send(self, stop: asyncio.Event) -> None:
         for seller in itertools.cycle(self.sellers):
-            if enough.is_set():
+            if stop.is_set():
                 return
-            await until(lambda: len(self.in_flight(ARRIVED["matcher"])) < MOST_IN_FLIGHT)
+            await wait_until(lambda: len(self.in_flight(OUTPUT["matcher"])) < MAX_IN_FLIGHT)
             self.sent.update(
-                await self.world.send(CARLA, seller, subject=f"No. {len(self.sent)}", text="Hello")
+                await self.world.send_mail(CARLA, seller, subject=f"No. {len(self.sent)}", text="Hello")
             )
             await asyncio.sleep(0.02)
 
-    def in_flight(self, arrived: "Arrived") -> set[Item]:
-        """What is sent and has not arrived there."""
-        return self.sent.difference(arrived(self.world))
+    def in_flight(self, output: "Output") -> set[ItemKey]:
+        """The items that were sent and that a service has not put out yet."""
+        return self.sent.difference(output(self.world))
 
-    async def all_arrives(self, in_flight: int, what: str) -> None:
-        """Once everything is at rest: exactly what was sent, at each station."""
-        await self.world.at_rest(PATIENT)
-        await self.world.bus.read_up()
-        told = f"{what} with {in_flight} items in flight; {len(self.sent)} were sent"
-        sys.stdout.write(f"{told}\n")
+    async def check_all_arrived(self, in_flight: int, event: str) -> None:
+        """Waits until the system is idle, and checks that every store and topic has exactly what was sent."""
+        await self.world.wait_until_idle(IDLE_TIMEOUT)
+        await self.world.topics.catch_up()
+        summary = f"{event} with {in_flight} items in flight; {len(self.sent)} were sent"
+        sys.stdout.write(f"{summary}\n")
+        activities = set(self.world.topics.table(ACTIVITIES))
+        lost, extra = len(self.sent - activities), len(activities - self.sent)
+        assert activities == self.sent, f"{summary}, {lost} activities are lost, {extra} are too many"
         expected = dict.fromkeys(self.sent, RELATED)
-        activities = {key for key, _ in self.world.bus.live(ACTIVITIES).items()}
-        assert activities == self.sent, (
-            f"{told}, {len(self.sent - activities)} activities are lost, {len(activities - self.sent)} are too many"
-        )
-        for name, found in (("matches", self.world.bus.matches()), ("suggestions", self.world.suggestions())):
+        for name, found in (
+            ("matches", self.world.topics.matches()),
+            ("suggestions", self.world.suggestions()),
+        ):
             wrong = {item for item in expected.keys() | found.keys() if expected.get(item) != found.get(item)}
-            assert not wrong, f"{told}, {len(expected) - len(found)} {name} are lost, {len(wrong)} are wrong"
-        assert in_flight, f"{told}: nothing could be lost"
+            lost = len(expected) - len(found)
+            assert not wrong, f"{summary}, {lost} {name} are lost, {len(wrong)} are wrong"
+        assert in_flight, f"{summary}: nothing could be lost"
 
 
-Arrived = Callable[[World], Collection[tuple[str, ...]]]
+Output = Callable[[World], Collection[tuple[str, ...]]]
 
-ARRIVED: dict[str, Arrived] = {
-    "mail-ingest": lambda world: world.bus.keys[ACTIVITIES.name],
-    "matcher": lambda world: world.bus.keys[MATCHES.name],
-    "tracking": World.suggested,
+OUTPUT: dict[str, Output] = {
+    "mail-ingest": lambda world: world.topics.keys[ACTIVITIES.name],
+    "matcher": lambda world: world.topics.keys[MATCHES.name],
+    "tracking": World.suggested_items,
 }
-"""What has come out of a service."""
+"""Service -> the items that it has put out."""
 
 
 @pytest.fixture(scope="module")
 async def flow(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Flow]:
     folder = tmp_path_factory.mktemp("system")
-    env_of = {"mail-ingest": {"RECONCILE": "false", "LEASE": "PT3S"}, "matcher": {"TAKEOVER": "false"}}
-    async with a_world(
+    env_of = {
+        "mail-ingest": {"MAIL_INGEST_RECONCILE": "false", "MAIL_INGEST_LEASE": "PT3S"},
+        "matcher": {"MATCHER_RESTORE": "false"},
+    }
+    async with running_world(
         stack, folder, env={"KAFKA_SESSION_TIMEOUT": "PT3S"}, env_of=env_of, two_of=SERVICES
     ) as world:
         world.simulator.delivery(followed_by_updated=False)
@@ -124,9 +132,9 @@ async def flow(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> A
             ),
         )
         sellers = await asyncio.gather(
-            *(world.user(f"{name}@contoso.example") for name in ("ann", "ben", "cleo", "dan"))
+            *(world.add_user(f"{name}@contoso.example") for name in ("ann", "ben", "cleo", "dan"))
         )
-        await world.at_rest()
+        await world.wait_until_idle()
         yield Flow(world, list(sellers))
 
 
@@ -138,117 +146,115 @@ def crash(process: Process) -> None:
 
 
 def stop(process: Process) -> None:
-    """SIGTERM, after which it leaves by itself."""
+    """Sends SIGTERM, and waits until the process has ended by itself."""
     process.signal(signal.SIGTERM)
-    deadline = time.monotonic() + LEAVES_WITHIN
+    deadline = time.monotonic() + DRAIN_TIMEOUT
     while process.running:
         assert time.monotonic() < deadline, (
-            f"{process.name} has not left within {LEAVES_WITHIN:.0f} s of SIGTERM"
+            f"{process.name} has not ended within {DRAIN_TIMEOUT:.0f} s of SIGTERM"
         )
         time.sleep(0.02)
     assert process.background.exit_code == 0, process.background.tail()
 
 
 VICTIMS: dict[End, int] = {crash: 0, stop: 1}
-"""How a replica ends, and which of the two it is; the other one goes on."""
+"""How a replica ends -> the number of the replica; the other one continues."""
 
 
 @pytest.mark.sized("loss")
 @pytest.mark.parametrize("end", VICTIMS)
 @pytest.mark.parametrize("name", SERVICES)
-async def test_a_service_that_ends_while_messages_flow_loses_none(
-    flow: Flow, name: str, end: End, full_size: bool
-) -> None:
-    victim, arrived = flow.world.replicas(name)[VICTIMS[end]], ARRIVED[name]
+async def test_service_that_ends_loses_no_message(flow: Flow, name: str, end: End, full_size: bool) -> None:
+    victim, output = flow.world.replicas(name)[VICTIMS[end]], OUTPUT[name]
     for _ in range(10 if full_size else 1):
         async with flow.flowing():
-            in_flight = await hold_up(flow, name, arrived)
+            in_flight = await queue_items(flow, name, output)
             await asyncio.to_thread(end, victim)
             await asyncio.to_thread(victim.start)
-        await flow.all_arrives(in_flight, f"{name}: {end.__name__} of {victim.name}")
+        await flow.check_all_arrived(in_flight, f"{name}: {end.__name__} of {victim.name}")
 
 
-async def hold_up(flow: Flow, name: str, arrived: Arrived) -> int:
-    """Lets items pile up before a service, and returns how many still wait when it has just begun to work them off."""
+async def queue_items(flow: Flow, name: str, output: Output) -> int:
+    """Lets items queue before a service, and lets it start on them.
 
-    async def caught_at_work() -> int:
+    Returns:
+        The number of items that are still in flight.
+    """
+
+    async def queue_and_resume() -> int:
         for process in flow.world.replicas(name):
             process.signal(signal.SIGSTOP)
-        await until(lambda: len(flow.in_flight(arrived)) >= HELD_UP)
-        waiting = flow.in_flight(arrived)
+        await wait_until(lambda: len(flow.in_flight(output)) >= MIN_QUEUED)
+        queued = flow.in_flight(output)
         for process in flow.world.replicas(name):
             process.signal(signal.SIGCONT)
-        await until(lambda: waiting.intersection(arrived(flow.world)))
-        return len(flow.in_flight(arrived))
+        await wait_until(lambda: queued.intersection(output(flow.world)))
+        return len(flow.in_flight(output))
 
-    in_flight: int = await until(caught_at_work)  # it may have done them all by the time that we look
+    in_flight: int = await wait_until(queue_and_resume)  # again, if the service was faster than the count
     return in_flight
 
 
-@pytest.mark.parametrize("name, station", [("kafka", "matcher"), ("mongod", "tracking")])
-async def test_a_store_that_is_killed_while_messages_flow_loses_none(
-    flow: Flow, stack: LocalStack, name: str, station: str
-) -> None:
+@pytest.mark.parametrize("name, service", [("kafka", "matcher"), ("mongod", "tracking")])
+async def test_killed_store_loses_no_message(flow: Flow, stack: LocalStack, name: str, service: str) -> None:
     server: Server = getattr(stack, name)
     async with flow.flowing():
-        in_flight = await hold_up(flow, station, ARRIVED[station])
+        in_flight = await queue_items(flow, service, OUTPUT[service])
         await asyncio.to_thread(server.kill)
-        await asyncio.sleep(AWAY)
+        await asyncio.sleep(OUTAGE)
         await asyncio.to_thread(server.start)
-    await flow.all_arrives(in_flight, f"{name}: killed")
+    await flow.check_all_arrived(in_flight, f"{name}: killed")
 
 
-async def test_mail_ingest_that_is_killed_with_hints_in_hand_loses_none(
-    flow: Flow, stack: LocalStack
-) -> None:
-    """MongoDB, where they are to be noted, is away meanwhile: so they are in hand for certain."""
-    world, hints = flow.world, flow.world.bus.log[GRAPH_NOTIFICATIONS.name]
+async def test_killed_mail_ingest_loses_no_notification(flow: Flow, stack: LocalStack) -> None:
+    """MongoDB, where mail-ingest records them, is away: so the notifications are certainly not recorded."""
+    world, notifications = flow.world, flow.world.topics.log[GRAPH_NOTIFICATIONS.name]
     async with flow.flowing():
-        begun = len(hints)
-        await until(
-            lambda: len(hints) > begun + 2 * len(flow.sellers)
-        )  # the webhook knows their subscriptions by heart now
+        before = len(notifications)
+        # After these the webhook has all subscriptions in its cache.
+        await wait_until(lambda: len(notifications) > before + 2 * len(flow.sellers))
         await asyncio.to_thread(stack.mongod.kill)
-        taken = len(hints)
-        await until(lambda: len(hints) > taken + len(flow.sellers))
+        recorded = len(notifications)
+        await wait_until(lambda: len(notifications) > recorded + len(flow.sellers))
         await asyncio.sleep(0.3)
-        in_flight = len(hints) - taken
-        await world.each(Process.kill, world.replicas("mail-ingest"))
+        in_flight = len(notifications) - recorded
+        await world.for_each(Process.kill, world.replicas("mail-ingest"))
         await asyncio.to_thread(stack.mongod.start)
         await world.start(*world.replicas("mail-ingest"))
-    await flow.all_arrives(in_flight, "mail-ingest: killed with hints in hand")
+    await flow.check_all_arrived(in_flight, "mail-ingest: killed with unrecorded notifications")
 
 
-async def test_tracking_that_is_killed_between_track_and_tracked_tracks_once(flow: Flow) -> None:
+async def test_tracking_killed_during_track_tracks_once(flow: Flow) -> None:
     world, ann = flow.world, flow.sellers[0]
     mails = [
-        await world.send(CARLA, ann, subject=f"Track me {number}", text=f"Text {number}")
+        await world.send_mail(CARLA, ann, subject=f"Track me {number}", text=f"Text {number}")
         for number in range(6)
     ]
     items = [item for ((*_, item),) in mails]
     flow.sent.update(item for (item,) in mails)
-    await until(lambda: {item for (item,) in mails} <= world.suggestions().keys())
+    await wait_until(lambda: {item for (item,) in mails} <= world.suggestions().keys())
     for pause, pair in zip((0.0, 0.03, 0.3), zip(items[::2], items[1::2], strict=True), strict=True):
         for item in pair:
-            assert (await ann.ask("POST", on("opportunity", DEALS[0], item, "track"))).status_code == 202
+            response = await ann.request("POST", suggestion_path("opportunity", DEALS[0], item, "track"))
+            assert response.status_code == 202
         await asyncio.sleep(pause)
-        await world.each(Process.kill, world.replicas("tracking"))
+        await world.for_each(Process.kill, world.replicas("tracking"))
         await world.start(*world.replicas("tracking"))
 
-    async def all_tracked() -> bool:
-        return len((await ann.sees("opportunity", DEALS[0]))[1]) == len(items)
+    async def all_are_tracked() -> bool:
+        return len((await ann.tiles("opportunity", DEALS[0]))[1]) == len(items)
 
-    await until(all_tracked, PATIENT)
-    await world.at_rest()
-    await world.bus.read_up()
-    assert (await ann.sees("opportunity", DEALS[0]))[1] == [f"Track me {number}" for number in range(6)]
-    assert world.database("tracking").tracked.count_documents({}) == len(items)
-    live = world.bus.live(TRACKED_ACTIVITIES)
-    events = [message.value for message in live.values() if isinstance(message.value, ActivityTracked)]
+    await wait_until(all_are_tracked, IDLE_TIMEOUT)
+    await world.wait_until_idle()
+    await world.topics.catch_up()
+    assert (await ann.tiles("opportunity", DEALS[0]))[1] == [f"Track me {number}" for number in range(6)]
+    assert world.database("tracking").tracked_activities.count_documents({}) == len(items)
+    table = world.topics.table(TRACKED_ACTIVITIES)
+    events = [message.value for message in table.values() if isinstance(message.value, ActivityTracked)]
     assert sorted(str(event.subject) for event in events) == [f"Track me {number}" for number in range(6)]
     assert [[(entry.type, entry.id, entry.by) for entry in event.regarding] for event in events] == [
         [("opportunity", DEALS[0], ann.oid)]
     ] * 6
-    assert {(message.key, message.version) for message in world.bus.said(TRACKED_ACTIVITIES)} == {
-        (key, message.version) for key, message in live.items()
+    assert {(message.key, message.version) for message in world.topics.messages(TRACKED_ACTIVITIES)} == {
+        (key, message.version) for key, message in table.items()
     }

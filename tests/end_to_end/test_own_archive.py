@@ -1,4 +1,4 @@
-"""One's own archive on the page: `make demo MAIL=… RECORDS=…` with a small one, as a user starts it."""
+"""The demo of a user's own archive: `make demo MAIL=… RECORDS=…` with a small archive."""
 
 import os
 import re
@@ -18,9 +18,9 @@ from scenarios.archive_source import load_source
 from scenarios.errors import UnusableArchiveError
 from simulator.control.client import Simulator
 
-from .world import _clean
+from .world import delete_data
 
-pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a machine that may be busy
+pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a busy machine
 
 ANN = "ann@contoso.example"
 CARLA, EVE, OTHER = "carla@fabrikam.example", "eve@adatum.example", "news@example.com"
@@ -28,7 +28,10 @@ CARLA, EVE, OTHER = "carla@fabrikam.example", "eve@adatum.example", "news@exampl
 
 def letter(number: int, sender: str, to: str, subject: str) -> str:
     date = f"Mon, 0{number} Jan 2001 10:00:00 +0100"
-    return f"Message-ID: <{number}@mail.example>\nDate: {date}\nFrom: {sender}\nTo: {to}\nSubject: {subject}\n\nHello\n"
+    headers = (
+        f"Message-ID: <{number}@mail.example>\nDate: {date}\nFrom: {sender}\nTo: {to}\nSubject: {subject}"
+    )
+    return f"{headers}\n\nHello\n"
 
 
 MEETING = f"""BEGIN:VCALENDAR
@@ -47,7 +50,7 @@ END:VCALENDAR
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Ann's mail and calendar, and one message of a second mailbox, which is called like the folder."""
+    """Ann's mail and calendar, and one message of a second mailbox, which has the folder's name."""
     mail, crm = tmp_path_factory.mktemp("archive") / "office", tmp_path_factory.mktemp("crm")
     mail.mkdir()
     letters = (
@@ -74,23 +77,24 @@ async def demo(stack: LocalStack, tmp_path: Path) -> AsyncIterator["Demo"]:
     demo = Demo(stack, tmp_path)
     yield demo
     demo.stop()
-    await _clean(stack, "demo-")
+    await delete_data(stack, "demo-")
 
 
 class Demo:
-    """The command, in a folder of its own, on the Kafka and MongoDB of this test run."""
+    """A process of the demo with its own folder, on the Kafka and MongoDB of this test run."""
 
     def __init__(self, stack: LocalStack, folder: Path) -> None:
         self._env = {**os.environ, **stack.environment, "LOCAL_DIR": str(folder), "KAFKA_PARTITIONS": "2"}
-        self._log = folder / "said"
+        self._log = folder / "output"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *options: str, **paths: Path) -> None:
-        asked = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
-        self._run(sys.executable, "-m", "scenarios.demo", *asked, *options)
+        """Starts the demo with these folders."""
+        arguments = [part for name, path in paths.items() for part in (f"--{name}", str(path))]
+        self._run(sys.executable, "-m", "scenarios.demo", *arguments, *options)
 
     def make(self, **options: str | Path) -> None:
-        """The same by its door; what is installed is not installed anew."""
+        """Starts the demo with `make`, without a new installation."""
         self._run(
             "make",
             "--old-file=.venv/.installed",
@@ -111,54 +115,56 @@ class Demo:
             )
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
+        """All that the demo has printed."""
         return self._log.read_text()
 
-    def says(self, text: str) -> None:
+    def wait_for(self, text: str) -> None:
+        """Waits until the demo has printed a text; fails if the demo ends."""
         deadline = time.monotonic() + 120
-        while text not in self.said:
+        while text not in self.output:
             assert self._process
-            assert self._process.poll() is None, self.said
-            assert time.monotonic() < deadline, self.said
+            assert self._process.poll() is None, self.output
+            assert time.monotonic() < deadline, self.output
             time.sleep(0.05)
 
-    def at(self, what: str) -> str:
-        """The address that it says something is at."""
-        [found] = re.findall(rf"^  {what} +(https?://\S+)", self.said, re.MULTILINE)
+    def address(self, name: str) -> str:
+        """The address that the demo has printed after a name."""
+        [found] = re.findall(rf"^  {name} +(https?://\S+)", self.output, re.MULTILINE)
         return str(found)
 
     def stop(self) -> int:
-        """How it ended on Ctrl-C."""
+        """Ends the demo with Ctrl-C. Returns its exit code."""
         assert self._process
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
         return self.end()
 
     def end(self) -> int:
-        """How it ended by itself."""
+        """Waits until the demo ends. Returns its exit code."""
         assert self._process
         return self._process.wait(120)
 
 
 def suggested(demo: Demo, user: str, record: str) -> list[tuple[str, str]]:
-    """Subject and direction of what she sees on a record, by the API with a token of hers."""
-    simulator = Simulator(demo.at("simulator"), re.findall(r"CA: (.*)\)", demo.said)[0])
+    """(subject, direction) of the suggestions of a record that the API returns to a user."""
+    simulator = Simulator(demo.address("simulator"), re.findall(r"CA: (.*)\)", demo.output)[0])
     token = simulator.tenant(TENANT).sign_in(user)
-    answer = httpx2.get(
-        f"{demo.at('timeline API')}/records/{record}/timeline",
+    response = httpx2.get(
+        f"{demo.address('timeline API')}/records/{record}/timeline",
         headers={"Authorization": f"Bearer {token}"},
         trust_env=False,
     )
     simulator.close()
     return sorted(
         (tile["activity"]["subject"], tile["activity"]["direction"] or "")
-        for tile in answer.raise_for_status().json()["suggestions"]
+        for tile in response.raise_for_status().json()["suggestions"]
     )
 
 
 def test_demo_of_own_archive_shows_each_owner_the_suggestions(demo: Demo, archive: dict[str, Path]) -> None:
     demo.start(**archive)
-    demo.says("Ctrl-C stops everything.")
+    demo.wait_for("Ctrl-C stops everything.")
     check_report(demo)
 
     conversation = [
@@ -173,21 +179,21 @@ def test_demo_of_own_archive_shows_each_owner_the_suggestions(demo: Demo, archiv
     assert suggested(demo, "office@contoso.example", "contact/carla") == []
 
     assert demo.stop() == 0
-    assert demo.said.endswith("stopped\n")
+    assert demo.output.endswith("stopped\n")
     with pytest.raises(httpx2.ConnectError):
-        httpx2.get(demo.at("the page"), trust_env=False)
+        httpx2.get(demo.address("the page"), trust_env=False)
 
 
 @pytest.mark.full("archive")
-def test_once_it_ends_when_all_is_on_the_page(demo: Demo, archive: dict[str, Path]) -> None:
+def test_demo_with_once_ends_when_all_is_on_the_page(demo: Demo, archive: dict[str, Path]) -> None:
     demo.start("--once", **archive)
-    assert demo.end() == 0, demo.said
+    assert demo.end() == 0, demo.output
     check_report(demo)
 
 
 def check_report(demo: Demo) -> None:
-    page = demo.at("the page")
-    said = re.sub(r"\d+ (ms|s)\b", r"N \1", demo.said)
+    page = demo.address("the page")
+    output = re.sub(r"\d+ (ms|s)\b", r"N \1", demo.output)
     for line in (
         "4 e-mails and 1 meeting are in 2 mailboxes N s after the start; the capture starts …",
         "4 of them are suggested, 7 times, on 3 records",
@@ -196,14 +202,15 @@ def check_report(demo: Demo) -> None:
         f"                office (1 suggested)   {page}/#/contact/eve",
         "Done N s after the start.",
     ):
-        assert f"\n{line}\n" in said
+        assert f"\n{line}\n" in output
     assert re.search(
-        r"slowest of 3 timeline reads: N ms, (contact|account) '.*' for \S+, [13] of [13] suggestions \(best of 3; ",
-        said,
+        r"slowest of 3 timeline reads: N ms, (contact|account) '.*' for \S+, "
+        r"[13] of [13] suggestions \(best of 3; ",
+        output,
     )
 
 
-def test_a_mistake_in_the_records_ends_it_before_anything_starts(
+def test_invalid_record_file_ends_the_demo_before_the_start(
     demo: Demo, archive: dict[str, Path], tmp_path: Path
 ) -> None:
     records = tmp_path / "contacts.csv"
@@ -212,13 +219,13 @@ def test_a_mistake_in_the_records_ends_it_before_anything_starts(
     assert demo.end() != 0
     assert (
         f"{records}, line 1, column email: records have no such column; is it emails?"
-        in demo.said.splitlines()
+        in demo.output.splitlines()
     )
-    assert "starting" not in demo.said
+    assert "starting" not in demo.output
 
 
 @pytest.mark.parametrize(
-    "paths,said",
+    "paths, message",
     [
         ({"mail": "mail"}, "MAIL needs RECORDS"),
         ({"records": "records"}, "RECORDS needs MAIL"),
@@ -232,20 +239,20 @@ def test_a_mistake_in_the_records_ends_it_before_anything_starts(
         ({"mail": "mail", "records": "empty"}, "there is no record, in no *.jsonl and no *.csv"),
     ],
 )
-def test_what_is_missing_is_one_sentence(
-    archive: dict[str, Path], tmp_path: Path, paths: dict[str, str], said: str
+def test_missing_input_is_reported_in_one_line(
+    archive: dict[str, Path], tmp_path: Path, paths: dict[str, str], message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
-    where = archive | {
+    places = archive | {
         "nowhere": tmp_path / "nowhere",
         "empty": tmp_path / "empty",
         "file": archive["mail"] / "one.eml",
     }
     with pytest.raises(UnusableArchiveError) as unusable:
         load_source(
-            where[paths["mail"]] if "mail" in paths else None,
-            where[paths["records"]] if "records" in paths else None,
+            places[paths["mail"]] if "mail" in paths else None,
+            places[paths["records"]] if "records" in paths else None,
             TENANT,
         )
-    assert said in str(unusable.value)
+    assert message in str(unusable.value)
     assert "\n" not in str(unusable.value)

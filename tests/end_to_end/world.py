@@ -1,4 +1,4 @@
-"""The whole system for a story: real processes on the real Kafka and MongoDB, generated people and records."""
+"""A whole system for one test module: our processes, the real Kafka and MongoDB, simulated mailboxes."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -19,50 +19,59 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from pymongo import MongoClient
 from pymongo.database import Database
-from shared.bus import Received, decode
 
 from deploy.local.stack import LocalStack
 from deploy.local.system import TENANT, Process, System
-from scenarios.backlog import BACKLOG_KEYS, flatten_status
+from scenarios.backlog import BACKLOG_KEYS, PENDING_NOTIFICATIONS, flatten_status, is_backlog_key
 from scenarios.upstream import Upstream
+from shared.keys import ItemKey, K, split_key
+from shared.messages import InvalidMessage, ValidMessage, ValueMessage, decode
 from shared.topics import MATCHES, TOPICS, Topic
 from simulator.control.client import Simulator, TenantControl
 
-SERVICES = ("mail-ingest", "matcher", "tracking")
-PATIENCE = 40.0
-"""Seconds that anything may take on a busy machine; what takes longer has not happened."""
-PARTITIONS = 4
+V = TypeVar("V")
 
-Item = tuple[str, str, str]
-"""(tenant, mailbox, item)"""
+SERVICES = ("mail-ingest", "matcher", "tracking")
+TIMEOUT = 40.0
+"""Seconds that one step may take on a busy machine; a step that takes longer has failed."""
+PARTITIONS = 4
+UNAVAILABLE = "unavailable"
+"""The key in a status for a process that cannot count its work now."""
+
 Pairs = set[tuple[str, str]]
 """(type, id) of records."""
 
 
-async def until(
-    met: Callable[[], Any],
-    seconds: float = PATIENCE,
-    otherwise: Callable[[], object] = lambda: "it did not happen in time",
+async def wait_until(
+    condition: Callable[[], Any],
+    seconds: float = TIMEOUT,
+    failure: Callable[[], object] = lambda: "the condition did not become true in time",
 ) -> Any:
-    """What `met` answers as soon as it is true; it may be a coroutine function."""
+    """Waits until a condition, which may be a coroutine function, is true. Returns its result.
+
+    Args:
+        condition: called until its result is true.
+        seconds: the longest wait.
+        failure: returns the message of the AssertionError when the time has passed.
+    """
     deadline = time.monotonic() + seconds
     while True:
-        answer = met()
-        if isinstance(answer, Awaitable):
-            answer = await answer
-        if answer:
-            return answer
+        result = condition()
+        if isinstance(result, Awaitable):
+            result = await result
+        if result:
+            return result
         if time.monotonic() > deadline:
-            raise AssertionError(otherwise())
+            raise AssertionError(failure())
         await asyncio.sleep(0.02)
 
 
-class Bus:
-    """A reader of every topic, dead letters too, from their starts on.
+class TopicsReader:
+    """Reads all topics of a system, dead letters included, from their start.
 
     Attributes:
-        log: what stands there, by the topic's name, each partition in its order.
-        keys: every key that was ever written, by the topic's name.
+        log: the topic's name -> Kafka's records, those of each partition in order.
+        keys: the topic's name -> every key that was ever written.
     """
 
     def __init__(self, bootstrap: str, prefix: str) -> None:
@@ -78,74 +87,81 @@ class Bus:
         names = [f"{prefix}{name}" for topic in TOPICS for name in (topic.name, topic.dead_letters)]
         self._partitions = [TopicPartition(name, number) for name in names for number in range(PARTITIONS)]
 
-    async def follow(self) -> None:
-        """Reads, for ever."""
+    async def run(self) -> None:
+        """Reads until the task is cancelled."""
         await self._consumer.start()
         try:
             self._consumer.assign(self._partitions)
             await self._consumer.seek_to_beginning(*self._partitions)
             while True:
-                with contextlib.suppress(KafkaError):  # killed; it comes back
+                with contextlib.suppress(KafkaError):  # a test may kill Kafka and start it again
                     for tp, records in (await self._consumer.getmany(timeout_ms=50)).items():
                         name = tp.topic.removeprefix(self._prefix)
                         self.log[name] += records
-                        self.keys[name].update(
-                            tuple((record.key or b"").decode(errors="replace").split("/", 2))
-                            for record in records
-                        )
+                        self.keys[name].update(_split(record.key) for record in records)
         finally:
             await self._consumer.stop()
 
-    async def read_up(self) -> None:
-        """Waits until all that stands there now is read."""
+    async def catch_up(self) -> None:
+        """Waits until everything is read that is on the topics now."""
         ends = await self._consumer.end_offsets(self._partitions)
 
-        async def read() -> bool:
+        async def is_at_end() -> bool:
             return all([await self._consumer.position(tp) >= end for tp, end in ends.items()])
 
-        await until(read)
+        await wait_until(is_at_end)
 
-    def said(self, topic: Topic) -> list[Received[Any]]:
-        """Everything that was ever said, as it stands there."""
-        return [decode(topic, record) for record in self.log[topic.name]]
+    def messages(self, topic: Topic[K, V]) -> list[ValidMessage[K, V]]:
+        """Every message that was ever written; fails if one is invalid."""
+        return [_decode_valid(topic, record) for record in self.log[topic.name]]
 
-    def live(self, topic: Topic) -> dict[tuple[str, ...], Received[Any]]:
-        """A compacted topic as a table: the last word on each key, what is gone left out."""
-        last = {record.key: record for record in self.log[topic.name]}
-        messages: list[Received[Any]] = [
-            decode(topic, record) for record in last.values() if record.value is not None
+    def values(self, topic: Topic[K, V], key: K) -> list[V | None]:
+        """The values that were ever written with this key; None for a tombstone."""
+        return [
+            message.value if isinstance(message, ValueMessage) else None
+            for message in self.messages(topic)
+            if message.key == key
         ]
-        return {message.key: message for message in messages}
 
-    def matches(self) -> dict[Item, Pairs]:
-        """`matches` as a table: what each item relates to."""
-        values = {key: message.value for key, message in self.live(MATCHES).items()}
+    def table(self, topic: Topic[K, V]) -> dict[K, ValueMessage[K, V]]:
+        """A compacted topic as a table: the last message of each key, without the deleted keys."""
+        last = {record.key: record for record in self.log[topic.name]}
+        messages = [_decode_valid(topic, record) for record in last.values()]
+        return {message.key: message for message in messages if isinstance(message, ValueMessage)}
+
+    def matches(self) -> dict[ItemKey, Pairs]:
+        """The topic `matches` as a table: item -> its records."""
+        table = self.table(MATCHES)
         return {
-            _item(key): {(match.type, match.id) for match in value.matches} if value else set()
-            for key, value in values.items()
+            key: {(match.type, match.id) for match in message.value.matches} for key, message in table.items()
         }
 
-    def dead_letters(self, topic: Topic) -> list[tuple[bytes | None, bytes | None, dict[str, str]]]:
-        """Key, value and headers of each."""
+    def dead_letters(self, topic: Topic[Any, Any]) -> list[tuple[bytes | None, bytes | None, dict[str, str]]]:
+        """Key, value and headers of each dead letter of a topic."""
         return [
             (record.key, record.value, {name: value.decode() for name, value in record.headers})
             for record in self.log[topic.dead_letters]
         ]
 
 
-def _item(key: Sequence[str]) -> Item:
-    tenant, mailbox, item = key
-    return tenant, mailbox, item
+def _split(key: bytes | None) -> tuple[str, ...]:
+    return tuple((key or b"").decode(errors="replace").split("/", 2))
 
 
-def _pair(record: str) -> tuple[str, str]:
+def _decode_valid(topic: Topic[K, V], record: "ConsumerRecord[bytes, bytes]") -> ValidMessage[K, V]:
+    message = decode(topic, record)
+    assert not isinstance(message, InvalidMessage), f"{message.position}: {message.error.reason}"
+    return message
+
+
+def _type_and_id(record: str) -> tuple[str, str]:
     *_, type_, id_ = record.split("/")
     return type_, id_
 
 
 @dataclass
 class User:
-    """Somebody of a tenant, signed in."""
+    """A signed-in user of a tenant."""
 
     tenant: TenantControl
     oid: str
@@ -154,190 +170,191 @@ class User:
 
     @property
     def recipient(self) -> dict[str, str]:
+        """Name and address as the simulator takes them."""
         return {"name": self.address.partition("@")[0], "address": self.address}
 
-    async def ask(self, method: str, path: str, **more: Any) -> httpx2.Response:
+    async def request(self, method: str, path: str, **more: Any) -> httpx2.Response:
         """One request of the API, by its path below `/api/v1`."""
         return await self.http.request(method, path, **more)
 
     async def timeline(self, type_: str, id_: str, **query: str) -> dict[str, Any]:
-        """What she sees on a record."""
-        answer = await self.ask("GET", f"/records/{type_}/{id_}/timeline", params=query)
-        assert answer.status_code == 200, answer.text
-        return dict(answer.json())
+        """The user's timeline of a record."""
+        response = await self.request("GET", f"/records/{type_}/{id_}/timeline", params=query)
+        assert response.status_code == 200, response.text
+        return dict(response.json())
 
-    async def sees(self, type_: str, id_: str) -> tuple[list[tuple[str, str]], list[str]]:
-        """(subject, state) of her suggestions on a record and the subjects of what is tracked there, each in order."""
+    async def tiles(self, type_: str, id_: str) -> tuple[list[tuple[str, str]], list[str]]:
+        """A record's suggestions as (subject, state), and subjects of its tracked activities; both sorted."""
         timeline = await self.timeline(type_, id_)
-        tiles = [(tile["activity"]["subject"], tile["state"]) for tile in timeline["suggestions"]]
-        return sorted(tiles), sorted(tile["activity"]["subject"] for tile in timeline["tracked"])
+        suggestions = [(tile["activity"]["subject"], tile["state"]) for tile in timeline["suggestions"]]
+        return sorted(suggestions), sorted(tile["activity"]["subject"] for tile in timeline["tracked"])
 
-    async def tile(self, type_: str, id_: str, subject: str) -> dict[str, Any]:
-        """Her suggestion of that subject, once it is there."""
+    async def wait_for_suggestion(self, type_: str, id_: str, subject: str) -> dict[str, Any]:
+        """Waits until the record has a suggestion with this subject. Returns its tile."""
 
-        async def found() -> dict[str, Any] | None:
+        async def find() -> dict[str, Any] | None:
             tiles = (await self.timeline(type_, id_))["suggestions"]
             return next((tile for tile in tiles if tile["activity"]["subject"] == subject), None)
 
-        tile: dict[str, Any] = await until(found, otherwise=lambda: f"{subject} was not suggested")
+        tile: dict[str, Any] = await wait_until(find, failure=lambda: f"{subject} was not suggested")
         return tile
 
 
-def on(type_: str, id_: str, item: str, what: str) -> str:
-    """The path of a suggestion's text, track or dismissal."""
-    return f"/records/{type_}/{id_}/suggestions/{quote(item, safe='')}/{what}"
+def suggestion_path(type_: str, id_: str, item: str, action: str) -> str:
+    """The path of a suggestion's `text`, `track` or `dismissal`."""
+    return f"/records/{type_}/{id_}/suggestions/{quote(item, safe='')}/{action}"
 
 
 @dataclass
 class World:
-    """A running system, and everybody around it."""
+    """A running system, its users and the upstream CRM."""
 
     system: System
     simulator: Simulator
     tenant: TenantControl
-    bus: Bus
+    topics: TopicsReader
     upstream: Upstream
     mongodb: MongoClient[dict[str, Any]]
-    _opened: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+    opened: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
 
     # -- processes --------------------------------------------------------------------------------
 
     def replicas(self, name: str) -> list[Process]:
+        """All replicas of a program."""
         return self.system.replicas(name)
 
-    async def each(self, do: Callable[[Process], Any], processes: Iterable[Process]) -> list[Any]:
-        """Does something with several processes at once, and lets the readers read on meanwhile."""
-        return await asyncio.gather(*(asyncio.to_thread(do, process) for process in processes))
+    async def for_each(self, call: Callable[[Process], Any], processes: Iterable[Process]) -> list[Any]:
+        """Calls a function with each of several processes, in parallel threads."""
+        return await asyncio.gather(*(asyncio.to_thread(call, process) for process in processes))
 
     async def start(self, *processes: Process) -> None:
-        """Starts several at once, and waits until all are ready."""
+        """Starts several processes in parallel, and waits until all are ready."""
         for process in processes:
             process.start(wait=False)
-        await self.each(Process.wait_until_ready, processes)
+        await self.for_each(Process.wait_until_ready, processes)
 
-    async def add(self, *names: str) -> None:
-        """One more replica of each of these programs."""
-        added = [self.system.add(name, wait=False) for name in names]
-        await self.each(Process.wait_until_ready, added)
-
-    async def at_rest(self, seconds: float = PATIENCE) -> None:
-        """Until two looks at every process show the same counts and nothing that waits."""
+    async def wait_until_idle(self, seconds: float = TIMEOUT) -> None:
+        """Waits until two reads of every process have the same counts and no unfinished work."""
         deadline = time.monotonic() + seconds
         before: dict[str, Any] = {}
         while True:
-            now = await asyncio.to_thread(self._counts)
-            waiting = {name: count for name, count in now.items() if count and _waits(name)}
-            if now == before and not waiting:
+            now = await asyncio.to_thread(self._read_counts)
+            unfinished = {
+                name: count
+                for name, count in now.items()
+                if count and (is_backlog_key(name) or UNAVAILABLE in name)
+            }
+            if now == before and not unfinished:
                 return
-            assert time.monotonic() < deadline, f"still waiting: {waiting}"
+            assert time.monotonic() < deadline, f"unfinished work: {unfinished}"
             before = now
             await asyncio.sleep(0.2)
 
-    def _counts(self) -> dict[str, Any]:
-        """The counts that every process gives of what is still to be done; one that cannot say is not at rest."""
+    def _read_counts(self) -> dict[str, Any]:
+        """The counts of all running processes and of the notifications that wait in the simulator."""
         processes = [process for name in SERVICES for process in self.replicas(name) if process.running]
         with ThreadPoolExecutor(len(processes)) as pool:
-            told = list(pool.map(status, processes))
+            statuses = list(pool.map(read_status, processes))
         counts = {
             f"{process.name}.{key}": value
-            for process, each in zip(processes, told, strict=True)
-            for key, value in each.items()
+            for process, status in zip(processes, statuses, strict=True)
+            for key, value in status.items()
         }
-        return counts | {"simulator.pending": self.simulator.counters()["notifications"].get("pending", 0)}
+        pending = self.simulator.counters()["notifications"].get("pending", 0)
+        return counts | {PENDING_NOTIFICATIONS: pending}
 
     # -- people and mail --------------------------------------------------------------------------
 
-    async def user(
-        self, address: str, tenant: TenantControl | None = None, *, enrolled: bool = True, **about: Any
+    async def add_user(
+        self, address: str, tenant: TenantControl | None = None, *, enrolled: bool = True, **properties: Any
     ) -> User:
-        """A user with a mailbox, signed in; where she is enrolled, Graph has both of her subscriptions."""
+        """Adds a user with a mailbox, and signs the user in; an enrolled user has both subscriptions."""
         tenant = tenant or self.tenant
-        made = await asyncio.to_thread(tenant.user, address, **about)
+        added = await asyncio.to_thread(tenant.user, address, **properties)
         if enrolled:
-            await self.enrol(made["oid"], tenant)
+            await self.enrol(added["oid"], tenant)
         headers = {"Authorization": f"Bearer {await asyncio.to_thread(tenant.sign_in, address)}"}
         client = httpx2.AsyncClient(
             base_url=f"{self.system['tracking'].url}/api/v1", headers=headers, timeout=30, trust_env=False
         )
-        return User(tenant, made["oid"], address, await self._opened.enter_async_context(client))
+        return User(tenant, added["oid"], address, await self.opened.enter_async_context(client))
 
     async def enrol(self, oid: str, tenant: TenantControl) -> None:
-        """Has a mailbox captured from now on: Graph has both of its subscriptions."""
-        async with self.ingest() as ingest:
-            (await ingest.post("/mailboxes", json={"tenant": tenant.id, "mailbox": oid})).raise_for_status()
+        """Enrols a mailbox, and waits until Graph has granted both of its subscriptions."""
+        async with self.ingest_client() as client:
+            response = await client.post("/mailboxes", json={"tenant": tenant.id, "mailbox": oid})
+            response.raise_for_status()
         granted = {"owner": f"{tenant.id}/{oid}", "graph_id": {"$ne": None}}
-        await until(lambda: self.database("mail_ingest").subscriptions.count_documents(granted) == 2)
+        subscriptions = self.database("mail_ingest").subscriptions
+        await wait_until(lambda: subscriptions.count_documents(granted) == 2)
 
-    def ingest(self) -> httpx2.AsyncClient:
-        """mail-ingest's internal port."""
+    def ingest_client(self) -> httpx2.AsyncClient:
+        """A client of mail-ingest's internal port."""
         headers = {"Authorization": f"Bearer {self.system.service_token}"}
         return httpx2.AsyncClient(
             base_url=self.system["mail-ingest"].url, headers=headers, timeout=30, trust_env=False
         )
 
-    async def send(
+    async def send_mail(
         self, sender: str, *to: User, tenant: TenantControl | None = None, **mail: Any
-    ) -> list[Item]:
-        """A mail from outside to users of ours; answers the items that it is."""
+    ) -> list[ItemKey]:
+        """Sends a mail from outside to users. Returns the item in each mailbox."""
         tenant = tenant or to[0].tenant
-        made = await asyncio.to_thread(tenant.send, sender, [user.recipient for user in to], **mail)
-        return [(tenant.id, copy["mailbox"], copy["id"]) for copy in made["copies"]]
+        sent = await asyncio.to_thread(tenant.send, sender, [user.recipient for user in to], **mail)
+        return [ItemKey(tenant.id, copy["mailbox"], copy["id"]) for copy in sent["copies"]]
 
     async def publish(self, *records: dict[str, Any]) -> None:
-        """Upstream publishes records, of the first tenant where they name none."""
+        """Publishes records upstream; a record without a tenant belongs to the first tenant."""
         await self.upstream.publish([{"tenant": self.tenant.id, **record} for record in records])
 
-    async def publish_first(self, *records: dict[str, Any]) -> None:
-        """The same, until tracking knows them: before that their timelines are not there."""
+    async def publish_and_wait(self, *records: dict[str, Any]) -> None:
+        """Publishes records upstream, and waits until tracking has them: before that they are not found."""
         await self.publish(*records)
         keys = [
             "/".join((record.get("tenant", self.tenant.id), record["type"], record["id"]))
             for record in records
         ]
-        await until(
-            lambda: self.database("tracking").records.count_documents({"_id": {"$in": keys}}) == len(keys)
-        )
+        stored = self.database("tracking").records
+        await wait_until(lambda: stored.count_documents({"_id": {"$in": keys}}) == len(keys))
 
-    # -- what came out ----------------------------------------------------------------------------
+    # -- results ----------------------------------------------------------------------------------
 
     def database(self, name: str) -> Database[dict[str, Any]]:
         """A service's own database."""
         return self.mongodb[f"{self.system.prefix}{name}"]
 
-    def suggestions(self) -> dict[Item, Pairs]:
-        """What tracking holds: each live suggestion's records."""
+    def suggestions(self) -> dict[ItemKey, Pairs]:
+        """The live suggestions in tracking's database: item -> its records."""
         found = self.database("tracking").suggestions.find({"live": True}, {"records": 1})
         return {
-            _item(document["_id"].split("/", 2)): {_pair(record) for record in document["records"]}
+            split_key(ItemKey, document["_id"]): {_type_and_id(record) for record in document["records"]}
             for document in found
         }
 
-    def suggested(self) -> set[Item]:
-        """What of it is there, without its records."""
-        return {
-            _item(document["_id"].split("/", 2))
-            for document in self.database("tracking").suggestions.find({"live": True}, {"_id": 1})
-        }
+    def suggested_items(self) -> set[ItemKey]:
+        """The items of the live suggestions; faster than `suggestions`."""
+        found = self.database("tracking").suggestions.find({"live": True}, {"_id": 1})
+        return {split_key(ItemKey, document["_id"]) for document in found}
 
 
-def status(process: Process) -> dict[str, Any]:
-    """What it says of itself, or why it cannot."""
+def read_status(process: Process) -> dict[str, Any]:
+    """The counts of a process; if it has none now, one count that is never equal to the last one.
+
+    Raises:
+        AssertionError: the status lacks a count that `wait_until_idle` waits for.
+    """
     try:
-        return dict(flatten_status(process.status()))
-    except httpx2.HTTPError as busy:
-        why = busy.response.text if isinstance(busy, httpx2.HTTPStatusError) else type(busy).__name__
-        return {f"busy: {why}": time.monotonic()}
-
-
-def _waits(name: str) -> bool:
-    process, _, key = name.partition(".")
-    return key.startswith(("busy", "pending")) or any(
-        process.startswith(program) and key in keys for program, keys in BACKLOG_KEYS.items()
-    )
+        status = dict(flatten_status(process.status()))
+    except httpx2.HTTPError as error:
+        reason = error.response.text if isinstance(error, httpx2.HTTPStatusError) else type(error).__name__
+        return {f"{UNAVAILABLE}: {reason}": time.monotonic()}
+    missing = [key for key in BACKLOG_KEYS[process.program.name] if key not in status]
+    assert not missing, f"the status of {process.name} lacks {missing}"
+    return status
 
 
 @contextlib.asynccontextmanager
-async def a_world(
+async def running_world(
     stack: LocalStack,
     folder: Path,
     *,
@@ -346,14 +363,23 @@ async def a_world(
     two_of: Sequence[str] = (),
     tenants: Sequence[str] = (TENANT,),
 ) -> AsyncIterator[World]:
-    """A system of its own, running, with two replicas of some programs; everything is gone afterwards."""
+    """A running system with its own topics and databases, which are deleted at the end.
+
+    Args:
+        stack: Kafka and MongoDB.
+        folder: of the processes' logs.
+        env: settings of all programs.
+        env_of: settings of one program, by its name.
+        two_of: the programs that run with two replicas.
+        tenants: the tenants that tracking accepts; the first one exists in the simulator.
+    """
     prefix = f"e2e-{uuid4().hex[:12]}-"
     settings = {"KAFKA_PARTITIONS": str(PARTITIONS), "LOG_LEVEL": "WARNING", **(env or {})}
-    known = {name: dict(values) for name, values in (env_of or {}).items()}
-    known["tracking"] = {"TENANTS": json.dumps(list(tenants)), **known.get("tracking", {})}
-    system = System(stack, folder, prefix=prefix, env=settings, env_of=known, say=lambda _: None)
+    own = {name: dict(values) for name, values in (env_of or {}).items()}
+    own["tracking"] = {"TRACKING_TENANTS": json.dumps(list(tenants)), **own.get("tracking", {})}
+    system = System(stack, folder, prefix=prefix, env=settings, env_of=own, progress=lambda _: None)
     async with contextlib.AsyncExitStack() as opened:
-        opened.push_async_callback(_clean, stack, prefix)
+        opened.push_async_callback(delete_data, stack, prefix)
         opened.push_async_callback(asyncio.to_thread, system.stop)
         await asyncio.to_thread(system.start, "simulator")
         services = [system[name] for name in SERVICES]
@@ -363,16 +389,14 @@ async def a_world(
         simulator = Simulator(system.simulator, system.ca)
         opened.callback(simulator.close)
         simulator.limits(retry_base=0.3)
-        bus = Bus(stack.kafka_bootstrap, prefix)
-        following = asyncio.create_task(bus.follow())
-        opened.push_async_callback(_cancel, following)
+        topics = TopicsReader(stack.kafka_bootstrap, prefix)
+        opened.push_async_callback(_cancel, asyncio.create_task(topics.run()))
         upstream = await opened.enter_async_context(Upstream(stack.kafka_bootstrap, f"{prefix}records"))
         mongodb = opened.enter_context(MongoClient[dict[str, Any]](stack.mongodb_uri))
-        world = World(
-            system, simulator, simulator.tenant(tenants[0], domain="contoso.example"), bus, upstream, mongodb
-        )
-        await opened.enter_async_context(world._opened)
-        await world.each(Process.wait_until_ready, services)
+        tenant = simulator.tenant(tenants[0], domain="contoso.example")
+        world = World(system, simulator, tenant, topics, upstream, mongodb)
+        await opened.enter_async_context(world.opened)
+        await world.for_each(Process.wait_until_ready, services)
         yield world
 
 
@@ -381,7 +405,8 @@ async def _cancel(task: "asyncio.Task[None]") -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def _clean(stack: LocalStack, prefix: str) -> None:
+async def delete_data(stack: LocalStack, prefix: str) -> None:
+    """Deletes all topics and databases with a prefix."""
     with MongoClient[dict[str, Any]](stack.mongodb_uri) as client:
         for name in client.list_database_names():
             if name.startswith(prefix):

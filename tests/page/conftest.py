@@ -62,7 +62,7 @@ async def office(
 
 @pytest.fixture
 async def start_replica(office: Office, mongodb_uri: str) -> AsyncIterator[StartReplica]:
-    """`await start_replica(TENANTS=…)` starts one more tracking process, which runs until the test ends.
+    """`await start_replica(TRACKING_TENANTS=…)` starts one more tracking process for the rest of the test.
 
     Request this fixture before `open_browser`: the browsers close before the replica stops.
     """

@@ -4,7 +4,8 @@ import re
 
 import pytest
 from playwright.async_api import expect
-from services.tracking.page import FOLDER
+
+from services.tracking.api.page import WEB_FOLDER
 
 from .conftest import OpenBrowser
 from .office import Office
@@ -13,9 +14,9 @@ LONG_WORD = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerk" * 2
 
 
 def test_index_loads_every_module_without_a_chain_of_imports() -> None:
-    index = (FOLDER / "index.html").read_text()
+    index = (WEB_FOLDER / "index.html").read_text()
     loaded = re.findall(r'(?:href|src)="/page/([\w-]+\.js)"', index)
-    assert sorted(loaded) == sorted(path.name for path in FOLDER.glob("*.js"))
+    assert sorted(loaded) == sorted(path.name for path in WEB_FOLDER.glob("*.js"))
 
 
 async def test_skip_link_leads_into_the_open_record(office: Office, open_browser: OpenBrowser) -> None:

@@ -28,7 +28,7 @@ async def test_users_of_several_organisations_sign_in_and_others_are_refused(
     await office.upstream.publish(
         [{"tenant": tailspin, "version": 1, "type": "account", "id": "customer", "name": customer}]
     )
-    tracking = await start_replica(TENANTS=json.dumps([office.tenant.id, tailspin]))
+    tracking = await start_replica(TRACKING_TENANTS=json.dumps([office.tenant.id, tailspin]))
     for name, visible, hidden in (
         ("Cleo Contoso", deal["name"], customer),
         ("Alex Tailspin", customer, deal["name"]),

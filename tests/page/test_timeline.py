@@ -204,7 +204,7 @@ async def test_older_tracked_activities_load_by_page_and_stay(
 def _insert_older_activities(mongodb_uri: str, record: str, count: int) -> None:
     """Copies the only tracked activity of a record to each of the days before it."""
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
-        collection = client[TRACKING_DATABASE]["tracked"]
+        collection = client[TRACKING_DATABASE]["tracked_activities"]
         newest = collection.find_one({"regarding.record": record})
         assert newest
         documents = []

@@ -8,7 +8,7 @@ import pytest
 
 from scenarios.records.csv_files import COLUMNS, LOOKUP_PREFIX, CellType, RecordFileError
 from scenarios.records.files import load_changes, load_records, read_records
-from shared.records import RECORD_MODELS, ContactSection, Custom
+from shared.records import RECORD_MODELS, ContactSection, CustomRecord
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "own-archive.md"
 
@@ -208,9 +208,9 @@ def test_invalid_utf_8_is_reported_with_its_line(tmp_path: Path) -> None:
 
 
 def test_every_field_of_a_record_has_a_column() -> None:
-    for kind, model in {**RECORD_MODELS, "project": Custom}.items():
+    for kind, model in {**RECORD_MODELS, "project": CustomRecord}.items():
         columns = {column.path[0] for column in COLUMNS if column.belongs_to(kind)} | (
-            {"lookups"} if model is Custom else set()
+            {"lookups"} if model is CustomRecord else set()
         )
         assert columns == model.model_fields.keys() - {"tenant"}, kind
     assert {

@@ -147,13 +147,6 @@ class World:
 
 
 @pytest.fixture
-def environment(environment: dict[str, str], mongodb_database: str) -> dict[str, str]:
-    """The settings of a system that this test has for itself, with tracking's own database."""
-    shared = {name: value for name, value in environment.items() if name != "MONGODB_DATABASE"}
-    return shared | {"TRACKING_MONGODB_DATABASE": mongodb_database}
-
-
-@pytest.fixture
 def settings(mongodb_uri: str, mongodb_database: str) -> TrackingSettings:
     return TrackingSettings.model_validate(
         {
