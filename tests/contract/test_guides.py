@@ -75,6 +75,9 @@ NAMES_IN_CODE = {
     "CUSTOM",
     "EMAIL",
     "GOLDEN",
+    "MAIL_INGEST_",
+    "MAX_SUGGESTIONS_PER_TIMELINE",
+    "TRACKING_",
     "OPPORTUNITY",
     "RULE_TABLE",
 }
