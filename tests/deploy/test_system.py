@@ -180,11 +180,13 @@ def test_up_status_and_down(stack: LocalStack, tmp_path: Path, prefix: str) -> N
     try:
         first = run("up")
         assert first.returncode == 0, first.stderr
+        pid_files = {name: (tmp_path / "pids" / f"{name}.json").read_text() for name in PROGRAMS}
         started_at = time.monotonic()
         second = run("up")
         assert second.returncode == 0, second.stderr
         assert "starting" not in second.stdout
-        assert time.monotonic() - started_at < 10
+        assert time.monotonic() - started_at < START_TIMEOUT / 2
+        assert pid_files == {name: (tmp_path / "pids" / f"{name}.json").read_text() for name in PROGRAMS}
 
         status = run("status")
         assert status.returncode == 0, status.stdout
