@@ -150,7 +150,7 @@ class Verification:
         return [(1 / 3, join), (2 / 3, kill)]
 
     def _record_sent_matches(self, name: str, metrics: str) -> None:
-        found = re.search(r"^matches_sent_total(?:\{[^}]*\})? ([0-9.e+]+)$", metrics, re.MULTILINE)
+        found = re.search(r"^matches_published_total(?:\{[^}]*\})? ([0-9.e+]+)$", metrics, re.MULTILINE)
         self.sent_matches[name] = int(float(found[1])) if found else 0
 
     # idle

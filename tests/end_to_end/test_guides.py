@@ -144,9 +144,9 @@ async def test_guide_publishes_records(world: World, ann: User, tmp_path: Path) 
     await world.topics.catch_up()
     assert world.topics.dead_letters(RECORDS) == []
 
-    await guide.run("When a record is refused")
+    await guide.run("When a record is invalid")
     await wait_until(lambda: world.topics.dead_letters(RECORDS))
-    key, headers, value = (await guide.run("When a record is refused", 1)).splitlines()
+    key, headers, value = (await guide.run("When a record is invalid", 1)).splitlines()
     assert key == f"{world.tenant.id}/contact/dan"
     assert "dead_letter_field=emails," in f"{headers},"
     assert "dead_letter_error=Input should be a valid array" in headers
@@ -225,7 +225,7 @@ async def test_guide_builds_a_table_of_tracked_activities(world: World, ann: Use
             for record in world.topics.log[TRACKED_ACTIVITIES.name]
         )
     )
-    await guide.run("Keep it")
+    await guide.run("Keep it up to date")
     news = [line.split("\t") for line in guide.file("news.tsv")]
     event_types = [
         re.findall(r"ce_type=([\w.]+)", headers)[0].removeprefix("autocapture.activity.")
@@ -235,7 +235,7 @@ async def test_guide_builds_a_table_of_tracked_activities(world: World, ann: Use
     assert event_types == ["tracked", "untracked", "tracked.gone"]
     assert table().keys() == {second}
 
-    await guide.run("Keep it")
+    await guide.run("Keep it up to date")
     assert guide.file("news.tsv") == [], "the group has read all of it"
     assert guide.not_run == []
 

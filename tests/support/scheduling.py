@@ -9,7 +9,7 @@ ONE_UNIT = ("tests/page/*",)
 """Modules that share a running system and a browser: one unit, which one worker runs in its order."""
 
 UNIT_PER_TEST = (
-    "tests/mail_ingest/*_live.py",
+    "tests/mail_ingest/sync/test_durability_live.py",
     "tests/matcher/test_law.py",
     "tests/matcher/test_replicas.py",
     "tests/matcher/test_service.py",
@@ -23,6 +23,8 @@ LONGEST = (
     "tests/page/*",
     "tests/end_to_end/*",
     "tests/deploy/*",
+    "tests/mail_ingest/sync/*",
+    "tests/mail_ingest/administration/*",
     "tests/shared/test_outage.py",
     *UNIT_PER_TEST,
 )
