@@ -1,29 +1,34 @@
-"""Graph behind a transport of the test's own, and a mailbox to read there."""
+"""Graph behind a transport of the test's own."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import httpx2
-from services.mail_ingest.tokens import Tokens
 
-from services.mail_ingest.graph import Graph
+from services.mail_ingest.domain.kinds import KINDS, KindTable
+from services.mail_ingest.graph.client import GraphClient
+from services.mail_ingest.graph.graph import Graph
+from services.mail_ingest.graph.tokens import TokenSource
 from services.mail_ingest.settings import IngestSettings
+from shared.keys import MailboxKey
 
-TENANT, MAILBOX = "contoso", "ann"
+ANN = MailboxKey("contoso", "ann")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
-Answer = Callable[[httpx2.Request], Any]
-"""Answers a request, with a response or with a coroutine that returns one."""
+Respond: TypeAlias = Callable[[httpx2.Request], Any]
+"""Responds to a request: a response, or a coroutine that returns one."""
 
 
-class OneToken:
-    """An authority that has one token."""
+class StubTokens:
+    """A sign-in authority that grants every token."""
 
-    async def of(self, _tenant: str) -> str:
-        return "the-token"
+    async def get(self, _tenant: str) -> str:
+        return "token"
 
 
-def graph(answer: Answer) -> Graph:
-    """Graph, whose answers this function gives."""
-    return Graph(IngestSettings(), transport=httpx2.MockTransport(answer), tokens=cast("Tokens", OneToken()))  # type: ignore[call-arg]
+def create_graph(respond: Respond, kinds: KindTable = KINDS) -> Graph:
+    """Graph, with the responses of this function."""
+    settings, tokens = IngestSettings(), cast("TokenSource", StubTokens())
+    client = GraphClient(settings, transport=httpx2.MockTransport(respond), tokens=tokens)
+    return Graph(settings, kinds, client)

@@ -43,16 +43,14 @@ from services.mail_ingest.domain.kinds import (
 from services.mail_ingest.domain.payloads import explain_payload
 from services.mail_ingest.domain.subscriptions import GraphSubscription, plan_subscriptions
 from services.mail_ingest.domain.window import compare_window
-from services.mail_ingest.graph.client import GraphClient
 from services.mail_ingest.graph.graph import Graph
-from services.mail_ingest.graph.tokens import TokenSource
 from services.mail_ingest.publishing.outbox import OutboxPublisher
-from services.mail_ingest.settings import IngestSettings
 from services.mail_ingest.store.documents import Mailbox
 from services.mail_ingest.sync.item_reader import ItemReader
 from services.mail_ingest.sync.profile import MailboxProfile
 from shared.events import Activity, ActivityKind, FetchContent, MailboxStatus
 from shared.keys import MailboxKey
+from tests.mail_ingest.graphs import create_graph
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ANN = MailboxKey("t", "ann")
@@ -123,13 +121,6 @@ def task(**changes: Any) -> dict[str, Any]:
 # -- Graph ----------------------------------------------------------------------------------------
 
 
-class Tokens:
-    """A sign-in authority that grants every token."""
-
-    async def get(self, _tenant: str) -> str:
-        return "token"
-
-
 class GraphStub:
     """Answers as Graph does, and keeps the requests."""
 
@@ -142,20 +133,13 @@ class GraphStub:
         return httpx2.Response(200, json=next(self._responses))
 
 
-@pytest.fixture
-def settings() -> IngestSettings:
-    return IngestSettings()
+def graph(stub: GraphStub) -> Graph:
+    return create_graph(stub.respond, KINDS)
 
 
-def graph(settings: IngestSettings, stub: GraphStub) -> Graph:
-    tokens = cast("TokenSource", Tokens())
-    client = GraphClient(settings, transport=httpx2.MockTransport(stub.respond), tokens=tokens)
-    return Graph(settings, KINDS, client)
-
-
-async def test_task_is_fetched_by_id_with_its_own_fields(settings: IngestSettings) -> None:
+async def test_task_is_fetched_by_id_with_its_own_fields() -> None:
     stub = GraphStub(task(), {**task(), "body": {"contentType": "html", "content": "<p>Now</p>"}})
-    calls = graph(settings, stub)
+    calls = graph(stub)
 
     assert await calls.items.fetch(ANN, TASK_KIND, "t1") == task()
     with_text = await calls.items.fetch_with_text(ANN, TASK_KIND, "t1")
@@ -171,10 +155,10 @@ async def test_task_is_fetched_by_id_with_its_own_fields(settings: IngestSetting
     ]
 
 
-async def test_window_of_tasks_is_read_with_their_own_query(settings: IngestSettings) -> None:
-    next_page = f"{settings.graph_url}/users/ann/todo/lists/tasks/tasks?$skip=1"
+async def test_window_of_tasks_is_read_with_their_own_query() -> None:
+    next_page = "https://graph.microsoft.com/v1.0/users/ann/todo/lists/tasks/tasks?$skip=1"
     stub = GraphStub({"value": [task()], "@odata.nextLink": next_page}, {"value": [task(id="t2")]})
-    calls = graph(settings, stub)
+    calls = graph(stub)
 
     shown = await calls.items.read_window(ANN, TASK, NOW - CAPTURE_WINDOW, NOW + CAPTURE_WINDOW)
     await calls.close()
@@ -189,9 +173,9 @@ async def test_window_of_tasks_is_read_with_their_own_query(settings: IngestSett
     }
 
 
-async def test_subscription_to_tasks_has_their_resource_and_change_types(settings: IngestSettings) -> None:
+async def test_subscription_to_tasks_has_their_resource_and_change_types() -> None:
     stub = GraphStub({"id": "s1", "expirationDateTime": "2026-11-30T12:00:00Z"})
-    calls = graph(settings, stub)
+    calls = graph(stub)
 
     created = await calls.subscriptions.create(ANN, TASK, "secret", NOW + timedelta(days=6))
     await calls.close()
@@ -237,9 +221,9 @@ def test_payload_of_a_task_is_recognised(graph_type: dict[str, str]) -> None:
     assert explained.kind is TASK_KIND
 
 
-async def test_task_is_observed_without_a_folder_tree(settings: IngestSettings) -> None:
+async def test_task_is_observed_without_a_folder_tree() -> None:
     no_profile = cast("MailboxProfile", None)
-    reader = ItemReader(graph(settings, GraphStub()), no_profile, lambda: NOW, KINDS)
+    reader = ItemReader(graph(GraphStub()), no_profile, lambda: NOW, KINDS)
 
     found, lost = await reader.observe(MAILBOX, {(TASK_KIND, "t1"): task(), (TASK_KIND, "t2"): None})
 
@@ -247,10 +231,10 @@ async def test_task_is_observed_without_a_folder_tree(settings: IngestSettings) 
     assert lost == ObservedItem("t2", TASK_KIND, "", Absence.NOT_FOUND)
 
 
-async def test_content_of_a_task_is_answered_with_its_activity(settings: IngestSettings) -> None:
+async def test_content_of_a_task_is_answered_with_its_activity() -> None:
     stub = GraphStub({**task(), "body": {"contentType": "text", "content": "Now"}})
     outbox = cast("OutboxPublisher", None)
-    responder = ContentResponder(graph(settings, stub), outbox, lambda: NOW, KINDS)
+    responder = ContentResponder(graph(stub), outbox, lambda: NOW, KINDS)
     request = FetchContent(request="r", item="t1", kind=TASK_KIND, deadline=NOW + timedelta(minutes=1))
 
     prepared = await responder.prepare(replace(MAILBOX, content_requests=(request,)))

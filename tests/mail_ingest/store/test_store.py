@@ -326,6 +326,14 @@ async def test_update_is_recorded_only_over_the_version_that_it_replaces(store: 
     assert await versions(store, ["a", "b", "c"]) == {"a": 20, "b": 15, "c": 20}
 
 
+async def test_item_is_pending_until_its_version_is_acknowledged(store: Store) -> None:
+    await record(store, "holder", update("a", 0, 10))
+    assert [captured.version for captured in await store.items.find_pending(ANN, 10)] == [10]
+
+    await store.acknowledge_items(ANN, {"a": 10})
+    assert await store.items.find_pending(ANN, 10) == []
+
+
 async def test_late_acknowledgement_makes_an_item_pending_under_a_higher_version(store: Store) -> None:
     await finish_all_work(store)
     await record(store, "suspended", update("a", 0, 10))
@@ -340,6 +348,43 @@ async def test_late_acknowledgement_makes_an_item_pending_under_a_higher_version
     assert pending.version > 20
     await store.acknowledge_items(ANN, {"a": pending.version})
     assert await store.items.find_pending(ANN, 10) == []
+
+
+async def test_item_that_was_published_out_of_order_is_pending_again(store: Store) -> None:
+    """Kafka stored version 10 after version 20, which stays before it in the log."""
+    await record(store, "suspended", update("a", 0, 10))
+    await record(store, "next", update("a", 10, 20))
+    await store.acknowledge_items(ANN, {"a": 20})
+    assert await store.items.find_pending(ANN, 10) == []
+
+    await store.acknowledge_items(ANN, {"a": 10})
+
+    (pending,) = await store.items.find_pending(ANN, 10)
+    assert pending.version > 20
+
+
+async def test_change_of_a_mailbox_is_pending_until_it_is_acknowledged(store: Store) -> None:
+    enrolled = await read(store)
+    assert enrolled.publish_pending
+    await store.mailboxes.acknowledge(ANN, enrolled.version)
+    assert not (await read(store)).publish_pending
+
+    await store.mailboxes.change_status(ANN, MailboxStatus.PAUSED, now(), only_from=[MailboxStatus.ENROLLED])
+    paused = await read(store)
+    assert paused.publish_pending
+    await store.mailboxes.acknowledge(ANN, paused.version)
+    assert not (await read(store)).publish_pending
+
+
+async def test_version_of_a_mailbox_rises_though_the_clock_was_set_back(store: Store) -> None:
+    enrolled = await read(store)
+    earlier = now() - timedelta(days=365)
+
+    await store.mailboxes.change_status(
+        ANN, MailboxStatus.PAUSED, earlier, only_from=[MailboxStatus.ENROLLED]
+    )
+
+    assert (await read(store)).version == enrolled.version + 1
 
 
 async def test_state_of_a_mailbox_is_acknowledged_the_same_way(store: Store) -> None:

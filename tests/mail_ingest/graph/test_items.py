@@ -1,0 +1,25 @@
+"""The fields that are requested from Graph before a user tracks an item."""
+
+from datetime import timedelta
+
+import httpx2
+
+from services.mail_ingest.domain.kinds import KINDS
+from tests.mail_ingest.graphs import ANN, NOW, create_graph
+
+
+async def test_no_body_and_no_bcc_is_requested_before_track() -> None:
+    requests: list[httpx2.Request] = []
+
+    def respond(request: httpx2.Request) -> httpx2.Response:
+        requests.append(request)
+        return httpx2.Response(200, json={"value": []})
+
+    graph = create_graph(respond)
+    for kind, row in KINDS.items():
+        await graph.items.fetch(ANN, kind, "i")
+        await graph.items.read_window(ANN, row, NOW, NOW + timedelta(days=3))
+
+    selected = [request.url.params["$select"].lower() for request in requests]
+    assert len(selected) == 2 * len(KINDS)
+    assert [fields for fields in selected if "body" in fields or "bcc" in fields] == []
