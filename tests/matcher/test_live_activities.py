@@ -169,6 +169,19 @@ def test_changed_order_affects_only_truncated_activities_of_the_tenant() -> None
     assert ("contact", "ann") in [(match.type, match.id) for match in update.message.matches]
 
 
+def test_changed_order_of_another_tenant_affects_nothing() -> None:
+    world = world_of(ANN)
+    for number in range(1000):
+        world.upsert("opportunity", f"o{number:04}", contact_id="ann")
+    live = LiveActivities(world.matcher)
+    live.apply(KEY, activity(("from", ANN)), 7, NOW)
+    publish(live)
+    assert live.truncated == {KEY}
+
+    assert live.mark_affected("another-tenant", (), order_changed=True) == 0
+    assert live.mark_affected(TENANT, (), order_changed=True) == 1
+
+
 def test_uncertain_update_is_published_again_even_as_a_tombstone() -> None:
     live = LiveActivities(world_of(ANN).matcher)
     live.apply(KEY, activity(("from", ANN)), 7, NOW)

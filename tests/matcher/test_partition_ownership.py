@@ -1,130 +1,123 @@
-"""Only the owner of a partition works on it, as far as its group has confirmed that it is the owner."""
+"""Only the owner of a partition publishes there, and only after its restore."""
 
 import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.errors import IllegalGenerationError
-from services.matcher.domain.window import Window
-from services.matcher.partitions import Partition, Partitions
-from shared.bus import Outgoing, Position, Received
 
+from services.matcher.domain.live_activities import LiveActivities
 from services.matcher.handlers import Handlers
-from shared.broker import Batch, Kafka, Subscription
-from shared.errors import Transient
+from services.matcher.publishing.partitions import OwnedPartitions, RestoredPartition
+from services.matcher.publishing.publisher import MatchPublisher
+from shared.broker import Batch, KafkaClient, TopicConsumer, TopicPartition
+from shared.errors import InvalidMessageError, RetryableError
+from shared.events import Activity
+from shared.keys import ItemKey
+from shared.messages import InvalidMessage, MessagePosition, OutgoingMessage, ReceivedMessage, ValueMessage
 from shared.topics import ACTIVITIES, Topic
 
-from .worlds import NOW, TENANT, World, activity
+from .worlds import NOW, World, activity, item_key
 
 ANN = "ann@fabrikam.com"
-KEY = (TENANT, "ann", "item-1")
-SESSION = timedelta(milliseconds=200)
+KEY, OTHER = item_key("item-1"), item_key("item-2")
+SESSION_TIMEOUT = timedelta(milliseconds=200)
+PARTITION = TopicPartition(ACTIVITIES.name, 0)
+RECORD = cast("Any", None)
+"""Kafka's record of a message; the matcher does not read it."""
 
 
-class Group:
-    """A Kafka that keeps what is sent, and a group that takes commits until another replica is the owner."""
+class FakeKafka:
+    """A Kafka that keeps what is sent, and a group that refuses commits once the partition has moved."""
 
     def __init__(self) -> None:
-        self.settings = SimpleNamespace(kafka_session_timeout=SESSION)
-        self.producer = self
-        self.consumer = self
-        self.assigned = frozenset({TopicPartition(ACTIVITIES.name, 0)})
-        self.sent: list[Outgoing] = []
-        self.is_ours = True
+        self.cluster = self.producer = self
+        self.assigned = frozenset({PARTITION})
+        self.sent: list[OutgoingMessage] = []
+        self.partition_moved = False
 
-    def name(self, topic: Topic) -> str:
-        return topic.name
+    def partition(self, topic: Topic[Any, Any], number: int) -> TopicPartition:
+        return TopicPartition(topic.name, number)
 
-    async def send(self, *messages: Outgoing) -> None:
+    async def send(self, *messages: OutgoingMessage) -> None:
         self.sent += messages
 
-    async def commit(self, _offsets: Mapping[TopicPartition, int]) -> None:
-        if not self.is_ours:
-            raise IllegalGenerationError
+    async def commit_offsets(self, _offsets: Mapping[TopicPartition, int], _within: timedelta) -> None:
+        if self.partition_moved:
+            raise RetryableError("the group refuses the commit")
 
 
-def owner_of(group: Group) -> Partitions:
-    """A replica that has restored partition 0, where one activity waits for publication."""
-    world = World()
-    world.put("contact", "ann", emails=ANN)
-    partitions = Partitions(cast("Kafka", group))
-    partitions.subscription = cast("Subscription", group)
-    partitions.own[0] = Partition(Window(world.matcher), epoch=1, next=0, heard=0, taken=True)
-    observe(partitions, version=1)
-    return partitions
+class Replica:
+    """A matcher that has restored partition 0, where one activity is pending."""
 
+    def __init__(self) -> None:
+        self.kafka = FakeKafka()
+        world = World()
+        world.upsert("contact", "ann", emails=ANN)
+        self.activities = LiveActivities(world.matcher)
+        self.owned = OwnedPartitions(cast("TopicConsumer[ItemKey, Activity]", self.kafka), SESSION_TIMEOUT)
+        self.owned.by_number[0] = RestoredPartition(
+            self.activities, epoch=1, next_offset=0, observed_offset=0, complete=True
+        )
+        self.publisher = MatchPublisher(
+            cast("KafkaClient", self.kafka), self.owned, lambda: NOW, timedelta(), timedelta()
+        )
+        self.handlers = Handlers(self.owned, self.publisher, lambda: NOW)
+        self.apply(version=1)
 
-def observe(partitions: Partitions, version: int) -> None:
-    partitions.own[0].window.take(KEY, activity(("from", ANN), subject=f"{version}"), version, NOW)
+    def apply(self, version: int) -> None:
+        self.activities.apply(KEY, activity(("from", ANN), subject=f"{version}"), version, NOW)
 
 
 async def test_nothing_is_published_into_a_partition_of_another_replica() -> None:
-    group = Group()
-    partitions = owner_of(group)
-    group.assigned = frozenset()
+    replica = Replica()
+    replica.kafka.assigned = frozenset()
 
-    with pytest.raises(Transient):
-        await partitions.say(0)
+    with pytest.raises(RetryableError):
+        await replica.publisher.publish_pending(0)
 
-    assert group.sent == []
-
-
-async def test_ownership_is_confirmed_again_after_half_a_session() -> None:
-    group = Group()
-    partitions = owner_of(group)
-    await partitions.say(0)
-    assert len(group.sent) == 1
-
-    await asyncio.sleep(SESSION.total_seconds())
-    group.is_ours = False
-    observe(partitions, version=2)
-    with pytest.raises(Transient):
-        await partitions.say(0)
-
-    assert len(group.sent) == 1
+    assert replica.kafka.sent == []
 
 
-async def test_activities_of_a_partition_that_is_not_restored_are_tried_again() -> None:
-    partitions = owner_of(Group())
-    handlers = Handlers(partitions, lambda: NOW, timedelta(), timedelta())
-    message: Received[Any] = Received(
-        ACTIVITIES,
-        Position(ACTIVITIES.name, 1, 0),
-        KEY,
-        activity(("from", ANN)),
-        1,
-        0,
-        0,
-        None,
-        cast("Any", None),
-    )
+async def test_ownership_is_proven_again_after_half_a_session() -> None:
+    replica = Replica()
+    await replica.publisher.publish_pending(0)
+    assert len(replica.kafka.sent) == 1
 
-    with pytest.raises(Transient):
-        await handlers.on_activities(Batch([message]))
+    await asyncio.sleep(SESSION_TIMEOUT.total_seconds())
+    replica.kafka.partition_moved = True
+    replica.apply(version=2)
+    with pytest.raises(RetryableError):
+        await replica.publisher.publish_pending(0)
+
+    assert len(replica.kafka.sent) == 1
 
 
-async def test_an_activity_under_another_key_is_refused_and_its_neighbour_published() -> None:
-    group = Group()
-    handlers = Handlers(owner_of(group), lambda: NOW, timedelta(), timedelta())
-    another = (*KEY[:2], "item-2")
-    messages: list[Received[Any]] = [
-        Received(
-            ACTIVITIES, Position(ACTIVITIES.name, 0, offset), key, value, 9, 0, 0, None, cast("Any", None)
-        )
-        for offset, (key, value) in enumerate(
-            [
-                (another, activity(("from", ANN), item="item-3")),
-                (KEY, activity(("from", ANN), subject="newer")),
-            ]
-        )
+def activity_message(key: ItemKey, version: int, *, partition: int = 0) -> ValueMessage[ItemKey, Activity]:
+    position = MessagePosition(ACTIVITIES.name, partition, version)
+    value = activity(("from", ANN), item=key.item)
+    return ValueMessage(ACTIVITIES, position, key, version, 0, 0, RECORD, value)
+
+
+async def test_activities_of_a_partition_that_is_not_restored_are_retried() -> None:
+    batch: Batch[ItemKey, Activity] = Batch([activity_message(KEY, version=1, partition=1)])
+
+    with pytest.raises(RetryableError):
+        await Replica().handlers.on_activities(batch)
+
+
+async def test_invalid_activity_is_withdrawn_and_its_neighbour_published() -> None:
+    replica = Replica()
+    await replica.publisher.publish_pending(0)
+    position = MessagePosition(ACTIVITIES.name, 0, 2)
+    error = InvalidMessageError("key and body do not agree", "item")
+    messages: list[ReceivedMessage[ItemKey, Activity]] = [
+        InvalidMessage(ACTIVITIES, position, KEY, 2, 0, 0, RECORD, error),
+        activity_message(OTHER, version=3),
     ]
-    batch = Batch(messages)
 
-    await handlers.on_activities(batch)
+    await replica.handlers.on_activities(Batch(messages))
 
-    assert [message.key for message, _ in batch.rejections] == [another]
-    assert [message.key for message in group.sent if message.value] == [KEY]
+    published = [(message.key, message.value is None) for message in replica.kafka.sent[1:]]
+    assert published == [(KEY, True), (OTHER, False)]

@@ -176,6 +176,40 @@ def test_all_lookups_count_and_equal_ones_count_once() -> None:
     }
 
 
+def test_every_stakeholder_and_every_lookup_counts() -> None:
+    world = World()
+    addresses = {name: f"{name}@fabrikam.com" for name in ("ann", "bob", "cat")}
+    for name, address in addresses.items():
+        world.upsert("contact", name, emails=address)
+    world.upsert("opportunity", "o", stakeholder_ids=list(addresses))
+    lookups = {f"field_{name}": {"type": "contact", "id": name} for name in addresses}
+    world.upsert("project", "p", lookups=lookups)
+
+    assert set(world.forwards("opportunity", "o")) == set(addresses.values())
+    assert set(world.forwards("project", "p")) == set(addresses.values())
+
+
+def test_lead_contact_gives_its_email_only() -> None:
+    world = World()
+    world.upsert("contact", "ann", emails=[ANN, OTHER])
+    world.upsert("lead", "l", contact_id="ann")
+    world.upsert("opportunity", "o", lead_id="l")
+
+    assert world.forwards("opportunity", "o") == {ANN: ["opportunity.lead_contact"]}
+    assert world.forwards("lead", "l") == {ANN: ["lead.contact"]}
+
+
+def test_rule_relates_an_address_to_every_record_that_it_reaches() -> None:
+    world = World()
+    world.upsert("contact", "ann", emails=ANN)
+    opportunities = [("opportunity", f"o{number}") for number in range(3)]
+    for type_, id_ in opportunities:
+        world.upsert(type_, id_, contact_id="ann")
+
+    assert set(world.backwards(ANN)) == {("contact", "ann"), *opportunities}
+    assert world.matched_records(("from", ANN)) == [("contact", "ann"), *opportunities]
+
+
 def test_inconsistent_table_raises_value_error() -> None:
     with pytest.raises(ValueError, match="two rules are called account"):
         ActiveRules(added=[Rule("account.address", "project", (), ADDRESSES, "is a duplicate")])

@@ -183,6 +183,25 @@ async def test_foreign_write_with_greater_epoch_is_overruled_by_a_new_restore(pe
         await peers.wait_for_matches({"m": ["ann", "o"]})
 
 
+async def test_restore_overrules_a_smaller_epoch_left_in_the_log(peers: Peers) -> None:
+    """Readers ignore the smaller epoch, but compaction keeps it: a restore must not rely on its value."""
+    async with running_matcher(peers.environment) as matcher:
+        await peers.publish_record("contact", "ann", emails=ANN)
+        await peers.capture(mail("m", ANN))
+        await peers.wait_for_matches({"m": ["ann"]})
+        last = peers.matches[-1]
+        assert isinstance(last, ValueMessage)
+        await peers.publish_record("opportunity", "o", contact_id="ann")
+        await peers.wait_for_matches({"m": ["ann", "o"]})
+        await wait_until_idle(matcher)
+
+    await peers.delete_record("opportunity", "o")
+    await peers.write_as_other_matcher("m", last.value, epoch=1)
+
+    async with running_matcher(peers.environment):
+        await peers.wait_for_matches({"m": ["ann"]})
+
+
 async def test_invalid_records_do_not_affect_others(peers: Peers) -> None:
     invalid = sample("invalid_records_total")
     good = record("contact", "ann", emails=ANN)

@@ -1,6 +1,7 @@
-"""A pytest plugin for the runs on mutants: they share the Kafka and MongoDB of the outer run.
+"""A pytest plugin with which the runs on mutants use the Kafka and MongoDB of the outer run.
 
-`tests/conftest.py` imports `running_stack`. pytest loads this plugin before that file, which so gets ours.
+`tests/conftest.py` imports `running_stack`. pytest loads this plugin first, so that file imports the
+replacement.
 """
 
 from collections.abc import Iterator
@@ -11,17 +12,17 @@ from deploy.local.stack import LocalStack, local_dir
 
 
 class AttachedStack(LocalStack):
-    """The stack that `KAFKA_BOOTSTRAP_SERVERS` and `MONGODB_URI` name; it cannot be stopped here."""
+    """The running stack at `KAFKA_BOOTSTRAP_SERVERS` and `MONGODB_URI`; this process does not own it."""
 
     @property
     def environment(self) -> dict[str, str]:
-        """The settings by which our programs find this stack; its Kafka is one broker."""
+        """The settings with which the services connect to this stack; its Kafka is one broker."""
         return super().environment | {"KAFKA_REPLICATION": "1"}
 
 
 @contextmanager
 def attached_stack() -> Iterator[LocalStack]:
-    """The outer run's stack; it is left running."""
+    """Yields the stack of the outer run, and leaves it running."""
     yield AttachedStack(local_dir())
 
 

@@ -1,8 +1,8 @@
-"""Mutants: faults of one line each at the places that hold a promise of the design, and how one is run.
+"""Mutants: faults of one line each, at the lines that keep a promise of the design, and their test runs.
 
-The table is in `table/`, a file for each area. A run puts one mutant into a copy of the tree, and runs the tests that must fail
-there. The mutant is killed where a test fails by its own assertion. A collection error, an error in a
-fixture, an undefined name and a timeout are faults of the table, not kills.
+The rows are in `table/`, one file for each area. A run applies one mutant to a copy of the tree, and runs
+the tests that must fail there. The mutant is killed when one of them fails by an assertion of its own. A
+collection error, an error in a fixture, an undefined name and a timeout are faults of the table, not kills.
 """
 
 import contextlib
@@ -30,9 +30,9 @@ RUN_TIMEOUT = 400
 BASELINE_TIMEOUT = 1700
 """Seconds for the tests of all mutants together; `make test-full` ends a test after 1,800."""
 NOT_AN_ASSERTION = ("NameError", "ImportError", "ModuleNotFoundError", "SyntaxError", "UnboundLocalError")
-"""Errors of a mutant that is no valid code. A test that fails by one of them has noticed nothing."""
+"""Errors of a mutant that is no valid code. A test that fails by one of them has detected nothing."""
 TIMED_OUT = "from pytest-timeout"
-"""A part of the message with which pytest-timeout fails a test."""
+"""A part of pytest-timeout's message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +42,13 @@ class Mutant:
     Attributes:
         name: unique; kebab-case.
         promise: section of the design, and the promise that this fault breaks.
-        why: what goes wrong in production; precise enough to find the place again when its line is renamed.
+        why: what goes wrong in production; precise enough to find the line again after a renaming.
         file: path from the repository's root.
         old: the exact text that is replaced; it occurs once in the file.
-        new: what takes its place.
+        new: the replacement.
         tests: pytest node ids; at least one of them must fail.
-        hangs: the fault shows as a test that times out.
+        hangs: the fault makes a test time out.
+        area: name of the table's file without its suffix.
     """
 
     name: str
@@ -58,9 +59,10 @@ class Mutant:
     new: str
     tests: tuple[str, ...]
     hangs: bool = False
+    area: str = ""
 
     def applied_to(self, text: str) -> str:
-        """The mutated text of the file; ValueError where the old text does not occur exactly once."""
+        """The mutated text of the file; raises ValueError unless the old text occurs exactly once."""
         if (count := text.count(self.old)) != 1:
             raise ValueError(f"the old text occurs {count} times in {self.file}")
         if self.old == self.new:
@@ -70,9 +72,10 @@ class Mutant:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run of tests on a mutant showed.
+    """The result of a run of tests on a mutant.
 
     Attributes:
+        killed: one of the mutant's tests failed by an assertion of its own.
         detail: which test failed and how, or why the mutant counts as a survivor.
     """
 
@@ -82,14 +85,16 @@ class Outcome:
 
 
 def load_mutants(table: Path = TABLE) -> tuple[Mutant, ...]:
-    """All rows of the table; TypeError where one lacks a field or has an unknown one."""
-    files = sorted(table.glob("*.toml"))
-    rows = [row for file in files for row in tomllib.loads(file.read_text(encoding="utf-8"))["mutant"]]
-    return tuple(Mutant(**row | {"tests": tuple(row["tests"])}) for row in rows)
+    """All rows of the table; raises TypeError for a missing or an unknown field."""
+    return tuple(
+        Mutant(**row | {"tests": tuple(row["tests"])}, area=file.stem)
+        for file in sorted(table.glob("*.toml"))
+        for row in tomllib.loads(file.read_text(encoding="utf-8"))["mutant"]
+    )
 
 
 def copy_tree(folder: Path) -> None:
-    """Copies the files that git does not ignore, with today's content; links the virtual environment."""
+    """Copies the files that git does not ignore as they are now, and links the virtual environment."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -108,7 +113,7 @@ def copy_tree(folder: Path) -> None:
 
 @contextlib.contextmanager
 def mutated(folder: Path, mutant: Mutant) -> Iterator[None]:
-    """Puts the mutant into a copy of the tree for the duration of the block."""
+    """Applies the mutant to a copy of the tree during the block."""
     file = folder / mutant.file
     before = file.read_text(encoding="utf-8")
     _write(file, mutant.applied_to(before))
@@ -120,7 +125,7 @@ def mutated(folder: Path, mutant: Mutant) -> Iterator[None]:
 
 def _write(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
-    # Python compares size and whole seconds; a mutant of the same length within a second would not be read.
+    # Python compares size and whole seconds, so it would miss a mutant of the same length within a second.
     for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
         compiled.unlink()
 
@@ -149,7 +154,7 @@ class Copy:
         )
 
     def run(self, tests: Sequence[str], timeout: float) -> tuple[int | None, Path, float]:
-        """pytest's exit code (None: it took too long), its JUnit report, and the seconds that it took."""
+        """pytest's exit code (None after the timeout), its JUnit report, and the duration in seconds."""
         self._report.unlink(missing_ok=True)
         plugins = ["-p", "tests.mutants.attached", "-p", "no:cacheprovider"]
         arguments = ["-x", "-q", *plugins, f"--junitxml={self._report}", *tests]
@@ -171,13 +176,13 @@ class Copy:
         self.kill_run()
 
     def kill_run(self) -> None:
-        """Ends the run that is under way, if there is one, with all that it has started."""
+        """Kills the current run, if there is one, with all processes that it has started."""
         if (child := self._child) is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)
 
     def stop(self) -> None:
-        """Ends the run and the process."""
+        """Kills the run and the process."""
         self.kill_run()
         self._warm.kill()
         self._warm.communicate()
@@ -193,12 +198,12 @@ class Copy:
 
 
 class MutantRuns:
-    """Runs mutants, several at once, each in a copy of the tree that no other one uses meanwhile.
+    """Runs several mutants in parallel, each in a copy of the tree that no other run uses at that time.
 
     Args:
         folder: for the copies.
-        environment: settings by which the runs find Kafka and MongoDB.
-        workers: runs at once.
+        environment: settings with which the runs connect to Kafka and MongoDB.
+        workers: number of parallel runs.
     """
 
     def __init__(self, folder: Path, environment: Mapping[str, str], workers: int) -> None:
@@ -215,11 +220,11 @@ class MutantRuns:
         return self._pool.submit(self._run_mutant, mutant)
 
     def submit_baseline(self, tests: Sequence[str]) -> "Future[Outcome]":
-        """Runs these tests without any mutant; `killed` where one of them fails."""
+        """Runs these tests without a mutant; the outcome is `killed` when one of them fails."""
         return self._pool.submit(self._run_baseline, tests)
 
     def stop(self) -> None:
-        """Ends what runs, and starts no more."""
+        """Kills the current runs and cancels the others."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         for copy in self._copies:
             copy.stop()
@@ -246,7 +251,7 @@ class MutantRuns:
 
 
 def judge(mutant: Mutant, code: int | None, report: Path, seconds: float) -> Outcome:
-    """Whether this run has killed the mutant."""
+    """Decides whether this run has killed the mutant."""
     if code is None:
         return Outcome(mutant.hangs, f"the tests took longer than {RUN_TIMEOUT} s", seconds)
     if code == 0:
@@ -267,7 +272,7 @@ def _counts(mutant: Mutant, failure: str) -> bool:
 
 
 def _failures(report: Path) -> list[str]:
-    """Each failed test (`failure`), or one whose fixtures failed (`error`), with its message's first line."""
+    """`failure` or, for a failed fixture, `error`; the test's name, and the first line of its message."""
     if not report.exists():
         return []
     found = []

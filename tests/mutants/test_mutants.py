@@ -1,4 +1,7 @@
-"""Every fault of the table is killed by the tests that it names; `make test-full ONLY=mutants` runs them."""
+"""The tests of each row kill its mutant; `make test-full ONLY=mutants` runs all of them.
+
+`ARGS="-k matcher"` limits the run to the rows of one area, `ARGS="-k producer-is-not-idempotent"` to one row.
+"""
 
 import ast
 import contextlib
@@ -19,25 +22,24 @@ from tests.mutants.mutants import ROOT, Mutant, MutantRuns, Outcome, judge, load
 
 MUTANTS = load_mutants()
 WORKERS = 1 if "PYTEST_XDIST_WORKER" in os.environ else max(2, min(4, os.cpu_count() or 2))
-FEWEST = 60
-"""Rows that the table has at least."""
+MIN_ROWS = 60
 
 # -- the table -------------------------------------------------------------------------------------
 
 
-def test_the_table_has_rows_for_each_part() -> None:
-    assert len(MUTANTS) >= FEWEST
+def test_table_has_rows_for_each_part() -> None:
+    assert len(MUTANTS) >= MIN_ROWS
     parts = {"/".join(mutant.file.split("/")[:2]).removesuffix(".py") for mutant in MUTANTS}
     assert {"services/mail_ingest", "services/matcher", "services/tracking", "shared/consumer"} <= parts
 
 
-def test_each_name_stands_for_one_fault() -> None:
+def test_names_and_faults_are_unique() -> None:
     for field in (lambda each: each.name, lambda each: (each.file, each.old, each.new)):
         counts = Counter(field(mutant) for mutant in MUTANTS)
         assert [key for key, count in counts.items() if count > 1] == []
 
 
-def test_each_mutant_names_its_promise_and_its_reason() -> None:
+def test_each_mutant_has_a_promise_and_a_reason() -> None:
     assert [mutant.name for mutant in MUTANTS if not re.match(r"[2-8](\.\d+)?[ ,]", mutant.promise)] == []
     assert [mutant.name for mutant in MUTANTS if not mutant.why.endswith(".")] == []
 
@@ -52,7 +54,7 @@ def test_each_mutant_applies_and_is_valid_code() -> None:
     assert faults == []
 
 
-def test_each_test_that_must_fail_exists() -> None:
+def test_each_test_of_a_mutant_exists() -> None:
     missing = [
         f"{mutant.name}: {test}"
         for mutant in MUTANTS
@@ -75,7 +77,7 @@ def _test_names(file: str) -> frozenset[str]:
     )
 
 
-# -- what counts as killed -------------------------------------------------------------------------
+# -- killed or not -------------------------------------------------------------------------
 
 ROW = Mutant("name", "8.1 promise", "Reason.", "file.py", "old", "new", ("tests/test_file.py::test_one",))
 
@@ -103,20 +105,20 @@ def report(folder: Path, outcome: str, message: str) -> Path:
         (None, "", "", False),
     ],
 )
-def test_only_an_assertion_that_fails_kills(
+def test_only_a_failed_assertion_kills(
     tmp_path: Path, code: int | None, outcome: str, message: str, killed: bool
 ) -> None:
     assert judge(ROW, code, report(tmp_path, outcome, message), 1.0).killed is killed
 
 
-def test_a_fault_that_shows_as_a_hang_is_killed_by_a_timeout(tmp_path: Path) -> None:
+def test_mutant_that_hangs_is_killed_by_a_timeout(tmp_path: Path) -> None:
     row = Mutant(**{name: getattr(ROW, name) for name in ROW.__slots__} | {"hangs": True})
     assert judge(row, 1, report(tmp_path, "failure", "Failed: Timeout from pytest-timeout."), 1.0).killed
     assert judge(row, None, tmp_path / "none.xml", 400.0).killed
 
 
 @pytest.mark.parametrize("text", ["", "old old"])
-def test_a_mutant_applies_to_text_that_occurs_once(text: str) -> None:
+def test_mutant_applies_only_to_text_that_occurs_once(text: str) -> None:
     with pytest.raises(ValueError, match="occurs"):
         ROW.applied_to(text)
 
@@ -134,9 +136,9 @@ def runs(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @contextlib.contextmanager
 def kept_documents(mongodb_uri: str) -> Iterator[None]:
-    """Stops MongoDB from deleting expired documents: the tests' worlds have dates of their own.
+    """Stops MongoDB from deleting expired documents, because the clocks of the tests differ from its own.
 
-    Once a minute it would delete documents of a test that is running, and a mutant would seem to be killed.
+    Once a minute it would delete documents of a running test, which then fails without a fault of the mutant.
     """
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
         client.admin.command({"setParameter": 1, "ttlMonitorEnabled": False})
@@ -146,21 +148,21 @@ def kept_documents(mongodb_uri: str) -> Iterator[None]:
             client.admin.command({"setParameter": 1, "ttlMonitorEnabled": True})
 
 
-BASELINE = "test_those_tests_pass_without_a_mutant"
+BASELINE = "test_all_tests_pass_without_a_mutant"
 Outcomes = Callable[[Mutant | None], "Future[Outcome]"]
-"""A mutant -> the outcome of its run; None: of all their tests without a mutant."""
+"""Mutant -> the outcome of its run; None -> the outcome of all tests without a mutant."""
 
 
 @pytest.fixture(scope="session")
 def outcomes(request: pytest.FixtureRequest, runs: MutantRuns) -> Outcomes:
-    """Starts all the runs that this session needs; the workers take them in this order."""
+    """Starts all runs that this session needs, in the order of the tests."""
     names = {item.originalname for item in request.session.items if isinstance(item, pytest.Function)}
     tests = sorted({test for mutant in MUTANTS for test in mutant.tests})
 
     def start(mutant: Mutant | None) -> "Future[Outcome]":
         return runs.submit(mutant) if mutant else runs.submit_baseline(tests)
 
-    if "PYTEST_XDIST_WORKER" in os.environ:  # this worker gets some of the tests, and cannot know which
+    if "PYTEST_XDIST_WORKER" in os.environ:  # xdist gives this worker some of the tests, one after another
         return start
     wanted: list[Any] = [
         item.callspec.params["mutant"]
@@ -186,8 +188,8 @@ def show(request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.full("mutants")
-@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.name for mutant in MUTANTS])
-def test_a_mutant_is_killed(mutant: Mutant, outcomes: Outcomes, show: Callable[[str], None]) -> None:
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[f"{mutant.area}-{mutant.name}" for mutant in MUTANTS])
+def test_mutant_is_killed(mutant: Mutant, outcomes: Outcomes, show: Callable[[str], None]) -> None:
     outcome = outcomes(mutant).result()
     verdict = "killed" if outcome.killed else "SURVIVED"
     show(f"{verdict:8} {outcome.seconds:5.1f} s  {mutant.name}: {outcome.detail[:120]}")
@@ -195,7 +197,7 @@ def test_a_mutant_is_killed(mutant: Mutant, outcomes: Outcomes, show: Callable[[
 
 
 @pytest.mark.full("mutants")
-def test_those_tests_pass_without_a_mutant(outcomes: Outcomes, show: Callable[[str], None]) -> None:
+def test_all_tests_pass_without_a_mutant(outcomes: Outcomes, show: Callable[[str], None]) -> None:
     outcome = outcomes(None).result()
     show(f"baseline {outcome.seconds:5.1f} s")
     assert not outcome.killed, outcome.detail

@@ -1,10 +1,10 @@
-"""A process that has imported what is not ours, and forks itself for each run of pytest.
+"""A process that imports the libraries once, and forks a child for each run of pytest.
 
-Imports are most of what a fast test costs. Nothing of this repository is imported before the fork, so that
-each run reads the code as it then is.
+Imports take most of the time of a fast test. Nothing of this repository is imported before the fork, so
+each run reads the present code.
 
-Reads lines of JSON, `{"arguments": [...], "log": path}`, and answers each by two lines: the process id of the
-child, which leads a group of its own, and the child's exit code.
+Input: lines of JSON, `{"arguments": [...], "log": path}`. Output: two lines for each of them, the process id
+of the child, which leads a process group of its own, and the child's exit code.
 """
 
 import contextlib
@@ -33,13 +33,13 @@ LIBRARIES = (
     "requests",
     "uvicorn",
 )
-"""The expensive ones; a missing one costs time and nothing else."""
+"""The slow imports. A missing library only costs time."""
 ALREADY_IMPORTED = "ignore::pytest.PytestAssertRewriteWarning"
-"""pytest would complain that it cannot rewrite the assertions of plugins that are imported already."""
+"""pytest warns that it cannot rewrite the assertions of plugins that are imported already."""
 
 
 def run_pytest(arguments: list[str], log: str) -> int:
-    """pytest's exit code, with all output in the log."""
+    """Runs pytest with all output in the log, and returns its exit code."""
     os.setsid()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -51,15 +51,15 @@ def run_pytest(arguments: list[str], log: str) -> int:
     return int(pytest.main(["-W", ALREADY_IMPORTED, *arguments]))
 
 
-def answer(number: int) -> None:
-    """Writes a line of the answer."""
+def write_line(number: int) -> None:
+    """Writes a line of the output."""
     sys.stdout.write(f"{number}\n")
     sys.stdout.flush()
 
 
 def main() -> None:
-    """One child after another, until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the outer run ends us
+    """Runs one child after another, until the input ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the outer run kills this process
     sys.path[0] = os.getcwd()  # noqa: PTH109  # as with `python -m`
     for library in LIBRARIES:
         with contextlib.suppress(ImportError):
@@ -75,9 +75,9 @@ def main() -> None:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(code)
-        answer(child)
+        write_line(child)
         _, status = os.waitpid(child, 0)
-        answer(os.waitstatus_to_exitcode(status))
+        write_line(os.waitstatus_to_exitcode(status))
 
 
 if __name__ == "__main__":
