@@ -385,7 +385,7 @@ async def test_track_after_the_deadline_opens_a_new_request(office: World) -> No
 
 
 @pytest.mark.parametrize("sensitivity", [Sensitivity.PRIVATE, Sensitivity.CONFIDENTIAL, Sensitivity.PERSONAL])
-async def test_private_item_must_be_confirmed(office: World, sensitivity: Sensitivity) -> None:
+async def test_private_item_is_shared_after_the_owner_agrees(office: World, sensitivity: Sensitivity) -> None:
     await office.suggest(email(sensitivity=sensitivity), RENEWAL, sequence=2)
     response = await office.request(ANN, "POST", f"{MAIL}/track", json={"confirm_private": False})
     assert (response.status_code, response.json()["code"]) == (409, "private")
@@ -492,6 +492,17 @@ async def test_untrack_removes_own_entry_and_the_last_one_restores_the_suggestio
     untracked = await office.store.tracked_activities.find_by_key(shared.key)
     assert untracked
     assert untracked.content is None
+
+
+async def test_user_cannot_remove_entries_of_others(office: World) -> None:
+    shared = tracked(email(), (ANN, RENEWAL))
+    await office.store.tracked_activities.replace_if_unchanged(shared, None)
+    path = f"{ON}/tracked/{shared.id}"
+    for query in ({"by": ANN.oid}, {}):
+        assert (await office.request(BEN, "DELETE", path, params=query)).status_code == 404
+    [tile] = (await office.timeline(BEN, RENEWAL))["tracked"]
+    assert [entry["by"] for entry in tile["regarding"]] == [ANN.oid]
+    assert (await office.request(ANN, "DELETE", path, params={"by": ANN.oid})).status_code == 204
 
 
 async def test_administrator_untracks_entries_of_others(office: World) -> None:

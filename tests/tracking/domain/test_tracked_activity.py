@@ -2,7 +2,19 @@ from services.tracking.domain.tracked_activity import activity_id, add_regarding
 from services.tracking.domain.visibility import DefaultReaders, KnownRecord, RecordAbsence
 from shared.clock import to_micros
 from shared.events import ActivityTracked, ActivityUntracked, Participant, ParticipantRole
-from tests.tracking.worlds import ACCOUNT, ANN, BEN, HOUR, NOW, RENEWAL, content, email, regarding, tracked
+from tests.tracking.worlds import (
+    ACCOUNT,
+    ANN,
+    BEN,
+    DAY,
+    HOUR,
+    NOW,
+    RENEWAL,
+    content,
+    email,
+    regarding,
+    tracked,
+)
 
 READERS = DefaultReaders({"*": ("*",)})
 RECORDS = {
@@ -80,6 +92,16 @@ def test_tracked_again_has_a_greater_revision_and_the_new_copy() -> None:
     assert again.revision == untracked.revision + 1
     assert again.content
     assert again.content.activity.mailbox == BEN.oid
+
+
+def test_revision_rises_when_the_clock_was_set_back() -> None:
+    first = tracked(email(), (ANN, RENEWAL))
+    more = add_regarding(first, regarding((BEN, ACCOUNT)), content(email()), NOW - DAY)
+    fewer = remove_regarding(more, ACCOUNT, BEN.oid, NOW - DAY)
+    assert fewer
+    none = remove_regarding(fewer, RENEWAL, ANN.oid, NOW - DAY)
+    assert none
+    assert [each.revision - first.revision for each in (more, fewer, none)] == [1, 2, 3]
 
 
 def test_event_has_each_record_s_present_name_and_readers() -> None:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.tracking.domain.timeline import DISMISSAL_RETENTION, MatchReason
+from services.tracking.domain.timeline import MatchReason
 from services.tracking.store import Document, Store, suggestion_document
 from shared.errors import InvalidMessageError
 from shared.events import Activity, ActivityMatched, Match
@@ -118,10 +118,10 @@ async def test_dismissal_is_kept_until_30_days_after_its_item_was_last_seen(stor
         [stored] = [each async for each in store.collection("dismissals").find({})]
         return stored["delete_at"]
 
-    assert await delete_at() == email().visible_until + DISMISSAL_RETENTION
+    assert await delete_at() == email().visible_until + 30 * DAY
     copy = email(item="copy", at=NOW)
     await store.dismissals.extend_retention([document(copy, RENEWAL), document(email(BEN), RENEWAL)])
-    assert await delete_at() == copy.visible_until + DISMISSAL_RETENTION
+    assert await delete_at() == copy.visible_until + 30 * DAY
     earlier = email(at=NOW - timedelta(days=1))
     await store.dismissals.extend_retention([document(earlier, RENEWAL), document(email())])
-    assert await delete_at() == copy.visible_until + DISMISSAL_RETENTION
+    assert await delete_at() == copy.visible_until + 30 * DAY

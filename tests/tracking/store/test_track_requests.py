@@ -34,9 +34,9 @@ async def test_item_has_at_most_one_open_request(store: Store) -> None:
 
 async def test_entry_joins_an_open_request_once_and_a_closed_one_never(store: Store) -> None:
     await store.track_requests.insert(request(), email())
-    [entry] = regarding((ANN, ACCOUNT))
-    assert await store.track_requests.join(request(), entry)
-    assert await store.track_requests.join(request(), entry)
+    first, entry = regarding((ANN, RENEWAL), (ANN, ACCOUNT))
+    for joined in (first, entry, first, entry):
+        assert await store.track_requests.join(request(), joined)
     assert [each.record for each in (await stored(store))["r"].regarding] == [RENEWAL, ACCOUNT]
     assert (await stored(store, ACCOUNT)).keys() == {"r"}
     await store.track_requests.close("r", TrackRequestState.DONE)
@@ -73,10 +73,15 @@ async def test_leased_request_is_left_alone_until_its_lease_ends(store: Store) -
     assert await store.track_requests.lease_pending("third", 10) == second
 
 
-async def test_acknowledged_request_is_not_published_again(store: Store) -> None:
-    await store.track_requests.insert(request(), email())
-    leased = await store.track_requests.lease_pending("first", 10)
+async def test_request_is_pending_until_it_is_acknowledged_itself(store: Store) -> None:
+    for item in ("m-1", "m-2"):
+        await store.track_requests.insert(request(item, item), email(item=item))
+    [first] = await store.track_requests.lease_pending("first", 1)
+    assert await store.track_requests.count_publish_pending() == 2
+    await store.track_requests.acknowledge([first])
     assert await store.track_requests.count_publish_pending() == 1
-    await store.track_requests.acknowledge(leased)
+    [second] = await store.track_requests.lease_pending("first", 10)
+    assert second.id != first.id
+    await store.track_requests.acknowledge([second])
     assert await store.track_requests.count_publish_pending() == 0
-    assert await store.track_requests.count_open() == 1
+    assert await store.track_requests.count_open() == 2

@@ -60,6 +60,7 @@ async def test_change_names_the_records_that_it_removed(store: Store) -> None:
 
 async def test_acknowledged_revision_is_published(store: Store) -> None:
     await store.tracked_activities.replace_if_unchanged(FIRST, None)
+    assert await store.tracked_activities.count_publish_pending() == 1
     assert [each.id for each in await store.tracked_activities.lease_pending("first", 10)] == [FIRST.id]
     assert await store.tracked_activities.lease_pending("second", 10) == []
     await store.tracked_activities.acknowledge([FIRST], NOW)
@@ -69,11 +70,17 @@ async def test_acknowledged_revision_is_published(store: Store) -> None:
 
 
 async def test_activity_that_changed_while_it_was_published_stays_pending(store: Store) -> None:
+    """An untracked state is published; the newer, tracked one neither counts as published nor expires."""
+    assert UNTRACKED
     await store.tracked_activities.replace_if_unchanged(FIRST, None)
-    await store.tracked_activities.lease_pending("first", 10)
-    await store.tracked_activities.replace_if_unchanged(SECOND, FIRST)
-    await store.tracked_activities.acknowledge([FIRST], NOW)
-    assert await store.tracked_activities.count_publish_pending() == 1
+    await store.tracked_activities.replace_if_unchanged(UNTRACKED, FIRST)
+    [published] = await store.tracked_activities.lease_pending("first", 10)
+    again = add_regarding(UNTRACKED, regarding((ANN, RENEWAL)), content(email()), NOW)
+    await store.tracked_activities.replace_if_unchanged(again, UNTRACKED)
+    await store.tracked_activities.acknowledge([published], NOW)
+    left = await document(store)
+    assert (left["revision"], left.get("publish_pending")) == (again.revision, True)
+    assert "delete_at" not in left
 
 
 async def test_late_acknowledgement_of_an_old_revision_publishes_the_new_one_again(store: Store) -> None:
