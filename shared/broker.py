@@ -32,7 +32,7 @@ from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitio
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 
-from .clock import Clock
+from .clock import Clock, to_milliseconds
 from .cluster import KafkaCluster
 from .connection import admin_client, bootstrap_servers, broker_security, kafka_errors
 from .consumer import Batch, OnBatch, StartOffsets, TopicConsumer
@@ -126,9 +126,9 @@ class KafkaClient(KafkaCluster):
                 listener=consumer,
                 max_records=max_records,
                 batch_timeout_ms=BATCH_TIMEOUT_MS,
-                session_timeout_ms=_to_ms(self.settings.kafka_session_timeout),
-                heartbeat_interval_ms=_to_ms(HEARTBEAT_INTERVAL),
-                rebalance_timeout_ms=_to_ms(REBALANCE_TIMEOUT),
+                session_timeout_ms=to_milliseconds(self.settings.kafka_session_timeout),
+                heartbeat_interval_ms=to_milliseconds(HEARTBEAT_INTERVAL),
+                rebalance_timeout_ms=to_milliseconds(REBALANCE_TIMEOUT),
                 partition_assignment_strategy=(StickyPartitionAssignor,),
                 parser=consumer.parse,
                 decoder=consumer.pass_undecoded,
@@ -168,7 +168,9 @@ class KafkaClient(KafkaCluster):
     def idle_seconds(self, consumer: TopicConsumer[Any, Any]) -> float:
         """Seconds for which a consumer has received nothing although Kafka answers pings."""
         idle = consumer.idle_seconds(int(time.time() * 1000))
-        return min(idle, self.last_unreachable.age_seconds()) if self.last_unreachable else idle
+        if self.last_unreachable is None:
+            return idle
+        return min(idle, time.monotonic() - self.last_unreachable)
 
     def read_table(
         self,
@@ -186,7 +188,3 @@ class KafkaClient(KafkaCluster):
     ) -> AsyncIterator[ReceivedMessage[K, V]]:
         """Reads a part of one partition; see `tables.read_range`."""
         return read_range(self, topic, partition, start, end)
-
-
-def _to_ms(time: timedelta) -> int:
-    return time // timedelta(milliseconds=1)

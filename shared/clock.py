@@ -32,6 +32,11 @@ def to_micros(time: datetime) -> int:
     return (time - UNIX_EPOCH) // timedelta(microseconds=1)
 
 
+def to_milliseconds(duration: timedelta) -> int:
+    """A duration in the unit of Kafka's and MongoDB's settings."""
+    return duration // timedelta(milliseconds=1)
+
+
 def next_version(now: datetime, after: int = 0) -> int:
     """The next version of a thing whose last version was `after`."""
     return max(to_micros(now), after + 1)

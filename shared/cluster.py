@@ -1,10 +1,11 @@
 """One service's access to one Kafka cluster: names, decoders, partitions, offsets, fatal errors.
 
-aiokafka is used only in `shared`. Its errors leave this package as `RetryableError`, or unchanged when
-they are fatal.
+aiokafka is used only in `shared`. Errors of queries leave this package as `RetryableError`; errors of a
+connection or a send leave it unchanged when a retry cannot resolve them.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -15,7 +16,6 @@ from aiokafka.errors import KafkaError
 
 from .clock import Clock
 from .errors import RetryableError
-from .heartbeat import Heartbeat
 from .messages import MessageDecoder, message_decoder, record_decoder
 from .producer import Producer
 from .settings import KafkaSettings
@@ -36,7 +36,7 @@ class KafkaCluster:
 
     Attributes:
         failed: completes with the first fatal error; the process then stops.
-        last_unreachable: age of the last failed ping, by a heartbeat of its own.
+        last_unreachable: monotonic time of the last failed ping; None when none failed.
     """
 
     def __init__(self, settings: KafkaSettings, source: str, clock: Clock) -> None:
@@ -45,7 +45,7 @@ class KafkaCluster:
         self.clock = clock
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.producer = Producer(settings, source, clock, self.fail)
-        self.last_unreachable: Heartbeat | None = None
+        self.last_unreachable: float | None = None
         self._admin: AIOKafkaAdminClient | None = None
 
     # -- names ------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ class KafkaCluster:
             async with asyncio.timeout(PING_TIMEOUT.total_seconds()):
                 await self._connected_admin().describe_cluster()
         except (TimeoutError, KafkaError, RetryableError):
-            self.last_unreachable = Heartbeat()
+            self.last_unreachable = time.monotonic()
             return False
         return True
 

@@ -1,10 +1,10 @@
 """Consumes one topic in a consumer group: batches, commits after the work, retries, rebalances.
 
-| error of the batch handler | what follows |
+| the batch handler | what follows |
 |---|---|
-| `RetryableError` | the partitions pause; the same batch comes again after a back-off |
-| `Batch.dead_letter(message, error)` | the message goes to the dead-letter topic; the batch commits |
-| any other exception | fatal: nothing is committed and the process stops |
+| raises `RetryableError` | the partitions pause; the same batch comes again after a back-off |
+| calls `Batch.dead_letter(message, error)` | the message goes to the dead-letter topic; the batch commits |
+| raises any other exception | fatal: nothing is committed and the process stops |
 
 At a rebalance the consumer *drains* (it waits for the batch in flight, which commits) and *gates* (it
 drops what it fetched before the revocation, uncommitted, so that the next owner fetches it again).

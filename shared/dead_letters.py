@@ -1,7 +1,7 @@
 """Dead letters: the messages that a reader could not process, with the reason.
 
-A dead letter holds the original bytes. Its headers hold the position, the error and the field path, and
-never a value of the message.
+A dead letter holds the original bytes (of `content` the key alone, of an oversized message none). Its
+headers hold the position, the error and the field path, and never a value of the message.
 """
 
 import logging

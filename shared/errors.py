@@ -1,10 +1,10 @@
-"""The ways in which the work on a message can fail (design, promise 3).
+"""The three ways in which the work on a message can fail.
 
-| error | what a consumer does |
-|---|---|
-| `RetryableError` | it does not commit, pauses the partitions, backs off, and tries the batch again |
-| `InvalidMessageError` | it writes the message to the dead-letter topic with the reason, and commits |
-| any other exception | fatal: the process stops without a commit |
+* Retryable: the handler raises `RetryableError`. The consumer commits nothing, pauses the partitions,
+  backs off, and tries the batch again.
+* Invalid message: the decoder finds an `InvalidMessageError`, or the handler passes one to
+  `Batch.dead_letter`. The consumer writes the message to the dead-letter topic with the reason, and commits.
+* Fatal: the handler raises any other exception. The process stops without a commit.
 """
 
 

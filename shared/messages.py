@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from .errors import InvalidMessageError
 from .events import Event
-from .keys import K, MessageKey, RecordKey, join_key
+from .keys import K, MessageKey, RecordKey
 from .records import AnyRecord, invalid_message_error, parse_key, read_record
 from .topics import RECORDS, Topic
 
@@ -161,11 +161,6 @@ A consumer may pass a decoder of its own with a narrower value type than the top
 """
 
 
-def get_header(record: KafkaRecord, name: str) -> bytes | None:
-    """The last header of this name."""
-    return dict(record.headers).get(name)
-
-
 def message_decoder(topic: Topic[K, V]) -> MessageDecoder[K, V]:
     """The decoder of a topic that our services write."""
     return lambda record: decode(topic, record)
@@ -243,8 +238,3 @@ def _read_number(headers: Mapping[str, bytes | None], name: str) -> int:
     if not text.isdigit() or len(text) > len(str(MAX_VERSION)) or int(text) > MAX_VERSION:
         raise InvalidMessageError("not a number of 63 bits", name)
     return int(text)
-
-
-def describe_key(key: MessageKey | None) -> str:
-    """A key for a log line; keys hold ids alone."""
-    return join_key(key) if key else ""

@@ -6,8 +6,9 @@ failover takes back neither. Errors leave this module as
 | error | meaning |
 |---|---|
 | `RetryableError` | MongoDB does not answer, has no primary, or its majority has not acknowledged |
-| `DuplicateDocumentError` | a unique index refuses the document |
-| `WriteRefusedError` | MongoDB never accepts this write |
+| `DuplicateDocumentError` | a unique index refuses the document of a single write |
+| `WriteRefusedError` | MongoDB never accepts some writes of a bulk write |
+| any other driver error | fatal: a query or an update that MongoDB does not understand |
 
 The driver is motor or PyMongo's own asynchronous API (`DRIVER`); the store tests run on both. motor's
 fixes end in May 2027 (docs/decisions).
@@ -32,18 +33,18 @@ from pymongo.errors import (
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
+from .clock import to_milliseconds
 from .errors import RetryableError
 from .settings import MongoSettings
 
 __all__ = [
     "ASCENDING",
     "DESCENDING",
-    "BulkResult",
     "ChangeStream",
-    "Collection",
     "Document",
     "DuplicateDocumentError",
     "IndexModel",
+    "MongoCollection",
     "MongoDatabase",
     "ReplaceOne",
     "ReturnDocument",
@@ -51,7 +52,7 @@ __all__ = [
     "UpdateMany",
     "UpdateOne",
     "WriteRefusedError",
-    "to_milliseconds",
+    "WriteResult",
 ]
 
 Driver: TypeAlias = Literal["motor", "pymongo"]
@@ -97,7 +98,7 @@ class WriteRefusedError(Exception):
 
 @contextlib.contextmanager
 def translated_errors() -> Iterator[None]:
-    """Translates the driver's errors; what no retry resolves stays as it is, without documents."""
+    """Translates the driver's errors; others pass unchanged."""
     try:
         yield
     except DuplicateKeyError:
@@ -119,11 +120,6 @@ def is_retryable(error: PyMongoError) -> bool:
     )
     unavailable = isinstance(error, ConnectionFailure | ExecutionTimeout | WriteConcernError)
     return labelled or unavailable or error.timeout
-
-
-def to_milliseconds(time: timedelta) -> int:
-    """MongoDB's unit of time."""
-    return time // timedelta(milliseconds=1)
 
 
 # -- the driver -----------------------------------------------------------------------------------
@@ -151,7 +147,7 @@ async def _resolved(result: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class BulkResult:
+class WriteResult:
     """Counts of a write."""
 
     matched: int
@@ -164,7 +160,7 @@ class BulkResult:
         return self.modified + self.upserted
 
 
-class Collection:
+class MongoCollection:
     """A collection; all its methods raise the errors of this module."""
 
     def __init__(self, collection: Any) -> None:
@@ -236,7 +232,7 @@ class Collection:
         *,
         upsert: bool = False,
         session: Session | None = None,
-    ) -> BulkResult:
+    ) -> WriteResult:
         """Updates the first document that matches."""
         with translated_errors():
             return _to_result(
@@ -245,7 +241,7 @@ class Collection:
 
     async def update_many(
         self, query: Mapping[str, Any], update: Mapping[str, Any] | Sequence[Document]
-    ) -> BulkResult:
+    ) -> WriteResult:
         """Updates all documents that match."""
         with translated_errors():
             return _to_result(await self._collection.update_many(query, update))
@@ -257,7 +253,7 @@ class Collection:
         *,
         upsert: bool = False,
         session: Session | None = None,
-    ) -> BulkResult:
+    ) -> WriteResult:
         """Replaces the first document that matches."""
         with translated_errors():
             return _to_result(
@@ -285,24 +281,24 @@ class Collection:
 
     async def bulk_write(
         self, writes: Sequence[UpdateOne | UpdateMany | ReplaceOne[Document]], *, ordered: bool = False
-    ) -> BulkResult:
+    ) -> WriteResult:
         """Applies many writes in one call; none for an empty list.
 
         Raises:
             WriteRefusedError: some writes are refused; in an unordered call the others were applied.
         """
         if not writes:
-            return BulkResult(0, 0, 0)
+            return WriteResult(0, 0, 0)
         with translated_errors():
             result = await self._collection.bulk_write(list(writes), ordered=ordered)
-            return BulkResult(result.matched_count, result.modified_count, result.upserted_count)
+            return WriteResult(result.matched_count, result.modified_count, result.upserted_count)
 
 
 PAGE_DOCUMENTS = 1000
 
 
-def _to_result(result: Any) -> BulkResult:
-    return BulkResult(result.matched_count, result.modified_count, int(result.upserted_id is not None))
+def _to_result(result: Any) -> WriteResult:
+    return WriteResult(result.matched_count, result.modified_count, int(result.upserted_id is not None))
 
 
 # -- databases ------------------------------------------------------------------------------------
@@ -333,9 +329,9 @@ class MongoDatabase:
             name, write_concern=self._majority, read_concern=ReadConcern("majority")
         )
 
-    def collection(self, name: str) -> Collection:
+    def collection(self, name: str) -> MongoCollection:
         """One of the database's collections."""
-        return Collection(self._database.get_collection(name))
+        return MongoCollection(self._database.get_collection(name))
 
     async def ping(self) -> None:
         """Raises RetryableError when MongoDB has no primary."""

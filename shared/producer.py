@@ -14,7 +14,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
-from .clock import Clock
+from .clock import Clock, to_milliseconds
 from .connection import client_options, is_retryable, kafka_errors
 from .errors import InvalidMessageError, RetryableError
 from .messages import Headers, OutgoingMessage
@@ -63,7 +63,7 @@ class Producer:
         producer = AIOKafkaProducer(
             **client_options(self._settings),
             enable_idempotence=True,
-            request_timeout_ms=REQUEST_TIMEOUT // timedelta(milliseconds=1),
+            request_timeout_ms=to_milliseconds(REQUEST_TIMEOUT),
             max_request_size=MAX_DEAD_LETTER_BYTES,
             compression_type="lz4",
         )

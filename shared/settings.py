@@ -167,7 +167,7 @@ class KafkaSettings(EnvironmentSettings):
     )
 
     @model_validator(mode="after")
-    def _complete(self) -> Self:
+    def _check_kafka(self) -> Self:
         if self.kafka_replication == 2:
             raise ValueError(
                 "kafka_replication: with 2 replicas the loss of one stops writes; use 3, or 1 (single broker)"

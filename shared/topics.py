@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
+from .clock import to_milliseconds
 from .errors import InvalidMessageError
 from .events import (
     Activity,
@@ -61,20 +62,20 @@ class Retention:
         if self.time is None:
             return {
                 "cleanup.policy": "compact",
-                "delete.retention.ms": _to_ms(TOMBSTONE_RETENTION),
-                "segment.ms": _to_ms(min(self.compacted_within, timedelta(days=1))),
-                "max.compaction.lag.ms": _to_ms(self.compacted_within),
+                "delete.retention.ms": _as_config(TOMBSTONE_RETENTION),
+                "segment.ms": _as_config(min(self.compacted_within, timedelta(days=1))),
+                "max.compaction.lag.ms": _as_config(self.compacted_within),
             }
         return {
             "cleanup.policy": "delete",
-            "retention.ms": _to_ms(self.time),
+            "retention.ms": _as_config(self.time),
             "retention.bytes": "-1",
-            "segment.ms": _to_ms(self.time / 24),
+            "segment.ms": _as_config(self.time / 24),
         }
 
 
-def _to_ms(time: timedelta) -> str:
-    return str(time // timedelta(milliseconds=1))
+def _as_config(time: timedelta) -> str:
+    return str(to_milliseconds(time))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,8 @@ class Topic(Generic[K, V]):
     Attributes:
         key_type: a message's key is the parts of this named tuple, joined by `/`.
         value_types: the events on the topic; empty for `records`, whose messages have no envelope.
-        copied_to_dead_letters: False: a dead letter of this topic holds no bytes of the original, only its
-            position and the error.
+        copied_to_dead_letters: False: a dead letter of this topic has the key and our own headers, but not
+            the value.
     """
 
     name: str
@@ -145,7 +146,7 @@ class Topic(Generic[K, V]):
 MAIL_INGEST, MATCHER, TRACKING = "mail-ingest", "matcher", "tracking"
 UPSTREAM, ANYONE = "upstream systems", "anyone"
 DAY = timedelta(days=1)
-PRIVATE_TABLE = Retention(compacted_within=DAY)
+PRIVATE_RETENTION = Retention(compacted_within=DAY)
 
 GRAPH_NOTIFICATIONS: Topic[MailboxKey, ItemNotified | LifecycleNotified] = Topic(
     "graph-notifications",
@@ -159,13 +160,13 @@ MAILBOXES: Topic[MailboxKey, MailboxChanged] = Topic(
     "mailboxes", MailboxKey, (MailboxChanged,), MAIL_INGEST, (TRACKING,), Retention()
 )
 ACTIVITIES: Topic[ItemKey, Activity] = Topic(
-    "activities", ItemKey, (Activity,), MAIL_INGEST, (MATCHER,), PRIVATE_TABLE
+    "activities", ItemKey, (Activity,), MAIL_INGEST, (MATCHER,), PRIVATE_RETENTION
 )
 RECORDS: Topic[RecordKey, AnyRecord] = Topic(
     "records", RecordKey, (), UPSTREAM, (MATCHER, TRACKING), Retention()
 )
 MATCHES: Topic[ItemKey, ActivityMatched] = Topic(
-    "matches", ItemKey, (ActivityMatched,), MATCHER, (TRACKING, MATCHER), PRIVATE_TABLE
+    "matches", ItemKey, (ActivityMatched,), MATCHER, (TRACKING, MATCHER), PRIVATE_RETENTION
 )
 CONTENT_REQUESTS: Topic[MailboxKey, FetchContent | FollowItems] = Topic(
     "content-requests", MailboxKey, (FetchContent, FollowItems), TRACKING, (MAIL_INGEST,), Retention(DAY)

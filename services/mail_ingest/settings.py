@@ -1,4 +1,4 @@
-"""The settings of mail-ingest: environment variables with the prefix `MAIL_INGEST_`."""
+"""The settings of mail-ingest; its own ones have the prefix `MAIL_INGEST_`."""
 
 from datetime import timedelta
 from pathlib import Path

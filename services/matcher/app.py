@@ -9,7 +9,6 @@ from fastapi import FastAPI
 from shared.broker import KafkaClient, TopicConsumer
 from shared.clock import Clock
 from shared.events import Activity
-from shared.heartbeat import Heartbeat
 from shared.keys import ItemKey
 from shared.service import Service
 from shared.telemetry import LAG_MESSAGES, Health
@@ -68,8 +67,8 @@ class _Observer:
 
     def register(self, health: Health) -> None:
         health.liveness |= {
-            "follows records": lambda: _age(self.loader.heartbeat),
-            "publishes matches": lambda: _age(self.owned.heartbeat),
+            "follows records": self.loader.heartbeat.age_seconds,
+            "publishes matches": self.owned.heartbeat.age_seconds,
         }
         health.readiness |= {"records": self._records_ready, "partitions": self._partitions_ready}
         health.status |= {
@@ -115,11 +114,6 @@ class _Observer:
         metrics.MATCHES_PENDING.set(self.owned.pending_count)
         # Every replica reads all partitions of `records`, so they share one label.
         LAG_MESSAGES.labels(MATCHER, RECORDS.name, "all").set(await self._records_waiting())
-
-
-def _age(heartbeat: Heartbeat | None) -> float:
-    """Seconds since the last progress; 0 before the loop runs, while the service waits for Kafka."""
-    return heartbeat.age_seconds() if heartbeat else 0.0
 
 
 def _current(read: Callable[[], Any]) -> Callable[[], Awaitable[Any]]:

@@ -1,6 +1,6 @@
 """Kafka in: the handlers of the topics, which store what they read in MongoDB.
 
-Each batch is one bulk write, followed by its read position. A replay of a part of a topic, or of all of
+Each batch is stored before its read position. A replay of a part of a topic, or of all of
 it, changes nothing: the conditions are in `store/`.
 """
 

@@ -1,13 +1,13 @@
 """A mailbox as the holder of its lease changes it."""
 
-from collections.abc import Collection as AbstractCollection
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
 from shared.clock import next_version
 from shared.events import MailboxStatus
 from shared.keys import join_key
-from shared.mongodb import Collection, Document
+from shared.mongodb import Document, MongoCollection
 
 from .documents import MAILBOX, Mailbox, NotifiedItem
 from .lease import Lease, LeaseLostError
@@ -17,7 +17,7 @@ from .pipelines import MailboxPipelines, grant_lease
 class HeldMailbox:
     """A mailbox with its lease. A change has no effect when another worker holds the mailbox by now."""
 
-    def __init__(self, collection: Collection, pipelines: MailboxPipelines, lease: Lease) -> None:
+    def __init__(self, collection: MongoCollection, pipelines: MailboxPipelines, lease: Lease) -> None:
         self.lease = lease
         self.key = lease.key
         self._collection = collection
@@ -49,7 +49,7 @@ class HeldMailbox:
         await self._collection.update_one(self._query, {"$set": MAILBOX.write_fields(**fields)})
 
     async def record_state(
-        self, now: datetime, *, only_from: AbstractCollection[MailboxStatus], **changes: Any
+        self, now: datetime, *, only_from: Collection[MailboxStatus], **changes: Any
     ) -> Mailbox | None:
         """Records a new state to publish, if the mailbox still has one of these statuses.
 
@@ -77,13 +77,13 @@ class HeldMailbox:
         if count:
             await self._collection.update_one(self._query, {"$inc": {"missed_so_far": count}})
 
-    async def remove_notified_items(self, items: AbstractCollection[NotifiedItem]) -> None:
+    async def remove_notified_items(self, items: Collection[NotifiedItem]) -> None:
         """Removes notified items; one that was notified again meanwhile has another sequence and stays."""
         if items:
             done = [{"item": each.item, "sequence": each.sequence} for each in items]
             await self._collection.update_one(self._query, {"$pull": {"notified_items": {"$or": done}}})
 
-    async def remove_content_requests(self, requests: AbstractCollection[str]) -> None:
+    async def remove_content_requests(self, requests: Collection[str]) -> None:
         """Removes content requests, by the ids of their track requests."""
         await self._collection.update_one(
             self._query, {"$pull": {"content_requests": {"request": {"$in": list(requests)}}}}

@@ -1,7 +1,6 @@
 """The collection `items`: only ids, change keys, digests, versions and times of captured items."""
 
-from collections.abc import Collection as AbstractCollection
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
@@ -9,9 +8,9 @@ from services.mail_ingest.domain.items import CapturedItem, ItemUpdate
 from shared.keys import ItemKey, MailboxKey, join_key, split_key
 from shared.mongodb import (
     ASCENDING,
-    Collection,
     Document,
     IndexModel,
+    MongoCollection,
     MongoDatabase,
     UpdateOne,
     WriteRefusedError,
@@ -29,7 +28,7 @@ class ItemCollection:
     """The captured items of all mailboxes."""
 
     def __init__(self, database: MongoDatabase) -> None:
-        self._collection: Collection = database.collection("items")
+        self._collection: MongoCollection = database.collection("items")
 
     async def create_indexes(self) -> None:
         """Creates the indexes that are missing; one of them deletes what has been gone for long."""
@@ -50,7 +49,7 @@ class ItemCollection:
             ]
         )
 
-    async def find(self, owner: MailboxKey, items: AbstractCollection[str]) -> dict[str, CapturedItem]:
+    async def find(self, owner: MailboxKey, items: Collection[str]) -> dict[str, CapturedItem]:
         """The stored states of these items, by item."""
         query = {"_id": {"$in": [_id(owner, item) for item in items]}}
         return {captured.item: captured for captured in await self._read(query)}
@@ -148,7 +147,7 @@ class ItemCollection:
             ]
         )
 
-    async def mark_pending(self, owners: AbstractCollection[MailboxKey]) -> int:
+    async def mark_pending(self, owners: Collection[MailboxKey]) -> int:
         """Records every live item of these mailboxes as pending.
 
         Returns:

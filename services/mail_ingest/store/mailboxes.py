@@ -1,8 +1,7 @@
 """The collection `mailboxes`, as handlers, administrators and workers without a lease change it."""
 
 import contextlib
-from collections.abc import Collection as AbstractCollection
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,10 +12,10 @@ from shared.events import ActivityKind, FetchContent, MailboxStatus
 from shared.keys import MailboxKey, join_key, split_key
 from shared.mongodb import (
     ASCENDING,
-    Collection,
     Document,
     DuplicateDocumentError,
     IndexModel,
+    MongoCollection,
     MongoDatabase,
     UpdateOne,
 )
@@ -45,7 +44,7 @@ class MailboxCollection:
     """
 
     def __init__(self, database: MongoDatabase, *, reconcile: bool) -> None:
-        self._collection: Collection = database.collection("mailboxes")
+        self._collection: MongoCollection = database.collection("mailboxes")
         self._pipelines = MailboxPipelines(reconcile)
 
     async def create_indexes(self) -> None:
@@ -73,7 +72,7 @@ class MailboxCollection:
 
     # -- administration ---------------------------------------------------------------------------
 
-    async def enrol(self, key: MailboxKey, addresses: AbstractCollection[str] | None, now: datetime) -> None:
+    async def enrol(self, key: MailboxKey, addresses: Collection[str] | None, now: datetime) -> None:
         """Enrols a mailbox, also one that was removed; an enrolled one stays as it is."""
         removed = Mailbox(key.tenant, key.mailbox, MailboxStatus.REMOVED, now)
         with contextlib.suppress(DuplicateDocumentError):  # a concurrent enrolment has inserted it
@@ -98,7 +97,7 @@ class MailboxCollection:
         status: MailboxStatus,
         now: datetime,
         *,
-        only_from: AbstractCollection[MailboxStatus],
+        only_from: Collection[MailboxStatus],
         **also: Any,
     ) -> bool:
         """Records another status of a mailbox that has one of these.
@@ -114,7 +113,7 @@ class MailboxCollection:
         )
         return result.matched == 1
 
-    async def mark_pending(self, keys: AbstractCollection[MailboxKey], minimum_version: int = 0) -> None:
+    async def mark_pending(self, keys: Collection[MailboxKey], minimum_version: int = 0) -> None:
         """Records the mailboxes' present states as pending, under higher versions."""
         await self._collection.update_many(
             {"_id": {"$in": [join_key(key) for key in keys]}}, self._pipelines.record({}, minimum_version)
@@ -125,7 +124,7 @@ class MailboxCollection:
     async def add_notified_items(
         self,
         items: Mapping[MailboxKey, Sequence[tuple[ActivityKind, str]]],
-        windows: AbstractCollection[MailboxKey] = (),
+        windows: Collection[MailboxKey] = (),
     ) -> None:
         """Records notified items, and windows to read, on mailboxes that are not removed."""
         writes = [
@@ -167,7 +166,7 @@ class MailboxCollection:
         }
         return {key for key in requests if join_key(key) not in found}
 
-    async def request_subscription_work(self, keys: AbstractCollection[MailboxKey]) -> None:
+    async def request_subscription_work(self, keys: Collection[MailboxKey]) -> None:
         """Makes work on the subscriptions of these mailboxes due now."""
         await self._collection.update_many(
             {"_id": {"$in": [join_key(key) for key in keys]}},

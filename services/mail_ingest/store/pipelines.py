@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from shared.clock import to_milliseconds
 from shared.events import ActivityKind, FetchContent, MailboxStatus
-from shared.mongodb import Document, to_milliseconds
+from shared.mongodb import Document
 
 MAX_NOTIFIED_ITEMS = 200
 """When more notified items wait, one reading of the window replaces them."""

@@ -1,11 +1,11 @@
 """The collection `subscriptions`: the Graph subscriptions of all mailboxes."""
 
-from collections.abc import Collection as AbstractCollection
+from collections.abc import Collection
 from datetime import datetime
 
 from services.mail_ingest.domain.subscriptions import GraphSubscription
 from shared.keys import MailboxKey, join_key
-from shared.mongodb import ASCENDING, Collection, Document, IndexModel, MongoDatabase
+from shared.mongodb import ASCENDING, Document, IndexModel, MongoCollection, MongoDatabase
 
 from .documents import SUBSCRIPTION
 
@@ -14,7 +14,7 @@ class SubscriptionCollection:
     """The subscriptions that this service created."""
 
     def __init__(self, database: MongoDatabase) -> None:
-        self._collection: Collection = database.collection("subscriptions")
+        self._collection: MongoCollection = database.collection("subscriptions")
 
     async def create_indexes(self) -> None:
         """Creates the indexes that are missing."""
@@ -58,19 +58,19 @@ class SubscriptionCollection:
             {"$set": SUBSCRIPTION.write_fields(renew_at=renew_at)},
         )
 
-    async def mark_removed(self, graph_ids: AbstractCollection[str]) -> None:
+    async def mark_removed(self, graph_ids: Collection[str]) -> None:
         """Graph has removed these subscriptions."""
         await self._collection.update_many(
             {"graph_id": {"$in": list(graph_ids)}}, {"$set": SUBSCRIPTION.write_fields(removed=True)}
         )
 
-    async def mark_due(self, graph_ids: AbstractCollection[str], now: datetime) -> None:
+    async def mark_due(self, graph_ids: Collection[str], now: datetime) -> None:
         """Graph requires a new authorisation of these subscriptions; a renewal is one."""
         await self._collection.update_many(
             {"graph_id": {"$in": list(graph_ids)}}, {"$set": SUBSCRIPTION.write_fields(renew_at=now)}
         )
 
-    async def delete(self, keys: AbstractCollection[str]) -> None:
+    async def delete(self, keys: Collection[str]) -> None:
         """Deletes subscriptions."""
         await self._collection.delete_many({"_id": {"$in": list(keys)}})
 

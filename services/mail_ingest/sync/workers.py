@@ -116,7 +116,7 @@ class SyncWorkers:
                 await self._finish_sync(MailboxSync(self._dependencies, lease), held)
             except LeaseLostError:
                 LEASES_LOST.inc()
-                log.warning("lease lost, another worker continues", extra=_fields(lease))
+                log.warning("lease lost, stopping this sync", extra=_fields(lease))
             except RetryableError as error:
                 log.warning(
                     "mailbox sync failed, retrying",

@@ -11,7 +11,8 @@ from .directory import Directory, RecordRef, TenantDirectory
 from .rules import Rule
 
 MAX_RECORDS = 1_000
-"""An activity that relates to more records keeps the most recently modified ones (design.md, section 5)."""
+"""An activity that relates to more records keeps the most recently modified ones, so that its message stays
+below `MAX_ENCODED_BYTES`: mail to a large list can relate to thousands."""
 MAX_REASONS = 5
 """A match keeps its first reasons, by participant and then by the table's order, and counts the others."""
 MAX_ENCODED_BYTES = 512 * 1024

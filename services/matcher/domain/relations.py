@@ -110,8 +110,8 @@ account_lookups = lookup(ACCOUNT)
 contact_lookups = lookup(CONTACT)
 
 MAX_ACCOUNT_CONTACTS = 50
-"""An account has the addresses of its first 50 contacts, as in the rule table of Microsoft's auto capture
-(design.md, section 5): a large account would otherwise match nearly every message of its company."""
+"""An account has the addresses of its first 50 contacts, as in the rule table of Microsoft's auto capture:
+a large account would otherwise match nearly every message of its company."""
 first_contacts = contacts.first(MAX_ACCOUNT_CONTACTS)
 
 NEXT_HOPS = {

@@ -58,13 +58,13 @@ class OwnedPartitions:
     Attributes:
         by_number: partition number -> its restored state.
         locks: partition number -> the lock of this partition.
-        heartbeat: of the work on partitions; None before the first progress.
+        heartbeat: of the work on partitions.
     """
 
     def __init__(self, consumer: TopicConsumer[ItemKey, Activity], session_timeout: timedelta) -> None:
         self.by_number: dict[int, RestoredPartition] = {}
         self.locks: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self.heartbeat: Heartbeat | None = None
+        self.heartbeat = Heartbeat()
         self._consumer = consumer
         self._proof_lasts = session_timeout.total_seconds() / 2
         self._proven_until = 0.0
@@ -81,7 +81,6 @@ class OwnedPartitions:
 
     def beat(self) -> None:
         """Records progress."""
-        self.heartbeat = self.heartbeat or Heartbeat()
         self.heartbeat.beat()
 
     # -- ownership --------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ class DirectoryLoader:
     Attributes:
         caught_up: set when all messages that were there at the start are read.
         positions: the offset after the last message read from each partition.
-        heartbeat: of the loop; None before it runs.
+        heartbeat: of the loop.
     """
 
     def __init__(
@@ -55,14 +55,14 @@ class DirectoryLoader:
     ) -> None:
         self.caught_up = asyncio.Event()
         self.positions: dict[TopicPartition, int] = {}
-        self.heartbeat: Heartbeat | None = None
+        self.heartbeat = Heartbeat()
         self._kafka = kafka
         self._directory = directory
         self._on_change = on_change
 
     async def follow_records(self, stop_signal: StopSignal) -> None:
         """Reads `records` from its start, and goes on until the stop signal."""
-        self.heartbeat = Heartbeat()
+        self.heartbeat.beat()
         chunks = self._kafka.read_table(RECORDS, follow=True)
         async with contextlib.aclosing(chunks):  # type: ignore[type-var]  # it is an async generator
             async for chunk in chunks:

@@ -17,8 +17,8 @@ from .track_request import TrackRequest, TrackRequestState
 MAX_SUGGESTIONS_PER_TIMELINE = 50
 """A user sees at most 50 untracked items on one record, e-mails and meetings together, the newest first.
 
-This is the limit of the rule that suggests activities (design, section 7). Pending items are shown in
-addition, and `has_more` reports that there are further ones.
+Dynamics 365 suggests up to 50 untracked activities on a record, and this product follows it: a longer
+list hides what the team has tracked. Pending items are shown in addition; `has_more` reports further ones.
 """
 SUGGESTION_RETENTION_AFTER_WINDOW = timedelta(days=1)
 """A suggestion is deleted this long after it was last visible."""

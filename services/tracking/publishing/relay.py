@@ -1,10 +1,11 @@
 """The outbox relay: publishes the documents that are `publish_pending`.
 
-The relay leases a pending document, publishes its present state, and acknowledges it if it has not
-changed since. A crash publishes a state twice. Replicas share the work: a document that one replica has
-leased is left alone by the others until the lease ends by MongoDB's clock. A replica that was paused
-for longer finds a newer revision when it acknowledges, and the newer state is published again, so that
-the last message of each key is the newest state.
+The relay leases a pending document, publishes its present state, and acknowledges it: a tracked activity
+only if it has not changed since, a track request always, since its request for content never changes.
+A crash publishes a state twice. Replicas share the work: a document that one replica has leased is left
+alone by the others until the lease ends by MongoDB's clock. A replica that was paused for longer finds a
+newer revision when it acknowledges, and the newer state is published again, so that the last message of
+each key is the newest state.
 """
 
 import asyncio

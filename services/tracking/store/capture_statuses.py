@@ -9,7 +9,7 @@ from services.tracking.domain.timeline import CaptureStatus
 from shared.events import MailboxChanged, MailboxStatus
 from shared.keys import MailboxKey, join_key
 from shared.messages import TombstoneMessage, ValidMessage
-from shared.mongodb import Collection, Document, UpdateOne
+from shared.mongodb import Document, MongoCollection, UpdateOne
 
 from .documents import replace_if
 
@@ -31,7 +31,7 @@ def capture_status_document(message: ValidMessage[MailboxKey, MailboxChanged]) -
 class CaptureStatusCollection:
     """The states of all mailboxes."""
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: MongoCollection) -> None:
         self._collection = collection
 
     async def upsert_newer(self, documents: Sequence[Document]) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from services.tracking.domain.timeline import DISMISSAL_RETENTION, Suggestion
 from shared.keys import ItemKey, MailboxKey, RecordKey, join_key
-from shared.mongodb import ASCENDING, Collection, Document, IndexModel, UpdateMany
+from shared.mongodb import ASCENDING, Document, IndexModel, MongoCollection, UpdateMany
 
 from .documents import DELETE_AT_INDEX
 
@@ -25,7 +25,7 @@ class DismissalCollection:
         DELETE_AT_INDEX,
     )
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: MongoCollection) -> None:
         self._collection = collection
 
     async def upsert(self, suggestion: Suggestion, record: RecordKey) -> None:

@@ -6,7 +6,8 @@ clock, so that all replicas agree on which of them have ended.
 
 from datetime import timedelta
 
-from shared.mongodb import ASCENDING, Collection, Document, IndexModel, to_milliseconds
+from shared.clock import to_milliseconds
+from shared.mongodb import ASCENDING, Document, IndexModel, MongoCollection
 
 PUBLISH_LEASE = timedelta(seconds=15)
 """A replica that has not acknowledged within this time is dead, or was paused."""
@@ -15,7 +16,7 @@ PUBLISH_PENDING_INDEX = IndexModel(
 )
 
 
-async def lease_pending(collection: Collection, holder: str, limit: int) -> list[Document]:
+async def lease_pending(collection: MongoCollection, holder: str, limit: int) -> list[Document]:
     """Leases documents that wait to be published and that no other replica is publishing.
 
     Args:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from shared.mongodb import Collection, ReplaceOne
+from shared.mongodb import MongoCollection, ReplaceOne
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class StoredPosition:
 class ReadPositionCollection:
     """The positions of all partitions that tracking reads."""
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: MongoCollection) -> None:
         self._collection = collection
 
     async def find_by_partition(self, names: Iterable[str]) -> dict[str, StoredPosition]:

@@ -14,7 +14,7 @@ from typing import Any, assert_never
 from services.tracking.domain.visibility import KnownRecord, RecordAbsence
 from shared.keys import RecordKey, join_key, split_key
 from shared.messages import InvalidMessage, ReceivedMessage, TombstoneMessage, ValueMessage
-from shared.mongodb import ASCENDING, DESCENDING, Collection, Document, IndexModel, UpdateOne
+from shared.mongodb import ASCENDING, DESCENDING, Document, IndexModel, MongoCollection, UpdateOne
 from shared.records import AnyRecord
 
 MAX_SEARCH_CHARACTERS = 200
@@ -73,7 +73,7 @@ class RecordCollection:
         IndexModel([("tenant", ASCENDING), ("modified_on", DESCENDING)]),
     )
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: MongoCollection) -> None:
         self._collection = collection
 
     async def upsert_later(self, documents: Sequence[Document]) -> int:

@@ -19,7 +19,7 @@ from shared.errors import InvalidMessageError
 from shared.events import ActivityMatched
 from shared.keys import ItemKey, MailboxKey, RecordKey, join_key
 from shared.messages import TombstoneMessage, ValidMessage
-from shared.mongodb import ASCENDING, DESCENDING, Collection, Document, IndexModel, UpdateOne
+from shared.mongodb import ASCENDING, DESCENDING, Document, IndexModel, MongoCollection, UpdateOne
 from shared.topics import TOMBSTONE_RETENTION
 
 from .documents import DELETE_AT_INDEX, activity_document, replace_if, to_activity
@@ -119,7 +119,7 @@ class SuggestionCollection:
         DELETE_AT_INDEX,
     )
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: MongoCollection) -> None:
         self._collection = collection
 
     async def upsert_newer(self, documents: Sequence[Document]) -> int:

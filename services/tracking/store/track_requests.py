@@ -16,7 +16,7 @@ from services.tracking.domain.timeline import SUGGESTION_RETENTION_AFTER_WINDOW
 from services.tracking.domain.track_request import NO_ANSWER, Regarding, TrackRequest, TrackRequestState
 from shared.events import Activity, ActivityKind
 from shared.keys import ItemKey, MailboxKey, RecordKey, join_key, split_key
-from shared.mongodb import ASCENDING, Collection, Document, DuplicateDocumentError, IndexModel, Session
+from shared.mongodb import ASCENDING, Document, DuplicateDocumentError, IndexModel, MongoCollection, Session
 
 from .documents import DELETE_AT_INDEX, activity_document, regarding_document, to_activity, to_regarding
 from .publish_leases import PUBLISH_PENDING_INDEX, lease_pending
@@ -54,7 +54,7 @@ class TrackRequestCollection:
         DELETE_AT_INDEX,
     )
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: MongoCollection) -> None:
         self._collection = collection
 
     async def find_for_record(self, owner: MailboxKey, record: RecordKey) -> list[TrackRequest]:

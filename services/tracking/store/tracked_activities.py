@@ -16,7 +16,7 @@ from typing import Any
 from services.tracking.domain.tracked_activity import TrackedActivity
 from shared.events import Content
 from shared.keys import ItemKey, RecordKey, TrackedActivityKey, join_key, split_key
-from shared.mongodb import ASCENDING, DESCENDING, Collection, Document, IndexModel, Session, UpdateOne
+from shared.mongodb import ASCENDING, DESCENDING, Document, IndexModel, MongoCollection, Session, UpdateOne
 from shared.topics import TOMBSTONE_RETENTION
 
 from .documents import DELETE_AT_INDEX, activity_document, regarding_document, to_activity, to_regarding
@@ -73,7 +73,7 @@ class TrackedActivityCollection:
         DELETE_AT_INDEX,
     )
 
-    def __init__(self, collection: Collection) -> None:
+    def __init__(self, collection: MongoCollection) -> None:
         self._collection = collection
 
     async def find_by_key(
