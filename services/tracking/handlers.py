@@ -4,32 +4,27 @@ Each batch is stored before its read position. A replay of a part of a topic, or
 it, changes nothing: the conditions are in `store/`.
 """
 
-import logging
 from typing import TypeAlias, assert_never
 
 from shared.broker import Batch
 from shared.clock import Clock, to_micros
-from shared.errors import InvalidMessageError, RetryableError
+from shared.errors import InvalidMessageError
 from shared.events import ActivityMatched, ContentAnswered, ContentUpdated, MailboxChanged
-from shared.keys import ItemKey, MailboxKey, RecordKey, TrackedActivityKey
+from shared.keys import ItemKey, MailboxKey, RecordKey
 from shared.messages import TombstoneMessage, ValidMessage
 from shared.records import AnyRecord
 
-from .domain.track_request import TrackRequest, TrackRequestState
-from .domain.tracked_activity import activity_id, add_regarding
-from .metrics import RECORDS_IGNORED, SUGGESTIONS, TRACK_REQUESTS, TRACK_SECONDS
+from .actions.complete_track import TrackCompletion
+from .metrics import RECORDS_IGNORED, SUGGESTIONS
 from .publishing.relay import OutboxRelay
 from .read_positions import ReadPositions, partition_of
 from .store import (
     Document,
-    Session,
     Store,
     capture_status_document,
     record_document,
     suggestion_document,
 )
-
-log = logging.getLogger(__name__)
 
 ContentMessage: TypeAlias = ValidMessage[MailboxKey, ContentAnswered | ContentUpdated]
 
@@ -60,6 +55,7 @@ class Handlers:
         self._store = store
         self._relay = relay
         self._clock = clock
+        self._track_completion = TrackCompletion(store, relay, clock)
         self.matches = matches
         self.records = records
         self.mailboxes = mailboxes
@@ -138,49 +134,11 @@ class Handlers:
             raise InvalidMessageError("an answer is never a tombstone")
         match message.value:
             case ContentAnswered():
-                await self._on_content_answered(message.key, message.value)
+                await self._track_completion.apply(message.key, message.value)
             case ContentUpdated():
                 pass
             case _:
                 assert_never(message.value)
-
-    async def _on_content_answered(self, mailbox: MailboxKey, answer: ContentAnswered) -> None:
-        now = self._clock()
-        async with self._store.transaction() as session:
-            request = await self._store.track_requests.find_by_id(answer.request, session)
-            if request is None or not request.is_open(now):
-                TRACK_REQUESTS.labels("dropped").inc()
-                return
-            if request.item != ItemKey(mailbox.tenant, mailbox.mailbox, answer.item):
-                raise InvalidMessageError("this track request is for another item", "request")
-            await self._close_request(request, answer, session)
-        if answer.content:
-            TRACK_REQUESTS.labels("tracked").inc()
-            TRACK_SECONDS.observe((now - request.opened_at).total_seconds())
-            self._relay.wake()
-        else:
-            TRACK_REQUESTS.labels("failed").inc()
-        log.info("track request answered, closed", extra={"request": request.id})
-
-    async def _close_request(self, request: TrackRequest, answer: ContentAnswered, session: Session) -> None:
-        content = answer.content
-        if content is None:
-            if not answer.unavailable:
-                raise InvalidMessageError("neither content nor a reason", "unavailable")
-            await self._store.track_requests.close(
-                request.id, TrackRequestState.FAILED, answer.unavailable, session
-            )
-            return
-        if content.activity.key != request.item:
-            raise InvalidMessageError("this track request is for another item", "content.activity")
-        key = TrackedActivityKey(content.activity.tenant, activity_id(content))
-        before = await self._store.tracked_activities.find_by_key(key, session)
-        after = add_regarding(before, request.regarding, content, self._clock())
-        if after is not before and not await self._store.tracked_activities.replace_if_unchanged(
-            after, before, session
-        ):
-            raise RetryableError("another replica tracked the same activity")
-        await self._store.track_requests.close(request.id, TrackRequestState.DONE, session=session)
 
 
 def _order(suggestion: Document) -> tuple[int, int]:

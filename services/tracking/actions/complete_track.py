@@ -1,0 +1,76 @@
+"""Completes a track request: its content makes a suggestion a tracked activity."""
+
+import logging
+
+from services.tracking.domain.track_request import TrackRequest, TrackRequestState
+from services.tracking.domain.tracked_activity import activity_id, add_regarding
+from services.tracking.metrics import TRACK_REQUESTS, TRACK_SECONDS
+from services.tracking.publishing.relay import OutboxRelay
+from services.tracking.store import Session, Store
+from shared.clock import Clock
+from shared.errors import InvalidMessageError, RetryableError
+from shared.events import ContentAnswered
+from shared.keys import ItemKey, MailboxKey, TrackedActivityKey
+
+log = logging.getLogger(__name__)
+
+
+class TrackCompletion:
+    """Applies the answers of mail-ingest to track requests.
+
+    Args:
+        store: the database.
+        relay: publishes the tracked activity; it is woken.
+        clock: the server's clock.
+    """
+
+    def __init__(self, store: Store, relay: OutboxRelay, clock: Clock) -> None:
+        self._store = store
+        self._relay = relay
+        self._clock = clock
+
+    async def apply(self, mailbox: MailboxKey, answer: ContentAnswered) -> None:
+        """Completes a track request with its content, or fails it with the reason why there is none.
+
+        An answer to a request that is no longer open is dropped.
+
+        Raises:
+            InvalidMessageError: the answer is for another item, or has neither content nor a reason.
+            RetryableError: another replica tracked the same activity at the same moment.
+        """
+        now = self._clock()
+        async with self._store.transaction() as session:
+            request = await self._store.track_requests.find_by_id(answer.request, session)
+            if request is None or not request.is_open(now):
+                TRACK_REQUESTS.labels("dropped").inc()
+                return
+            if request.item != ItemKey(mailbox.tenant, mailbox.mailbox, answer.item):
+                raise InvalidMessageError("this track request is for another item", "request")
+            await self._close(request, answer, session)
+        if answer.content:
+            TRACK_REQUESTS.labels("tracked").inc()
+            TRACK_SECONDS.observe((now - request.opened_at).total_seconds())
+            self._relay.wake()
+        else:
+            TRACK_REQUESTS.labels("failed").inc()
+        log.info("track request answered, closed", extra={"request": request.id})
+
+    async def _close(self, request: TrackRequest, answer: ContentAnswered, session: Session) -> None:
+        content = answer.content
+        if content is None:
+            if not answer.unavailable:
+                raise InvalidMessageError("neither content nor a reason", "unavailable")
+            await self._store.track_requests.close(
+                request.id, TrackRequestState.FAILED, answer.unavailable, session
+            )
+            return
+        if content.activity.key != request.item:
+            raise InvalidMessageError("this track request is for another item", "content.activity")
+        key = TrackedActivityKey(content.activity.tenant, activity_id(content))
+        before = await self._store.tracked_activities.find_by_key(key, session)
+        after = add_regarding(before, request.regarding, content, self._clock())
+        if after is not before and not await self._store.tracked_activities.replace_if_unchanged(
+            after, before, session
+        ):
+            raise RetryableError("another replica tracked the same activity")
+        await self._store.track_requests.close(request.id, TrackRequestState.DONE, session=session)
