@@ -32,7 +32,7 @@ async def test_at_most_three_requests_are_in_flight_for_a_mailbox(world: World) 
     finally:
         world.simulator.limits(latency=0.0)
 
-    assert world.simulator.counters()["mailboxes"][ann]["highest_at_once"] == 3
+    assert world.simulator.counters()["mailboxes"][ann]["highest_concurrent"] == 3
 
 
 async def test_blocked_mailbox_has_a_reason_harms_no_other_and_recovers(world: World) -> None:

@@ -59,5 +59,5 @@ async def test_log_of_an_unexpected_error_has_no_part_of_its_text(caplog: pytest
         async with asyncio.timeout(30):
             await workers.run(stop_signal)
 
-    assert "RuntimeError" in {getattr(record, "error", None) for record in caplog.records}
     assert [record for record in caplog.records if SUBJECT in str(vars(record))] == []
+    assert "RuntimeError" in {getattr(record, "error", None) for record in caplog.records}
