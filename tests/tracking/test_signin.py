@@ -189,8 +189,8 @@ async def test_refusal_over_http_is_a_401_without_the_token(world: World) -> Non
 
 async def test_token_is_checked_before_the_rest_of_a_request(world: World) -> None:
     for method, path in (
-        ("POST", "/records/a/b/suggestions/c/track"),
         ("GET", "/no-such-route"),
+        ("POST", "/records/a/b/suggestions/c/track"),
         ("GET", "/records/a/b/timeline?limit=x"),
     ):
         response: httpx2.Response = await world.request(

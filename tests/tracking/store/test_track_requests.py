@@ -76,6 +76,7 @@ async def test_leased_request_is_left_alone_until_its_lease_ends(store: Store) -
 async def test_request_is_pending_until_it_is_acknowledged_itself(store: Store) -> None:
     for item in ("m-1", "m-2"):
         await store.track_requests.insert(request(item, item), email(item=item))
+    assert await store.track_requests.count_publish_pending() == 2
     [first] = await store.track_requests.lease_pending("first", 1)
     assert await store.track_requests.count_publish_pending() == 2
     await store.track_requests.acknowledge([first])

@@ -90,8 +90,8 @@ async def test_late_acknowledgement_of_an_old_revision_publishes_the_new_one_aga
     await store.tracked_activities.acknowledge([SECOND], NOW)
     assert await store.tracked_activities.count_publish_pending() == 0
     await store.tracked_activities.acknowledge([FIRST], NOW)
-    [pending] = await store.tracked_activities.lease_pending("second", 10)
-    assert pending.revision == SECOND.revision
+    pending = await store.tracked_activities.lease_pending("second", 10)
+    assert [each.revision for each in pending] == [SECOND.revision]
 
 
 async def test_ended_lease_passes_to_another_replica(store: Store) -> None:
