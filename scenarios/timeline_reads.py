@@ -93,7 +93,7 @@ class TimelineReader:
     def _sign_in(self, owner: Owner) -> httpx2.Client:
         headers = {"Authorization": f"Bearer {self._tenant.sign_in(owner.upn)}"}
         http = self._resources.enter_context(
-            httpx2.Client(base_url=self._url, headers=headers, timeout=60, trust_env=False)
+            httpx2.Client(base_url=self._url, headers=headers, timeout=60, trust_env=False, verify=False)
         )
         http.get("/me").raise_for_status()  # opens the connection, and loads the authority's keys
         self._clients[owner.oid] = http

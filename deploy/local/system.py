@@ -11,6 +11,7 @@ All processes that it started have stopped when the `with` ends, also after Ctrl
 on in the background, and another Python process with the same folder can control them.
 """
 
+import functools
 import json
 import os
 import secrets
@@ -171,12 +172,11 @@ class Process:
 
     def get(self, path: str) -> httpx2.Response:
         """Send one GET request to the process."""
-        context = (
-            ssl.create_default_context(cafile=self._system.ca)
-            if self.url.startswith("https:") and self._system.ca.exists()
-            else True
-        )
-        with httpx2.Client(verify=context, trust_env=False, timeout=10) as client:
+        ca = self._system.ca
+        verify: ssl.SSLContext | bool = self.url.startswith("https:")
+        if verify and ca.exists():  # the simulator writes it while it starts
+            verify = _trusting(ca, ca.stat().st_mtime_ns)
+        with httpx2.Client(verify=verify, trust_env=False, timeout=10) as client:
             return client.get(self.url + path)
 
     def usage(self) -> Usage | None:
@@ -411,6 +411,15 @@ class System:
 
     def _record(self, content: Mapping[str, Any]) -> None:
         self._file.write_text(json.dumps(content, indent=1) + "\n")
+
+
+@functools.lru_cache(maxsize=8)
+def _trusting(ca: Path, _changed: int) -> ssl.SSLContext:
+    """Return a context that trusts a CA.
+
+    Cached: loading the certificates takes 40 ms of CPU, and a start polls many times.
+    """
+    return ssl.create_default_context(cafile=ca)
 
 
 def _listening_address(setting: str, port: int) -> str:

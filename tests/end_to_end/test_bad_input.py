@@ -28,7 +28,7 @@ from shared.topics import (
 )
 from simulator.entra.tokens import INVALID_TOKEN_KINDS
 
-from .world import User, World, running_world, suggestion_path, wait_until
+from .world import PLAIN_HTTP, User, World, running_world, suggestion_path, wait_until
 
 pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a busy machine
 
@@ -64,7 +64,7 @@ class Office:
 
     async def post(self, body: bytes) -> httpx2.Response:
         """Posts to the public port, as a stranger."""
-        async with httpx2.AsyncClient(trust_env=False) as client:
+        async with httpx2.AsyncClient(**PLAIN_HTTP) as client:
             port = self.world.system["mail-ingest"].ports["MAIL_INGEST_WEBHOOK_LISTEN"]
             return await client.post(
                 f"http://127.0.0.1:{port}/graph/notifications",
@@ -285,7 +285,7 @@ async def test_invalid_token_is_a_401(office: Office, kind: str) -> None:
             "basic": {"Authorization": "Basic YW5uOmFubg=="},
         }[kind]
     async with httpx2.AsyncClient(
-        base_url=office.world.system["tracking"].url, headers=headers, trust_env=False
+        base_url=office.world.system["tracking"].url, headers=headers, **PLAIN_HTTP
     ) as stranger:
         for path in (
             "/me",
@@ -313,7 +313,7 @@ async def test_internal_port_requires_the_service_token(office: Office) -> None:
     ]
     for headers in ({}, {"Authorization": "Bearer guessed"}, dict(office.ann.http.headers)):
         async with httpx2.AsyncClient(
-            base_url=office.world.system["mail-ingest"].url, headers=headers, trust_env=False
+            base_url=office.world.system["mail-ingest"].url, headers=headers, **PLAIN_HTTP
         ) as stranger:
             for request in requests:
                 assert (await request(stranger)).status_code == 401

@@ -32,7 +32,7 @@ async def test_a_started_service_has_health_status_and_metrics(
     settings: KafkaSettings, observer: KafkaObserver, tmp_path: Path
 ) -> None:
     await observer.write_activities("one", "two")
-    async with process(settings, tmp_path / "it") as it, httpx2.AsyncClient() as client:
+    async with process(settings, tmp_path / "it") as it, httpx2.AsyncClient(verify=False) as client:
         await eventually(lambda: it.has_logged("service started") and it.processed.total() == 2)
         for path, keys in {
             "/health/live": ["consumes activities"],
@@ -50,7 +50,7 @@ async def test_a_started_service_has_health_status_and_metrics(
 async def test_a_starting_service_waits_for_kafka(settings: KafkaSettings, tmp_path: Path) -> None:
     async with (
         process(settings, tmp_path / "it", KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{unused_port()}") as it,
-        httpx2.AsyncClient() as client,
+        httpx2.AsyncClient(verify=False) as client,
     ):
         await eventually(lambda: it.has_logged("waiting for Kafka"))
         assert (await client.get(f"{it.url}/health/live")).status_code == 200
@@ -112,7 +112,10 @@ async def test_sigterm_ends_a_stuck_service_within_ten_seconds(
     settings: KafkaSettings, observer: KafkaObserver, tmp_path: Path
 ) -> None:
     await observer.write_activities("stuck")
-    async with process(settings, tmp_path / "it", WORK=3600) as it, httpx2.AsyncClient() as client:
+    async with (
+        process(settings, tmp_path / "it", WORK=3600) as it,
+        httpx2.AsyncClient(verify=False) as client,
+    ):
         await eventually(lambda: it.has_logged("batch started"))
         async with client.stream("GET", f"{it.url}/stream") as stream:
             assert await anext(stream.aiter_lines()) == "still here"
