@@ -13,7 +13,7 @@ from shared.telemetry import log_as_json
 
 from . import commands
 from .app import create_app
-from .domain.directory import RecordRef
+from .domain.directory_entry import RecordRef
 from .rules_file import RulesFileError, load_rules
 from .settings import MatcherSettings
 

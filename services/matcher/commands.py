@@ -11,7 +11,8 @@ from shared.keys import RecordKey, join_key
 from shared.records import read_record
 from shared.topics import MATCHER, RECORDS
 
-from .domain.directory import Directory, RecordRef
+from .domain.directory import Directory
+from .domain.directory_entry import RecordRef
 from .domain.matching import Explanation
 from .domain.matching import explain as explain_matches
 from .records.loader import apply_record_message

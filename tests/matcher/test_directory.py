@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 
 from services.matcher.domain.active_rules import ActiveRules
-from services.matcher.domain.directory import Directory, RecordRef, SourcePartition
+from services.matcher.domain.directory import Directory
+from services.matcher.domain.directory_entry import RecordRef, SourcePartition
 from shared.addresses import normalise
 from shared.keys import RecordKey
 

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.matcher.domain.active_rules import ActiveRules
-from services.matcher.domain.directory import DirectoryChange, TenantDirectory
 from services.matcher.domain.live_activities import LiveActivities
 from services.matcher.domain.relations import contacts
 from services.matcher.domain.rules import RULE_TABLE, Rule
+from services.matcher.domain.tenant_directory import DirectoryChange, TenantDirectory
 from shared.addresses import normalise
 from shared.events import ActivityMatched
 from shared.records import AnyRecord

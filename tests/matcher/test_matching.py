@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from services.matcher.domain import matching
-from services.matcher.domain.directory import RecordRef
+from services.matcher.domain.directory_entry import RecordRef
 from shared.events import ActivityMatched
 
 from .worlds import NOW, TENANT, World, activity

@@ -4,8 +4,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.matcher.domain.active_rules import ActiveRules
-from services.matcher.domain.directory import Directory, DirectoryChange, RecordRef, SourcePartition
+from services.matcher.domain.directory import Directory
+from services.matcher.domain.directory_entry import RecordRef, SourcePartition
 from services.matcher.domain.matching import Matcher
+from services.matcher.domain.tenant_directory import DirectoryChange
 from shared.events import Activity, ActivityKind, ActivityMatched, Participant, ParticipantRole
 from shared.keys import ItemKey, RecordKey
 from shared.records import RECORD_MODELS, AnyRecord, CustomRecord

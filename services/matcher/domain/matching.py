@@ -7,8 +7,10 @@ from typing import TypeAlias
 from shared.addresses import normalise
 from shared.events import Activity, ActivityMatched, Match
 
-from .directory import Directory, RecordRef, TenantDirectory
+from .directory import Directory
+from .directory_entry import RecordRef
 from .rules import Rule
+from .tenant_directory import TenantDirectory
 
 MAX_RECORDS = 1_000
 """An activity that relates to more records keeps the most recently modified ones, so that its message stays

@@ -5,8 +5,8 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
-from services.matcher.domain.directory import DirectoryChange
 from services.matcher.domain.live_activities import MatchUpdate
+from services.matcher.domain.tenant_directory import DirectoryChange
 from services.matcher.metrics import (
     ACTIVITIES_AFFECTED,
     MATCHES_PUBLISHED,

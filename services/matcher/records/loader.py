@@ -7,7 +7,9 @@ import logging
 from collections.abc import Callable
 from typing import assert_never
 
-from services.matcher.domain.directory import Directory, DirectoryChange, SourcePartition
+from services.matcher.domain.directory import Directory
+from services.matcher.domain.directory_entry import SourcePartition
+from services.matcher.domain.tenant_directory import DirectoryChange
 from services.matcher.metrics import INVALID_RECORDS
 from shared.broker import KafkaClient, TableChunk, TopicPartition
 from shared.heartbeat import Heartbeat
