@@ -21,7 +21,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,75 +28,10 @@ from typing import Any, Self
 import httpx2
 
 from deploy.local.processes import Background, LocalError, Progress, Usage, choose_port, print_progress
+from deploy.local.programs import PROGRAMS, SHARED_SETTINGS, SIMULATOR, TENANT, Program, program_of
 from deploy.local.stack import LocalStack
 
 ROOT = Path(__file__).parents[2]
-
-TENANT = "5f0c1c5e-8a57-4c0e-9a4b-3f0f6b1f7a00"
-"""The tenant that exists in a simulator from its start."""
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """One of our programs, and the settings that it starts with.
-
-    Attributes:
-        ports: setting -> the usual port. The first one answers for health and status.
-        env: other settings; `System` replaces the names in braces.
-        status: path of the program's counts.
-    """
-
-    name: str
-    module: str
-    ports: Mapping[str, int]
-    env: Mapping[str, str] = field(default_factory=dict)
-    status: str = "/status"
-
-
-SIMULATOR = Program(
-    "simulator",
-    "simulator",
-    {"SIMULATOR_LISTEN": 18443, "SIMULATOR_BROWSER_LISTEN": 18444},
-    {"SIMULATOR_DIR": "{simulator_dir}", "SIMULATOR_TENANT_ID": "{tenant}"},
-    status="/control/counters",
-)
-MAIL_INGEST = Program(
-    "mail-ingest",
-    "services.mail_ingest",
-    {"PORT": 18081, "MAIL_INGEST_WEBHOOK_LISTEN": 18080},
-    {
-        "MAIL_INGEST_MONGODB_DATABASE": "{prefix}mail_ingest",
-        "MAIL_INGEST_WEBHOOK_URL": "http://127.0.0.1:{webhook_port}",
-        "MAIL_INGEST_GRAPH_URL": "{simulator}/v1.0",
-        "AUTHORITY_URL": "{simulator}",
-        "AUTHORITY_CA_FILE": "{ca}",
-        # The registration in the simulator; its secret is of no use anywhere else.
-        "MAIL_INGEST_CLIENT_ID": "5f0c1c5e-8a57-4c0e-9a4b-3f0f6b1f7a01",
-        "MAIL_INGEST_CLIENT_SECRET": "capture-secret-of-the-simulator",
-        "SERVICE_TOKEN": "{service_token}",
-    },
-)
-MATCHER = Program("matcher", "services.matcher", {"PORT": 18082})
-TRACKING = Program(
-    "tracking",
-    "services.tracking",
-    {"PORT": 18083},
-    {
-        "TRACKING_MONGODB_DATABASE": "{prefix}tracking",
-        "AUTHORITY_URL": "{simulator}",
-        "TRACKING_BROWSER_AUTHORITY_URL": "{for_browsers}",  # browsers do not trust the simulator's CA
-        "AUTHORITY_CA_FILE": "{ca}",
-        "TRACKING_AUDIENCE": "5f0c1c5e-8a57-4c0e-9a4b-3f0f6b1f7a02",
-        "TRACKING_TENANTS": '["{tenant}"]',
-        "TRACKING_MAIL_INGEST_URL": "{mail_ingest}",
-        "SERVICE_TOKEN": "{service_token}",
-    },
-)
-PROGRAMS = {program.name: program for program in (SIMULATOR, MAIL_INGEST, MATCHER, TRACKING)}
-"""In the order of their start."""
-
-# Twelve partitions for each topic are enough for one machine, and quick to create.
-SHARED_SETTINGS = {"KAFKA_PARTITIONS": "12", "PYTHONUNBUFFERED": "1"}
 
 # A service drains within 10 s (docs/scaling.md); a process that still runs then is killed and reported.
 DRAIN_SECONDS = 10.0
@@ -212,7 +146,7 @@ class System:
         tenant: exists in the simulator; tracking accepts its tokens.
         env: settings for all programs.
         env_of: settings for one program, by its name.
-        usual_ports: try the ports of the table above first; otherwise use any free ports.
+        usual_ports: try the ports in `PROGRAMS` first; otherwise use any free ports.
         tied: the kernel kills the processes when this Python process ends, also after SIGKILL.
         progress: receives each line of progress.
     """
@@ -241,7 +175,7 @@ class System:
         self._usual_ports = usual_ports
         self._file = self.folder / "system.json"
         self._processes = {
-            name: Process(self, _program(name), name) for name in (*PROGRAMS, *self._recorded()["ports"])
+            name: Process(self, program_of(name), name) for name in (*PROGRAMS, *self._recorded()["ports"])
         }
 
     def __getitem__(self, name: str) -> Process:
@@ -368,7 +302,7 @@ class System:
     def ports_of(self, name: str) -> dict[str, int]:
         """Return the ports of the last start of this process; the usual ones before the first start."""
         recorded = self._recorded()["ports"].get(name, {})
-        return {setting: recorded.get(setting, port) for setting, port in _program(name).ports.items()}
+        return {setting: recorded.get(setting, port) for setting, port in program_of(name).ports.items()}
 
     def choose_ports(self, process: Process) -> None:
         """Choose and record the ports for a start of a process: those of its last start if they are free."""
@@ -425,11 +359,6 @@ def _trusting(ca: Path, _changed: int) -> ssl.SSLContext:
 def _listening_address(setting: str, port: int) -> str:
     """Return the value of a setting for a port: the value of a setting `…_LISTEN` is `host:port`."""
     return f"127.0.0.1:{port}" if setting.endswith("_LISTEN") else str(port)
-
-
-def _program(name: str) -> Program:
-    """Return the program of a process with this name; the program of `matcher-2` is `matcher`."""
-    return PROGRAMS.get(name) or PROGRAMS[name.rpartition("-")[0]]
 
 
 def _stop_all(processes: list[Process]) -> bool:

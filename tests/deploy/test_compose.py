@@ -19,8 +19,9 @@ from typing import Any
 import httpx2
 import pytest
 
+from deploy.local.programs import TENANT
 from deploy.local.stack import LocalStack
-from deploy.local.system import DRAIN_SECONDS, TENANT, System
+from deploy.local.system import DRAIN_SECONDS, System
 from scenarios.topic_table import read_topic_table
 from services.mail_ingest.settings import IngestSettings
 from services.matcher.settings import MatcherSettings

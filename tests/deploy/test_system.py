@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from deploy.local.processes import LocalError
+from deploy.local.programs import PROGRAMS
 from deploy.local.stack import LocalStack
-from deploy.local.system import PROGRAMS, ROOT, System
+from deploy.local.system import ROOT, System
 from services.mail_ingest.settings import IngestSettings
 from services.matcher.settings import MatcherSettings
 from services.tracking.settings import TrackingSettings

@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import pytest
 
+from deploy.local.programs import TENANT
 from deploy.local.stack import LocalStack
-from deploy.local.system import TENANT
 from shared.keys import ItemKey
 from shared.topics import ACTIVITIES, MATCHES, TOPICS, TRACKED_ACTIVITIES
 

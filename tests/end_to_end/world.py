@@ -20,8 +20,9 @@ from aiokafka.errors import KafkaError
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from deploy.local.programs import TENANT
 from deploy.local.stack import LocalStack
-from deploy.local.system import TENANT, Process, System
+from deploy.local.system import Process, System
 from scenarios.backlog import BACKLOG_KEYS, PENDING_NOTIFICATIONS, flatten_status, is_backlog_key
 from scenarios.upstream import Upstream
 from shared.keys import ItemKey, K, split_key

@@ -10,8 +10,9 @@ import pytest
 from playwright.async_api import Browser, async_playwright
 from pymongo import MongoClient
 
+from deploy.local.programs import TENANT
 from deploy.local.stack import LocalStack
-from deploy.local.system import TENANT, Process, System
+from deploy.local.system import Process, System
 from scenarios.upstream import Upstream
 from simulator.control.client import Simulator
 
