@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,14 +15,9 @@ from deploy.local.system import System
 from scenarios.topic_table import read_topic_table
 from simulator import sample_company
 from simulator.control.client import Simulator
+from tests.support.http import spare_port
 
 from .compose import ROOT, Config
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 async def test_port_forwarder_copies_both_ways_and_survives_an_absent_target() -> None:
@@ -32,10 +26,10 @@ async def test_port_forwarder_copies_both_ways_and_survives_an_absent_target() -
         writer.close()
 
     target = await asyncio.start_server(answer_in_capitals, "127.0.0.1", 0)
-    forwarded, without_target = free_port(), free_port()
+    forwarded, without_target = spare_port(), spare_port()
     routes = [
         f"127.0.0.1:{forwarded}=127.0.0.1:{target.sockets[0].getsockname()[1]}",
-        f"127.0.0.1:{without_target}=127.0.0.1:{free_port()}",
+        f"127.0.0.1:{without_target}=127.0.0.1:{spare_port()}",
     ]
     forwarder = await asyncio.create_subprocess_exec(
         sys.executable, ROOT / "deploy/compose/port_forwarder.py", *routes, stderr=subprocess.DEVNULL

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ from shared.topics import ACTIVITIES, CONTENT, GRAPH_NOTIFICATIONS, MAILBOXES, T
 from simulator.control.client import Simulator, TenantControl
 from simulator.server import Running as RunningSimulator
 from simulator.state.tenants import CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET
+from tests.support.http import spare_port
 
 Message: TypeAlias = ReceivedMessage[Any, Any]
 
@@ -63,12 +63,6 @@ async def eventually(condition: Callable[[], Any], seconds: float = 40.0) -> Any
             return result
         assert time.monotonic() < deadline, "it did not happen in time"
         await asyncio.sleep(0.05)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def value_of(message: Message) -> Any:
@@ -109,7 +103,7 @@ class IngestProcess:
     """One replica of mail-ingest, in its own process."""
 
     def __init__(self, environment: dict[str, str], log: Path) -> None:
-        port, webhook_port = free_port(), free_port()
+        port, webhook_port = spare_port(), spare_port()
         self.environment = {
             **environment,
             "PORT": str(port),

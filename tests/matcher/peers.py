@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
-import socket
 import sys
 import time
 from asyncio.subprocess import Process
@@ -14,8 +12,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 from services.matcher.app import create_app
 from services.matcher.settings import MatcherSettings
@@ -31,6 +27,7 @@ from shared.service import BackgroundLoop, Service, StopSignal
 from shared.settings import variable_name
 from shared.tables import table_consumer
 from shared.topics import ACTIVITIES, MATCHES, RECORDS, Topic
+from tests.support.http import read_json, spare_port
 
 from .worlds import TENANT, item_key, record
 
@@ -288,10 +285,9 @@ class Replica:
     """A matcher in a process of its own."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self._environment = os.environ | environment | {"PORT": str(self.port), "LOG_LEVEL": "WARNING"}
+        port = spare_port()
+        self._url = f"http://127.0.0.1:{port}"
+        self._environment = os.environ | environment | {"PORT": str(port), "LOG_LEVEL": "WARNING"}
         self._process: Process | None = None
 
     async def start(self) -> None:
@@ -319,18 +315,7 @@ class Replica:
 
     async def get_json(self, path: str) -> tuple[int, dict[str, Any]]:
         """Status and JSON of one of its HTTP routes; (0, {}) when it does not answer."""
-
-        def get() -> tuple[int, dict[str, Any]]:
-            try:
-                with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=2) as response:
-                    return response.status, json.load(response)
-            except HTTPError as error:
-                with error:
-                    return error.code, json.load(error)
-            except OSError:
-                return 0, {}
-
-        return await asyncio.to_thread(get)
+        return await read_json(self._url + path)
 
     async def wait_for_partitions(self, count: int, seconds: float = 40) -> None:
         """Waits until it has restored this number of partitions."""

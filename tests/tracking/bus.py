@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,8 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import urlopen
 
 from services.tracking.app import create_app
 from services.tracking.settings import TrackingSettings
@@ -32,6 +29,7 @@ from shared.service import Service
 from shared.settings import variable_name
 from shared.tables import table_consumer
 from shared.topics import CONTENT, CONTENT_REQUESTS, MAILBOXES, MATCHES, RECORDS, TRACKED_ACTIVITIES, Topic
+from tests.support.http import read_json, spare_port
 
 from .authority import AUDIENCE, URL
 from .worlds import ANN, CONTOSO, FABRIKAM, content, matched
@@ -296,10 +294,9 @@ class Replica:
     """tracking in a process of its own."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
-        own = {"PORT": str(self.port), "LOG_LEVEL": "WARNING"}
+        port = spare_port()
+        self._url = f"http://127.0.0.1:{port}"
+        own = {"PORT": str(port), "LOG_LEVEL": "WARNING"}
         self._environment = os.environ | environment | PROCESS_ENVIRONMENT | own
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -329,18 +326,7 @@ class Replica:
 
     async def get(self, path: str) -> tuple[int, Any]:
         """Status and JSON of a route; (0, {}) when there is no answer."""
-
-        def get() -> tuple[int, Any]:
-            try:
-                with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as response:
-                    return response.status, json.load(response)
-            except HTTPError as error:
-                with error:
-                    return error.code, json.load(error)
-            except OSError:
-                return 0, {}
-
-        return await asyncio.to_thread(get)
+        return await read_json(self._url + path)
 
     async def until_quiet(self, seconds: float = 60) -> None:
         """Waits until no work waits."""
