@@ -1,5 +1,6 @@
 """Background processes: start them, find them again by their pid files, and stop them."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -13,13 +14,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 import psutil
 
 Progress = Callable[[str], None]
 """Receives each line of progress."""
 Command = Sequence[str | Path]
+
+
+class Child(Protocol):
+    """A process that this one has started: what `subprocess.Popen` has and we use."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
 
 # <linux/prctl.h>: the signal that a process gets when its parent dies.
 PR_SET_PDEATHSIG = 1
@@ -100,7 +113,7 @@ class Background:
         self.name = name
         self.log = folder / "logs" / f"{name}.log"
         self._pid_file = folder / "pids" / f"{name}.json"
-        self._child: subprocess.Popen[bytes] | None = None
+        self._child: Child | None = None
 
     @property
     def pid(self) -> int | None:
@@ -113,17 +126,25 @@ class Background:
         """The exit code, or minus the number of the signal; None unless this Python process started it."""
         return self._child.poll() if self._child else None
 
-    def start(
-        self,
-        command: Command,
-        *,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        tied: bool = False,
-    ) -> None:
+    def start(self, command: Command, *, tied: bool = False) -> None:
         """Start the command in a session of its own, so that Ctrl-C does not end it.
 
         The kernel kills a *tied* process when this Python process ends, also after SIGKILL.
+        """
+        spawn = tied_popen if tied else subprocess.Popen
+        self.start_by(
+            lambda log: spawn(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        )
+
+    def start_by(self, spawn: Callable[[IO[bytes]], Child]) -> None:
+        """Start the process by a function that gets the log; its process leads a session of its own.
+
         The log of the previous run stays beside the new one, as `NAME.log.1`.
         """
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -131,18 +152,10 @@ class Background:
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("wb") as log:
-            spawn = _tied_popen if tied else subprocess.Popen
-            self._child = spawn(
-                [str(part) for part in command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=None if env is None else dict(env),
-                cwd=cwd,
-                start_new_session=True,
-            )
-        started_at = psutil.Process(self._child.pid).create_time()
-        self._pid_file.write_text(json.dumps({"pid": self._child.pid, "started_at": started_at}))
+            self._child = spawn(log)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended already
+            started_at = psutil.Process(self._child.pid).create_time()
+            self._pid_file.write_text(json.dumps({"pid": self._child.pid, "started_at": started_at}))
 
     def usage(self) -> Usage | None:
         """CPU seconds and memory; None if the process does not run."""
@@ -231,7 +244,7 @@ class Background:
         self._pid_file.unlink(missing_ok=True)
 
 
-def _tied_popen(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+def tied_popen(command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
     """Popen whose child the kernel kills when this process ends; a plain Popen on other systems than Linux.
 
     For the kernel the parent is the *thread* that forks. Therefore one thread that lives as long as this

@@ -17,8 +17,6 @@ import os
 import secrets
 import signal
 import ssl
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,11 +25,10 @@ from typing import Any, Self
 
 import httpx2
 
+from deploy.local.modules import Interpreters, ModuleStarter
 from deploy.local.processes import Background, LocalError, Progress, Usage, choose_port, print_progress
 from deploy.local.programs import PROGRAMS, SHARED_SETTINGS, SIMULATOR, TENANT, Program, program_of
 from deploy.local.stack import LocalStack
-
-ROOT = Path(__file__).parents[2]
 
 # A service drains within 10 s (docs/scaling.md); a process that still runs then is killed and reported.
 DRAIN_SECONDS = 10.0
@@ -73,12 +70,9 @@ class Process:
         if self.running:
             return
         self._system.choose_ports(self)
-        self.background.start(
-            [sys.executable, "-m", self.program.module],
-            env=self._system.environment(self) | dict(env or {}),
-            cwd=ROOT,
-            tied=self._system.tied,
-        )
+        settings = self._system.environment(self) | dict(env or {})
+        popen = self._system.modules.popen
+        self.background.start_by(lambda log: popen(self.program.module, env=settings, stdout=log, stderr=log))
         if wait:
             self.wait_until_ready()
 
@@ -148,6 +142,7 @@ class System:
         env_of: settings for one program, by its name.
         usual_ports: try the ports in `PROGRAMS` first; otherwise use any free ports.
         tied: the kernel kills the processes when this Python process ends, also after SIGKILL.
+        modules: starts the programs and commands; by default each in a new interpreter.
         progress: receives each line of progress.
     """
 
@@ -162,12 +157,13 @@ class System:
         env_of: Mapping[str, Mapping[str, str]] | None = None,
         usual_ports: bool = False,
         tied: bool = True,
+        modules: ModuleStarter | None = None,
         progress: Progress = print_progress,
     ) -> None:
         self.stack = stack
         self.folder = folder.resolve()
         self.prefix = prefix
-        self.tied = tied
+        self.modules = modules or Interpreters(tied=tied)
         self.progress = progress
         self._tenant = tenant
         self._env = dict(env or {})
@@ -263,15 +259,7 @@ class System:
         """
         program = next((program for program in PROGRAMS.values() if program.module == module), None)
         settings = self.environment(self[program.name]) if program else self._shared_environment()
-        ran = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            env=settings | dict(env or {}),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        ran = self.modules.run(module, *arguments, env=settings | dict(env or {}))
         if ran.returncode != 0:
             command = f"python -m {module} {' '.join(arguments)}"
             raise LocalError(f"{command} ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}")

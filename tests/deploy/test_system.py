@@ -12,10 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deploy.local.modules import ROOT
 from deploy.local.processes import LocalError
 from deploy.local.programs import PROGRAMS
 from deploy.local.stack import LocalStack
-from deploy.local.system import ROOT, System
+from deploy.local.system import System
 from services.mail_ingest.settings import IngestSettings
 from services.matcher.settings import MatcherSettings
 from services.tracking.settings import TrackingSettings

@@ -4,8 +4,6 @@ import asyncio
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +13,6 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from deploy.local.stack import LocalStack
-from deploy.local.system import ROOT
 from shared.topics import (
     ACTIVITIES,
     CONTENT,
@@ -27,6 +24,7 @@ from shared.topics import (
     Topic,
 )
 from simulator.entra.tokens import INVALID_TOKEN_KINDS
+from tests.support import forks
 
 from .world import PLAIN_HTTP, User, World, running_world, suggestion_path, wait_until
 
@@ -344,16 +342,7 @@ async def test_setting_out_of_range_stops_the_start_and_is_named(
     module: str, setting: str, value: str
 ) -> None:
     env = os.environ | {setting: value}
-    ran = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", module],
-        cwd=ROOT,
-        env=env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    ran = await asyncio.to_thread(forks.run, module, env=env)
     assert ran.returncode == 2, ran.stderr
     [line] = ran.stderr.splitlines()
     assert line.startswith(f"bad setting {setting}: ")

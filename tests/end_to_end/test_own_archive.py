@@ -12,9 +12,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from deploy.local.modules import ROOT
 from deploy.local.programs import TENANT
 from deploy.local.stack import LocalStack
-from deploy.local.system import ROOT
 from scenarios.archive_source import load_source
 from scenarios.errors import UnusableArchiveError
 from simulator.control.client import Simulator

@@ -29,6 +29,7 @@ from shared.keys import ItemKey, K, split_key
 from shared.messages import InvalidMessage, ValidMessage, ValueMessage, decode
 from shared.topics import MATCHES, TOPICS, Topic
 from simulator.control.client import Simulator, TenantControl
+from tests.support import forks
 
 V = TypeVar("V")
 
@@ -379,7 +380,9 @@ async def running_world(
     settings = {"KAFKA_PARTITIONS": str(PARTITIONS), "LOG_LEVEL": "WARNING", **(env or {})}
     own = {name: dict(values) for name, values in (env_of or {}).items()}
     own["tracking"] = {"TRACKING_TENANTS": json.dumps(list(tenants)), **own.get("tracking", {})}
-    system = System(stack, folder, prefix=prefix, env=settings, env_of=own, progress=lambda _: None)
+    system = System(
+        stack, folder, prefix=prefix, env=settings, env_of=own, modules=forks, progress=lambda _: None
+    )
     async with contextlib.AsyncExitStack() as opened:
         opened.push_async_callback(delete_data, stack, prefix)
         opened.push_async_callback(asyncio.to_thread, system.stop)

@@ -1,17 +1,15 @@
 """The command that shows what Graph payloads become; it needs only the files."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from tests.mail_ingest.domain.payloads import event, message
+from tests.support import forks
 
 
 def normalise(*files: Path, arguments: tuple[str, ...] = ()) -> tuple[int, list[dict[str, Any]], str]:
-    command = [sys.executable, "-m", "services.mail_ingest", "normalise", *map(str, files), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forks.run("services.mail_ingest", "normalise", *files, *arguments)
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 

@@ -7,8 +7,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -32,6 +30,7 @@ from shared.topics import ACTIVITIES, CONTENT, GRAPH_NOTIFICATIONS, MAILBOXES, T
 from simulator.control.client import Simulator, TenantControl
 from simulator.server import Running as RunningSimulator
 from simulator.state.tenants import CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET
+from tests.support import forks
 from tests.support.http import spare_port
 
 Message: TypeAlias = ReceivedMessage[Any, Any]
@@ -114,15 +113,16 @@ class IngestProcess:
         self.webhook_url = f"http://127.0.0.1:{webhook_port}"
         self.environment.setdefault("MAIL_INGEST_WEBHOOK_URL", self.webhook_url)
         self.log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: forks.ForkedProcess | None = None
         self._http = httpx2.Client(timeout=10.0, trust_env=False, verify=False)
 
     def start(self) -> "IngestProcess":
         """Starts it, and waits until it is ready."""
         with self.log.open("ab") as log:
             env = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
-            command = [sys.executable, "-m", "services.mail_ingest"]
-            self._process = subprocess.Popen(command, env={**env, **self.environment}, stderr=log, stdout=log)
+            self._process = forks.popen(
+                "services.mail_ingest", env={**env, **self.environment}, stderr=log, stdout=log
+            )
         deadline = time.monotonic() + START_TIMEOUT
         while not self._is_ready():
             assert self._process.poll() is None, self.log.read_text()

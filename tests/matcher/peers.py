@@ -4,12 +4,9 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
-from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +24,7 @@ from shared.service import BackgroundLoop, Service, StopSignal
 from shared.settings import variable_name
 from shared.tables import table_consumer
 from shared.topics import ACTIVITIES, MATCHES, RECORDS, Topic
+from tests.support import forks
 from tests.support.http import read_json, spare_port
 
 from .worlds import TENANT, item_key, record
@@ -288,12 +286,10 @@ class Replica:
         port = spare_port()
         self._url = f"http://127.0.0.1:{port}"
         self._environment = os.environ | environment | {"PORT": str(port), "LOG_LEVEL": "WARNING"}
-        self._process: Process | None = None
+        self._process: forks.ForkedProcess | None = None
 
     async def start(self) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.matcher", cwd=ROOT, env=self._environment
-        )
+        self._process = forks.popen("services.matcher", env=self._environment)
 
     def send_signal(self, number: signal.Signals) -> None:
         assert self._process
@@ -302,16 +298,14 @@ class Replica:
     async def stop(self) -> int:
         """Sends SIGTERM and returns the exit status."""
         assert self._process
-        if self._process.returncode is None:
-            self._process.send_signal(signal.SIGCONT)
-            self._process.send_signal(signal.SIGTERM)
-        return await asyncio.wait_for(self._process.wait(), timedelta(seconds=12).total_seconds())
+        self._process.send_signal(signal.SIGCONT)
+        self._process.send_signal(signal.SIGTERM)
+        return await asyncio.to_thread(self._process.wait, 12)
 
     async def kill(self) -> None:
         assert self._process
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._process.wait()
+        self._process.kill()
+        await asyncio.to_thread(self._process.wait)
 
     async def get_json(self, path: str) -> tuple[int, dict[str, Any]]:
         """Status and JSON of one of its HTTP routes; (0, {}) when it does not answer."""

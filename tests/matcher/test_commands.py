@@ -3,29 +3,20 @@
 import asyncio
 import json
 import os
-import sys
 from pathlib import Path
 
-from .peers import ROOT, Peers
+from tests.support import forks
+
+from .peers import Peers
 from .worlds import record
 
 ANN = "ann@fabrikam.com"
 
 
-async def run_matcher(*arguments: str, **environment: str) -> tuple[int | None, list[str], str]:
+async def run_matcher(*arguments: str, **environment: str) -> tuple[int, list[str], str]:
     """Exit status, lines of stdout, and stderr of `python -m services.matcher …`."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "services.matcher",
-        *arguments,
-        cwd=ROOT,
-        env=os.environ | environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, errors = await process.communicate()
-    return process.returncode, out.decode().splitlines(), errors.decode()
+    ran = await asyncio.to_thread(forks.run, "services.matcher", *arguments, env=os.environ | environment)
+    return ran.returncode, ran.stdout.splitlines(), ran.stderr
 
 
 async def test_check_reports_each_record_as_valid_or_with_its_fault(

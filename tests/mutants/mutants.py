@@ -6,14 +6,11 @@ collection error, an error in a fixture, an undefined name and a timeout are fau
 """
 
 import contextlib
-import json
 import os
 import queue
 import shutil
 import signal
 import subprocess
-import sys
-import threading
 import time
 import tomllib
 import xml.etree.ElementTree as ET
@@ -21,6 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.support import forks
 
 ROOT = Path(__file__).parents[2]
 TABLE = Path(__file__).with_name("table")
@@ -33,6 +32,10 @@ NOT_AN_ASSERTION = ("NameError", "ImportError", "ModuleNotFoundError", "SyntaxEr
 """Errors of a mutant that is no valid code. A test that fails by one of them has detected nothing."""
 TIMED_OUT = "from pytest-timeout"
 """A part of pytest-timeout's message."""
+TEST_LIBRARIES = ("hypothesis", "pytest", "pytest_asyncio")
+"""What a run of pytest imports besides the libraries of the services."""
+ALREADY_IMPORTED = "ignore::pytest.PytestAssertRewriteWarning"
+"""pytest warns that it cannot rewrite the assertions of plugins that are imported already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,7 @@ def _write(file: Path, text: str) -> None:
 
 
 class Copy:
-    """A copy of the tree, and the process that runs pytest in it.
+    """A copy of the tree, and a fork server for the runs of pytest in it.
 
     Args:
         folder: for the copy.
@@ -141,60 +144,39 @@ class Copy:
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         copy_tree(folder)
         self.folder = folder
+        self._environment = dict(environment)
         self._report, self._log = folder.with_suffix(".xml"), folder.with_suffix(".log")
-        self._child: int | None = None
-        self._warm = subprocess.Popen(
-            [sys.executable, str(folder / "tests" / "mutants" / "warm.py")],
-            cwd=folder,
-            env=dict(environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        self._pytest: forks.ForkedProcess | None = None
+        self._server = forks.ForkServer(*forks.LIBRARIES, *TEST_LIBRARIES, cwd=folder, env=environment)
 
     def run(self, tests: Sequence[str], timeout: float) -> tuple[int | None, Path, float]:
         """pytest's exit code (None after the timeout), its JUnit report, and the duration in seconds."""
         self._report.unlink(missing_ok=True)
-        plugins = ["-p", "tests.mutants.attached", "-p", "no:cacheprovider"]
+        plugins = ["-p", "tests.mutants.attached", "-p", "no:cacheprovider", "-W", ALREADY_IMPORTED]
         arguments = ["-x", "-q", *plugins, f"--junitxml={self._report}", *tests]
-        began, late = time.monotonic(), threading.Event()
-        self._send({"arguments": arguments, "log": str(self._log)})
-        self._child = int(self._receive())
-        timer = threading.Timer(timeout, self._give_up, [late])
-        timer.start()
+        began = time.monotonic()
+        with self._log.open("wb") as log:
+            self._pytest = self._server.popen(
+                "pytest", *arguments, env=self._environment, cwd=self.folder, stdout=log, stderr=log
+            )
         try:
-            code = int(self._receive())
+            code = self._pytest.wait(timeout)
+        except subprocess.TimeoutExpired:
+            code = None
         finally:
-            timer.cancel()
             self.kill_run()  # services that a failed test has left behind
-            self._child = None
-        return None if late.is_set() else code, self._report, time.monotonic() - began
-
-    def _give_up(self, late: threading.Event) -> None:
-        late.set()
-        self.kill_run()
+        return code, self._report, time.monotonic() - began
 
     def kill_run(self) -> None:
         """Kills the current run, if there is one, with all processes that it has started."""
-        if (child := self._child) is not None:
+        if self._pytest is not None:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(child, signal.SIGKILL)
+                os.killpg(self._pytest.pid, signal.SIGKILL)
 
     def stop(self) -> None:
-        """Kills the run and the process."""
+        """Kills the run and the fork server."""
         self.kill_run()
-        self._warm.kill()
-        self._warm.communicate()
-
-    def _send(self, wanted: Mapping[str, object]) -> None:
-        assert self._warm.stdin
-        self._warm.stdin.write(json.dumps(wanted) + "\n")
-        self._warm.stdin.flush()
-
-    def _receive(self) -> str:
-        assert self._warm.stdout
-        return self._warm.stdout.readline()
+        self._server.stop()
 
 
 class MutantRuns:

@@ -15,6 +15,7 @@ from deploy.local.stack import LocalStack
 from deploy.local.system import Process, System
 from scenarios.upstream import Upstream
 from simulator.control.client import Simulator
+from tests.support import forks
 
 from .browser import UserBrowser
 from .office import TOPIC_PREFIX, TRACKING_DATABASE, Office
@@ -53,7 +54,7 @@ async def office(
     """The running system, with the tenant that its simulator has from the start."""
     folder: Path = tmp_path_factory.mktemp("page")
     env = {"KAFKA_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT": "PT3S"}
-    with System(stack, folder, prefix=TOPIC_PREFIX, env=env) as system:
+    with System(stack, folder, prefix=TOPIC_PREFIX, env=env, modules=forks) as system:
         system.start()
         simulator = Simulator(system.simulator, system.ca)
         async with Upstream(kafka, f"{TOPIC_PREFIX}records") as upstream:

@@ -5,8 +5,6 @@ import contextlib
 import json
 import signal
 import struct
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -23,6 +21,7 @@ from shared.lag import ConsumerLag
 from shared.messages import ValidMessage
 from shared.settings import KafkaSettings
 from shared.topics import ACTIVITIES, Topic
+from tests.support import forks
 
 from .examples import EMAIL
 
@@ -111,8 +110,8 @@ class ServiceProcess:
         }
         folder.mkdir(exist_ok=True)
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.shared.counting_service"],
+            self._process = forks.popen(
+                "tests.shared.counting_service",
                 env={name: str(value) for name, value in variables.items()},
                 stderr=log,
             )

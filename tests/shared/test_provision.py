@@ -2,7 +2,6 @@
 
 import asyncio
 import subprocess
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,6 +14,7 @@ from shared.errors import RetryableError
 from shared.provision import UnsafeTopicError
 from shared.settings import KafkaSettings
 from shared.topics import ACTIVITIES, TOPICS
+from tests.support import forks
 
 MISSING = "topics are missing, create them with `python -m shared.provision create`"
 UNSAFE = "topics would lose data or keep it for too long"
@@ -151,14 +151,7 @@ def command(settings: KafkaSettings, action: str) -> "subprocess.CompletedProces
         "KAFKA_PARTITIONS": "1",
         "TOPIC_PREFIX": settings.topic_prefix,
     }
-    return subprocess.run(
-        [sys.executable, "-m", "shared.provision", action],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return forks.run("shared.provision", action, env=environment)
 
 
 def test_the_command_creates_and_checks(kafka: str, topic_prefix: str) -> None:

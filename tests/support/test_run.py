@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from deploy.local.system import ROOT
+from deploy.local.modules import ROOT
 from tests.support import scheduling
 
 CONFTEST = """

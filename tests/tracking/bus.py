@@ -5,8 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +27,7 @@ from shared.service import Service
 from shared.settings import variable_name
 from shared.tables import table_consumer
 from shared.topics import CONTENT, CONTENT_REQUESTS, MAILBOXES, MATCHES, RECORDS, TRACKED_ACTIVITIES, Topic
+from tests.support import forks
 from tests.support.http import read_json, spare_port
 
 from .authority import AUDIENCE, URL
@@ -278,15 +277,9 @@ async def a_tracking(
 
 async def run_command(environment: dict[str, str], name: str) -> str:
     """Runs a command of tracking, and returns what it prints to stdout."""
-    ran = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "services.tracking", name],
-        cwd=ROOT,
-        env=os.environ | environment | PROCESS_ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    env = os.environ | environment | PROCESS_ENVIRONMENT
+    ran = await asyncio.to_thread(forks.run, "services.tracking", name, env=env)
+    ran.check_returncode()
     return ran.stdout
 
 
@@ -298,12 +291,11 @@ class Replica:
         self._url = f"http://127.0.0.1:{port}"
         own = {"PORT": str(port), "LOG_LEVEL": "WARNING"}
         self._environment = os.environ | environment | PROCESS_ENVIRONMENT | own
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: forks.ForkedProcess | None = None
 
     async def start(self) -> None:
         """Starts the process and waits until it is ready."""
-        command = [sys.executable, "-m", "services.tracking"]
-        self._process = await asyncio.to_thread(subprocess.Popen, command, cwd=ROOT, env=self._environment)
+        self._process = forks.popen("services.tracking", env=self._environment)
 
         async def ready() -> bool:
             return (await self.get("/health/ready"))[0] == 200

@@ -3,11 +3,11 @@
 import asyncio
 import json
 import os
-import sys
 from typing import Any
 from uuid import uuid4
 
 from tests.mail_ingest.world import World, eventually, value_of
+from tests.support import forks
 
 ANN, BO = "ann@contoso.example", "bo@contoso.example"
 
@@ -17,17 +17,8 @@ async def run_command(world: World, *arguments: str) -> tuple[int, str, str]:
         **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
         **world.ingest.environment,
     }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "services.mail_ingest",
-        *arguments,
-        env=environment,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    return process.returncode or 0, out.decode(), err.decode()
+    ran = await asyncio.to_thread(forks.run, "services.mail_ingest", *arguments, env=environment)
+    return ran.returncode, ran.stdout, ran.stderr
 
 
 def receive_email(world: World, subject: str, *addresses: str) -> str:
