@@ -40,7 +40,7 @@ from .keys import K
 from .messages import MessageDecoder, ReceivedMessage
 from .producer import Producer
 from .settings import KafkaSettings
-from .tables import TableChunk, read_range, read_table
+from .tables import TableChunk, read_range, read_table, table_consumer
 from .topics import Topic
 
 __all__ = [
@@ -142,6 +142,7 @@ class KafkaClient(KafkaCluster):
         try:
             await self.producer.start()
             self._admin = await self._clients.enter_async_context(admin_client(self.settings))
+            self._offsets = await self._clients.enter_async_context(table_consumer(self))
             with kafka_errors(self.settings):
                 await self._broker.start()
             for consumer in self.consumers:
@@ -156,7 +157,7 @@ class KafkaClient(KafkaCluster):
 
     async def stop(self) -> None:
         """Leaves the groups, flushes the producer and disconnects, as far as Kafka answers."""
-        self._admin = None
+        self._admin = self._offsets = None
         try:
             async with asyncio.timeout(STOP_TIMEOUT.total_seconds()):
                 await self._broker.stop()

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
@@ -47,6 +47,7 @@ class KafkaCluster:
         self.producer = Producer(settings, source, clock, self.fail)
         self.last_unreachable: float | None = None
         self._admin: AIOKafkaAdminClient | None = None
+        self._offsets: AIOKafkaConsumer | None = None
 
     # -- names ------------------------------------------------------------------------------------
 
@@ -89,6 +90,24 @@ class KafkaCluster:
     def partition(self, topic: Topic[Any, Any], number: int) -> TopicPartition:
         """One partition of a topic."""
         return TopicPartition(self.full_name(topic), number)
+
+    async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """The end of each partition, of any topic.
+
+        A client of its own requests them: a connection on which Kafka waits for new messages, up to 0.5 s,
+        answers nothing else meanwhile.
+
+        Raises:
+            RetryableError: Kafka does not answer.
+        """
+        if not partitions:
+            return {}
+        if self._offsets is None:
+            raise RetryableError("not connected to Kafka")
+        try:
+            return dict(await self._offsets.end_offsets(list(partitions)))
+        except KafkaError as error:
+            raise RetryableError(f"Kafka does not return end offsets: {type(error).__name__}") from error
 
     async def committed_offsets(
         self, group: str, partitions: Sequence[TopicPartition]

@@ -317,19 +317,6 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
 
     # -- positions --------------------------------------------------------------------------------
 
-    async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """The end of each partition, of any topic.
-
-        Raises:
-            RetryableError: Kafka does not answer, or this consumer has not started.
-        """
-        if not partitions:
-            return {}
-        try:
-            return dict(await self._connected().end_offsets(list(partitions)))
-        except KafkaError as error:
-            raise RetryableError(f"Kafka does not return end offsets: {type(error).__name__}") from error
-
     async def waiting(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
         """Messages that wait in each of these partitions, the batch in hand included.
 
@@ -343,7 +330,7 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
             return {}
         try:
             async with asyncio.timeout(QUERY_TIMEOUT.total_seconds()):
-                ends = await self.end_offsets(partitions)
+                ends = await self.cluster.end_offsets(partitions)
                 done = {tp: await self._position(tp) for tp in partitions if tp in self.assigned}
                 if elsewhere := [tp for tp in partitions if tp not in done]:
                     done |= await self.cluster.committed_offsets(self.group, elsewhere)

@@ -89,7 +89,7 @@ class _Observer:
             RetryableError: Kafka does not answer, or partitions are being assigned.
         """
         self.consumer.check_assigned()
-        ends = await self.consumer.end_offsets(await self.kafka.partitions(RECORDS))
+        ends = await self.kafka.end_offsets(await self.kafka.partitions(RECORDS))
         positions = self.loader.positions
         return sum(max(0, end - positions.get(tp, 0)) for tp, end in ends.items())
 

@@ -82,10 +82,10 @@ async def create_app(
         store,
         relay,
         clock,
-        matches=ReadPositions(store, matches, clock),
-        records=ReadPositions(store, records, clock),
-        mailboxes=ReadPositions(store, mailboxes, clock),
-        content=ReadPositions(store, content, clock),
+        matches=ReadPositions(store, kafka, clock),
+        records=ReadPositions(store, kafka, clock),
+        mailboxes=ReadPositions(store, kafka, clock),
+        content=ReadPositions(store, kafka, clock),
     )
     matches.handle(handlers.on_matches, handlers.matches.start_offsets)
     records.handle(handlers.on_records, handlers.records.start_offsets)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from shared.broker import Batch, TopicConsumer, TopicPartition
+from shared.broker import Batch, KafkaClient, TopicPartition
 from shared.clock import Clock, next_version
 from shared.messages import ReceivedMessage
 
@@ -22,10 +22,10 @@ class ReadPositions:
         known: True once the start offsets of this replica are known.
     """
 
-    def __init__(self, store: Store, consumer: TopicConsumer[Any, Any], clock: Clock) -> None:
+    def __init__(self, store: Store, kafka: KafkaClient, clock: Clock) -> None:
         self.known = False
         self._store = store
-        self._consumer = consumer
+        self._kafka = kafka
         self._clock = clock
         self._positions: dict[TopicPartition, StoredPosition] = {}
 
@@ -36,7 +36,7 @@ class ReadPositions:
             RetryableError: MongoDB or Kafka is unavailable.
         """
         stored = await self._store.read_positions.find_by_partition(map(_name, assigned))
-        ends = await self._consumer.end_offsets(list(assigned))
+        ends = await self._kafka.end_offsets(assigned)
         self._positions = {tp: self._start_position(stored.get(_name(tp)), ends[tp]) for tp in assigned}
         self.known = True
         return {tp: position.next_offset for tp, position in self._positions.items()}

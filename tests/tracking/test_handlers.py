@@ -23,8 +23,8 @@ from .worlds import ACCOUNT, ANN, BEN, RENEWAL, content, email, matched, regardi
 PARTITIONS = {topic: TopicPartition(topic.name, 0) for topic in (MATCHES, CONTENT)}
 
 
-class FakeConsumer:
-    """A consumer whose partitions end at a high offset."""
+class FakeKafka:
+    """A Kafka whose partitions end at a high offset."""
 
     async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         return dict.fromkeys(partitions, 1000)
@@ -34,7 +34,7 @@ class FakeConsumer:
 async def handlers(store: Store) -> Handlers:
     """The handlers of a replica that reads partition 0 of `matches` and `content`."""
     clock, relay = SettableClock(), cast("Any", SimpleNamespace(wake=lambda: None))
-    positions = ReadPositions(store, cast("Any", FakeConsumer()), clock)
+    positions = ReadPositions(store, cast("Any", FakeKafka()), clock)
     await positions.start_offsets(list(PARTITIONS.values()))
     return Handlers(
         store, relay, clock, matches=positions, records=positions, mailboxes=positions, content=positions

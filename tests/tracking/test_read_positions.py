@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from services.tracking.read_positions import ReadPositions
 from services.tracking.store import Store
-from shared.broker import Batch, TopicConsumer, TopicPartition
+from shared.broker import Batch, KafkaClient, TopicPartition
 from shared.errors import InvalidMessageError
 from shared.keys import RecordKey
 from shared.messages import ReceivedMessage
@@ -19,8 +19,8 @@ KEY = RecordKey(CONTOSO, "project", "apollo")
 VALUE = CustomRecord(tenant=CONTOSO, type="project", id="apollo")
 
 
-class FakeConsumer:
-    """A consumer whose partitions all end at one offset."""
+class FakeKafka:
+    """A Kafka whose partitions all end at one offset."""
 
     def __init__(self, end: int) -> None:
         self._end = end
@@ -43,8 +43,7 @@ def bad(offset: int) -> ReceivedMessage[RecordKey, Any]:
 
 async def started(store: Store, end: int) -> tuple[ReadPositions, int | None]:
     """The positions as a replica finds them, and the offset where it starts to read partition 0."""
-    consumer = cast("TopicConsumer[Any, Any]", FakeConsumer(end))
-    positions = ReadPositions(store, consumer, SettableClock())
+    positions = ReadPositions(store, cast("KafkaClient", FakeKafka(end)), SettableClock())
     known_before = positions.known
     start = await positions.start_offsets([PARTITION, OTHER_PARTITION])
     assert (known_before, positions.known) == (False, True)
@@ -73,7 +72,7 @@ async def test_position_does_not_pass_a_message_whose_dead_letter_is_not_written
 async def test_refused_message_holds_up_its_own_partition_alone(store: Store) -> None:
     positions, _ = await started(store, end=10)
     await positions.advance(batch_of(bad(0), good(0, partition=1), good(5, partition=1)))
-    again = ReadPositions(store, cast("TopicConsumer[Any, Any]", FakeConsumer(10)), SettableClock())
+    again = ReadPositions(store, cast("KafkaClient", FakeKafka(10)), SettableClock())
     start = await again.start_offsets([PARTITION, OTHER_PARTITION])
     assert start == {PARTITION: 0, OTHER_PARTITION: 6}
 

@@ -165,7 +165,7 @@ class PartitionRestorer:
     async def end_offsets(self, numbers: Sequence[int]) -> dict[int, int]:
         """Partition number -> end of this partition of `matches`; raises RetryableError."""
         partitions = [self._kafka.partition(MATCHES, number) for number in numbers]
-        ends = await self._consumer.end_offsets(partitions)
+        ends = await self._kafka.end_offsets(partitions)
         return {tp.partition: end for tp, end in ends.items()}
 
 
