@@ -184,6 +184,7 @@ class Kafka(Server):
 
     name = "kafka"
     jvm: Sequence[str] = JVM
+    format_options: Sequence[str] = ()
     default_ports: ClassVar = {"kafka": 19092, "controller": 19093}
 
     @property
@@ -191,26 +192,31 @@ class Kafka(Server):
         return f"127.0.0.1:{self.ports['kafka']}"
 
     def _launch(self) -> None:
-        runtime = java()
-        on_classpath: Command = ["-cp", os.pathsep.join(map(str, kafka_jars(self._progress)))]
-        # Java ignores a cache that does not fit it or these jars.
-        cached = [f"-XX:AOTCache={cache}"] if (cache := kafka_class_cache()).exists() else []
-        program: Command = [runtime, *self.jvm, *cached, *on_classpath]
         settings = self._folder / "kafka.properties"
-        settings.write_text(SERVER_PROPERTIES.format(data=self._data, **self.ports))
+        settings.write_text(self._settings())
         if not (self._data / "meta.properties").exists():
-            tool: Command = [runtime, *JVM, *cached, *on_classpath, "kafka.tools.StorageTool"]
+            tool: Command = [*self._java(JVM), "kafka.tools.StorageTool", "format"]
             _run(
-                [*tool, "format", f"--cluster-id={_cluster_id()}", "-c", settings],
+                [*tool, f"--cluster-id={_cluster_id()}", "-c", settings, *self.format_options],
                 "formatting Kafka's storage",
             )
         self._progress(f"starting Kafka {KAFKA_VERSION} on {self.address} …")
-        self.process.start([*program, "kafka.Kafka", settings], tied=self._tied)
+        self.process.start([*self._java(self.jvm), "kafka.Kafka", settings], tied=self._tied)
         self.process.wait_until(
             lambda: KAFKA_SERVES in self.process.log.read_text(errors="replace"),
             START_SECONDS,
             "starting",
         )
+
+    def _settings(self) -> str:
+        """Return the broker's properties."""
+        return SERVER_PROPERTIES.format(data=self._data, **self.ports)
+
+    def _java(self, options: Sequence[str]) -> Command:
+        """Return the command that runs a class of Kafka."""
+        # Java ignores a cache that does not fit it or these jars.
+        cached = [f"-XX:AOTCache={cache}"] if (cache := kafka_class_cache()).exists() else []
+        return [java(), *options, *cached, "-cp", os.pathsep.join(map(str, kafka_jars(self._progress)))]
 
 
 class TrainingKafka(Kafka):

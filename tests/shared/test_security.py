@@ -1,7 +1,5 @@
 """All clients work over TLS and SASL/SCRAM; none works with wrong credentials."""
 
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +14,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic import SecretStr
 
-from deploy.local import parts, servers
 from deploy.local.processes import print_progress
+from deploy.local.servers import Kafka
 from shared import provision
 from shared.broker import KafkaClient
 from shared.clock import system_clock
@@ -46,10 +44,12 @@ ssl.truststore.location={folder}/ca.pem
 """
 
 
-class SecuredKafka(servers.Kafka):
+class SecuredKafka(Kafka):
     """A broker that accepts only TLS with SCRAM."""
 
-    def _launch(self) -> None:
+    format_options = ("--add-scram", f"SCRAM-SHA-512=[name=admin,password={PASSWORD}]")
+
+    def _settings(self) -> str:
         ca = trustme.CA()
         certificate = ca.issue_cert("127.0.0.1")
         key = load_pem_private_key(certificate.private_key_pem.bytes(), None).private_bytes(
@@ -59,39 +59,9 @@ class SecuredKafka(servers.Kafka):
             key + b"".join(pem.bytes() for pem in certificate.cert_chain_pems)
         )
         ca.cert_pem.write_to_path(self._folder / "ca.pem")
-        properties = self._folder / "secured.properties"
-        secured = servers.SERVER_PROPERTIES + SECURED  # the last of two lines for one property counts
-        properties.write_text(
-            secured.format(
-                data=self._data, folder=self._folder, address=self.address, password=PASSWORD, **self.ports
-            )
-        )
-        java: list[str | Path] = [
-            parts.java(),
-            *servers.JVM,
-            "-cp",
-            os.pathsep.join(map(str, parts.kafka_jars(print_progress))),
-        ]
-        user = f"SCRAM-SHA-512=[name=admin,password={PASSWORD}]"
-        subprocess.run(
-            [
-                *java,
-                "kafka.tools.StorageTool",
-                "format",
-                "-t",
-                "a-cluster-of-one-test0",
-                "-c",
-                properties,
-                "--add-scram",
-                user,
-            ],
-            check=True,
-        )
-        self.process.start([*java, "kafka.Kafka", properties], tied=True)
-        self.process.wait_until(
-            lambda: servers.KAFKA_SERVES in self.process.log.read_text(errors="replace"),
-            servers.START_SECONDS,
-            "starting",
+        # The last of two lines for one property counts.
+        return super()._settings() + SECURED.format(
+            folder=self._folder, address=self.address, password=PASSWORD, **self.ports
         )
 
 
