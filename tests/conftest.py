@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 from hypothesis import settings
 from pymongo import MongoClient
 
 from deploy.local.stack import LocalStack
 from tests.support.stack import running_stack
+from tests.support.topics import delete_topics
 
 pytest_plugins = ["tests.support.run"]
 
@@ -53,14 +53,7 @@ def own_prefix() -> str:
 async def topic_prefix(kafka: str, own_prefix: str) -> AsyncIterator[str]:
     """A prefix for the topics and groups of this test alone; its topics are deleted at the end."""
     yield own_prefix
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    try:
-        await admin.delete_topics(
-            [topic for topic in await admin.list_topics() if topic.startswith(own_prefix)]
-        )
-    finally:
-        await admin.close()
+    await delete_topics(kafka, own_prefix)
 
 
 @pytest.fixture
@@ -78,7 +71,7 @@ def environment(stack: LocalStack, topic_prefix: str, mongodb_database: str) -> 
     """The settings, as environment variables, of a system that only this test uses."""
     return {
         **stack.environment,
-        "KAFKA_PARTITIONS": "4",
+        "KAFKA_PARTITIONS": "2",
         "TOPIC_PREFIX": topic_prefix,
         "MAIL_INGEST_MONGODB_DATABASE": mongodb_database,
         "TRACKING_MONGODB_DATABASE": mongodb_database,

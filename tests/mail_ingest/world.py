@@ -17,26 +17,26 @@ from uuid import uuid4
 
 import httpx2
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from pymongo import MongoClient
 from pymongo.database import Database
 
 from deploy.local.stack import LocalStack
 from shared.events import Activity, MailboxChanged
 from shared.messages import ReceivedMessage, ValueMessage, decode
-from shared.provision import create
 from shared.settings import KafkaSettings
-from shared.topics import ACTIVITIES, CONTENT, GRAPH_NOTIFICATIONS, MAILBOXES, Topic
+from shared.topics import ACTIVITIES, CONTENT, GRAPH_NOTIFICATIONS, MAIL_INGEST, MAILBOXES, Topic
 from simulator.control.client import Simulator, TenantControl
 from simulator.server import Running as RunningSimulator
 from simulator.state.tenants import CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET
 from tests.support import forks
 from tests.support.http import spare_port
+from tests.support.topics import create_topics, delete_topics
 
 Message: TypeAlias = ReceivedMessage[Any, Any]
 
 SERVICE_TOKEN = "a-service-token-for-tests"
 START_TIMEOUT = 60.0
+PARTITIONS = 2
 UNKNOWN_MAILBOX = "00000000-0000-0000-0000-00000000000f"
 
 SETTINGS = {
@@ -85,7 +85,7 @@ class TopicReader:
         await consumer.start()
         try:
             name = self.prefix + self.topic.name
-            partitions = [TopicPartition(name, number) for number in range(4)]
+            partitions = [TopicPartition(name, number) for number in range(PARTITIONS)]
             consumer.assign(partitions)
             await consumer.seek_to_beginning(*partitions)
             ends = await consumer.end_offsets(partitions)
@@ -404,7 +404,7 @@ async def running_service(
     environment = {
         **stack.environment,
         **SETTINGS,
-        "KAFKA_PARTITIONS": "4",
+        "KAFKA_PARTITIONS": str(PARTITIONS),
         "TOPIC_PREFIX": prefix,
         "MAIL_INGEST_MONGODB_DATABASE": f"{prefix}store",
         "MAIL_INGEST_GRAPH_URL": f"{simulator.url}/v1.0",
@@ -412,7 +412,7 @@ async def running_service(
         "AUTHORITY_CA_FILE": str(simulator.ca),
         **settings,
     }
-    await create(kafka_settings(environment))
+    await create_topics(kafka_settings(environment), MAIL_INGEST)
     service = Service(IngestProcess(environment, folder / "ingest.log"), simulator, environment, folder)
     try:
         await asyncio.to_thread(service.process.start)
@@ -424,7 +424,7 @@ async def running_service(
         simulator.client.forget_subscriptions()
         with service.database() as database:
             database.client.drop_database(database.name)
-        await _delete_topics(stack.kafka_bootstrap, prefix)
+        await delete_topics(stack.kafka_bootstrap, prefix)
 
 
 @asynccontextmanager
@@ -436,15 +436,6 @@ async def opened_world(service: Service) -> AsyncIterator[World]:
     finally:
         with contextlib.suppress(httpx2.TransportError):  # a test may have ended the process
             await world.close()
-
-
-async def _delete_topics(kafka: str, prefix: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    try:
-        await admin.delete_topics([name for name in await admin.list_topics() if name.startswith(prefix)])
-    finally:
-        await admin.close()
 
 
 def kafka_settings(environment: dict[str, str]) -> KafkaSettings:

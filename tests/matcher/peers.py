@@ -18,14 +18,14 @@ from shared.errors import RetryableError
 from shared.events import Activity, ActivityMatched
 from shared.keys import ItemKey, RecordKey
 from shared.messages import InvalidMessage, OutgoingMessage, ReceivedMessage, ValueMessage
-from shared.provision import UnsafeTopicError, check, create
 from shared.records import AnyRecord
 from shared.service import BackgroundLoop, Service, StopSignal
 from shared.settings import variable_name
 from shared.tables import table_consumer
-from shared.topics import ACTIVITIES, MATCHES, RECORDS, Topic
+from shared.topics import ACTIVITIES, MATCHER, MATCHES, RECORDS, Topic
 from tests.support import forks
 from tests.support.http import read_json, spare_port
+from tests.support.topics import create_topics
 
 from .worlds import TENANT, item_key, record
 
@@ -184,8 +184,7 @@ async def wait_until(
 @contextlib.asynccontextmanager
 async def running_peers(environment: dict[str, str]) -> AsyncIterator[Peers]:
     settings = settings_from(environment)
-    await create(settings)
-    await wait_for_topics(settings)
+    await create_topics(settings, MATCHER)
     peers = Peers(KafkaClient(settings, "test", system_clock), environment)
     await peers.kafka.start()
     following = asyncio.create_task(peers.follow_matches())
@@ -196,15 +195,6 @@ async def running_peers(environment: dict[str, str]) -> AsyncIterator[Peers]:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
         await peers.kafka.stop()
-
-
-async def wait_for_topics(settings: MatcherSettings) -> None:
-    """Waits until the broker shows the topics, a moment after their creation."""
-    while True:
-        try:
-            return await check(settings)
-        except UnsafeTopicError:
-            await asyncio.sleep(0.1)
 
 
 def settings_from(environment: dict[str, str]) -> MatcherSettings:
@@ -274,6 +264,7 @@ async def wait_until_idle(service: Service) -> None:
     times = 0
     while times < 2:
         times = times + 1 if await is_idle(service) else 0
+        await asyncio.sleep(0.05)
 
 
 # -- matchers in processes of their own -----------------------------------------------------------

@@ -33,7 +33,7 @@ async def test_killed_replica_loses_nothing_and_restore_publishes_nothing_needle
     await peers.publish_record("contact", "ann", emails=ANN)
     items = [f"m{number:03}" for number in range(300)]
     async with running_replicas(peers.environment, 2) as (one, other):
-        await asyncio.gather(one.wait_for_partitions(2), other.wait_for_partitions(2))
+        await asyncio.gather(one.wait_for_partitions(1), other.wait_for_partitions(1))
         for number, item in enumerate(items):
             await peers.capture(mail(item))
             if number == 100:
@@ -46,7 +46,7 @@ async def test_killed_replica_loses_nothing_and_restore_publishes_nothing_needle
         assert epochs_and_sequences_rise(peers)
 
         before = len(peers.matches)
-        await one.wait_for_partitions(4)
+        await one.wait_for_partitions(2)
         assert await one.stop() == 0
         assert len(peers.matches) == before
 
@@ -55,14 +55,14 @@ async def test_paused_replica_that_resumes_is_overruled(peers: Peers) -> None:
     await peers.publish_record("contact", "ann", emails=ANN)
     items = [f"m{number:02}" for number in range(40)]
     async with running_replicas(peers.environment, 2) as (one, other):
-        await asyncio.gather(one.wait_for_partitions(2), other.wait_for_partitions(2))
+        await asyncio.gather(one.wait_for_partitions(1), other.wait_for_partitions(1))
         await peers.capture(*(mail(item) for item in items))
         await peers.wait_for_matches({item: ["ann"] for item in items})
 
         # It is paused with work in flight, and its partitions go to the other replica.
         await peers.publish_record("opportunity", "o1", contact_id="ann")
         other.send_signal(signal.SIGSTOP)
-        await one.wait_for_partitions(4)
+        await one.wait_for_partitions(2)
         await peers.wait_for_matches({item: ["ann", "o1"] for item in items})
         await peers.publish_record("opportunity", "o2", contact_id="ann")
         await peers.delete_record("opportunity", "o1")
@@ -71,7 +71,7 @@ async def test_paused_replica_that_resumes_is_overruled(peers: Peers) -> None:
         # It resumes with the state of the time of its pause.
         other.send_signal(signal.SIGCONT)
         await peers.publish_record("opportunity", "o3", contact_id="ann")
-        await asyncio.gather(one.wait_for_partitions(2), other.wait_for_partitions(2))
+        await asyncio.gather(one.wait_for_partitions(1), other.wait_for_partitions(1))
         await asyncio.sleep(1)  # two checks for foreign writes
         await peers.wait_for_matches({item: ["ann", "o2", "o3"] for item in items}, 2)
         assert [await one.stop(), await other.stop()] == [0, 0]
@@ -80,7 +80,7 @@ async def test_paused_replica_that_resumes_is_overruled(peers: Peers) -> None:
 async def test_status_and_liveness_of_a_replica(peers: Peers) -> None:
     await peers.publish_record("contact", "ann", emails=ANN)
     async with running_replicas(peers.environment, 1) as (one,):
-        await one.wait_for_partitions(4)
+        await one.wait_for_partitions(2)
         await peers.capture(mail("m"))
         await peers.wait_for_matches({"m": ["ann"]})
         statuses: list[dict[str, object]] = []
@@ -98,7 +98,7 @@ async def test_status_and_liveness_of_a_replica(peers: Peers) -> None:
             "activities lag": 0,
             "live activities": 1,
             "matches pending": 0,
-            "partitions": 4,
+            "partitions": 2,
             "records": 1,
             "records caught up": True,
             "records waiting": 0,

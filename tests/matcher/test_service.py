@@ -71,7 +71,7 @@ async def test_match_is_in_the_partition_of_its_activity(peers: Peers) -> None:
     async for chunk in peers.kafka.read_table(ACTIVITIES):
         activity_partitions |= {message.key: message.position.partition for message in chunk.messages}
     assert {message.key: message.position.partition for message in peers.matches} == activity_partitions
-    assert len(set(activity_partitions.values())) == 4
+    assert len(set(activity_partitions.values())) == 2
 
 
 async def test_nothing_is_matched_before_all_records_are_read(peers: Peers) -> None:
@@ -86,7 +86,7 @@ async def test_nothing_is_matched_before_all_records_are_read(peers: Peers) -> N
     before = len(peers.matches)
 
     async with running_matcher(peers.environment, read_records_after=may_read) as matcher:
-        await wait_until(lambda: len(matcher.kafka.consumers[0].assigned) == 4)
+        await wait_until(lambda: len(matcher.kafka.consumers[0].assigned) == 2)
         await asyncio.sleep(1)
         assert len(peers.matches) == before
         assert await matcher.health.readiness["records"]()
@@ -99,7 +99,7 @@ async def test_nothing_is_matched_before_all_records_are_read(peers: Peers) -> N
 async def test_status_is_unavailable_while_partitions_are_restored(peers: Peers) -> None:
     may_read = asyncio.Event()
     async with running_matcher(peers.environment, read_records_after=may_read) as matcher:
-        await wait_until(lambda: len(matcher.kafka.consumers[0].assigned) == 4)
+        await wait_until(lambda: len(matcher.kafka.consumers[0].assigned) == 2)
         for count in ("records waiting", "activities lag"):
             with pytest.raises(RetryableError, match="are being assigned"):
                 await matcher.health.status[count]()

@@ -5,15 +5,15 @@ from datetime import timedelta
 
 import pytest
 
-from shared import provision
 from shared.settings import KafkaSettings
+from tests.support.topics import create_topics
 
-from .kafka_world import KafkaObserver
+from .kafka_world import SERVICE, KafkaObserver
 
 
 @pytest.fixture
 async def settings(kafka: str, topic_prefix: str) -> KafkaSettings:
-    """The real Kafka with all topics of this test."""
+    """The real Kafka with the topics of a matcher, for this test alone."""
     settings = KafkaSettings(
         kafka_bootstrap_servers=kafka,
         kafka_replication=1,
@@ -21,7 +21,7 @@ async def settings(kafka: str, topic_prefix: str) -> KafkaSettings:
         kafka_session_timeout=timedelta(seconds=3),
         topic_prefix=topic_prefix,
     )
-    await provision.create(settings)
+    await create_topics(settings, SERVICE)
     return settings
 
 

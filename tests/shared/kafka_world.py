@@ -20,12 +20,12 @@ from shared.clock import system_clock
 from shared.lag import ConsumerLag
 from shared.messages import ValidMessage
 from shared.settings import KafkaSettings
-from shared.topics import ACTIVITIES, Topic
+from shared.topics import ACTIVITIES, MATCHER, Topic
 from tests.support import forks
 
 from .examples import EMAIL
 
-SERVICE = "matcher"
+SERVICE = MATCHER
 
 
 async def eventually(condition: Callable[[], Any], seconds: float = 20) -> None:

@@ -15,6 +15,7 @@ from shared.errors import InvalidMessageError, RetryableError
 from shared.lag import ConsumerLag
 from shared.settings import KafkaSettings
 from shared.topics import ACTIVITIES, CONTENT, MATCHES, RECORDS, TOPICS
+from tests.support.topics import create_topics
 
 from .examples import SUBJECT
 from .kafka_world import SERVICE, KafkaObserver, Sink, eventually, member
@@ -166,6 +167,7 @@ async def test_dead_letter_headers_and_log_lines_hold_no_value(
 async def test_a_dead_letter_of_content_has_no_value(
     settings: KafkaSettings, observer: KafkaObserver
 ) -> None:
+    await create_topics(settings, CONTENT.writer)
     await observer.write(CONTENT, b"contoso/mia", SUBJECT.encode(), partition=0)
     async with member(settings, Sink(), CONTENT) as consumer:
         await eventually(lambda: consumer._last_timestamps_ms)
@@ -180,12 +182,12 @@ async def test_a_records_topic_is_read_for_its_own_tenants_only(
         return b'{"tenant": "%s", "type": "account", "id": "a1"}' % tenant.encode()
 
     settings = settings.model_copy(
-        update={"records_topics": {"records": ["contoso"], "mailboxes": ["fabrikam"]}}
+        update={"records_topics": {"records": ["contoso"], "matches": ["fabrikam"]}}
     )  # any existing topic
     await observer.write(RECORDS, b"contoso/account/a1", body("contoso"), partition=0)
     await observer.write(RECORDS, b"fabrikam/account/a1", None, partition=0)
-    await observer.write("mailboxes", b"contoso/account/a1", body("contoso"), partition=0)
-    await observer.write("mailboxes", b"fabrikam/account/a1", body("fabrikam"), partition=0)
+    await observer.write("matches", b"contoso/account/a1", body("contoso"), partition=0)
+    await observer.write("matches", b"fabrikam/account/a1", body("fabrikam"), partition=0)
     sink = Sink()
     async with member(settings, sink, RECORDS):
         await eventually(lambda: len(sink.messages) == 2)

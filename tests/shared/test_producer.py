@@ -12,11 +12,12 @@ from aiokafka.errors import MessageSizeTooLargeError
 from shared.broker import KafkaClient
 from shared.clock import system_clock
 from shared.errors import InvalidMessageError, RetryableError
-from shared.keys import ItemKey, MailboxKey
+from shared.keys import ItemKey
 from shared.messages import InvalidMessage, OutgoingMessage, decode
 from shared.producer import BATCH_THRESHOLD, EncodedMessage, message_size
 from shared.settings import KafkaSettings
-from shared.topics import ACTIVITIES, CONTENT, GRAPH_NOTIFICATIONS, MAX_MESSAGE_BYTES
+from shared.topics import ACTIVITIES, CONTENT, MAX_MESSAGE_BYTES
+from tests.support.topics import create_topics
 
 from .examples import EMAIL
 from .kafka_world import KafkaObserver, eventually
@@ -151,6 +152,7 @@ async def test_a_message_that_kafka_refuses_is_fatal(
 async def test_content_of_900_kb_fits_with_its_envelope(
     kafka_client: KafkaClient, observer: KafkaObserver
 ) -> None:
+    await create_topics(kafka_client.settings, CONTENT.writer)
     await kafka_client.producer.send_encoded(
         [(observer.full_name(CONTENT), b"contoso/mia", os.urandom(900_000), [("ce_id", b"x" * 1000)])]
     )
@@ -195,7 +197,5 @@ async def test_a_cancelled_sender_leaves_no_unretrieved_error(
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
-    await kafka_client.producer.send(
-        OutgoingMessage(GRAPH_NOTIFICATIONS, MailboxKey("contoso", "mia"), None, 1)
-    )
+    await kafka_client.producer.send(activity("1"))
     await eventually(lambda: kafka_client.producer._overdue_bytes == 0)

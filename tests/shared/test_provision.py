@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
@@ -15,9 +16,33 @@ from shared.provision import UnsafeTopicError
 from shared.settings import KafkaSettings
 from shared.topics import ACTIVITIES, TOPICS
 from tests.support import forks
+from tests.support.topics import delete_topics
 
 MISSING = "topics are missing, create them with `python -m shared.provision create`"
 UNSAFE = "topics would lose data or keep it for too long"
+
+
+def settings_for(kafka: str, prefix: str) -> KafkaSettings:
+    return KafkaSettings(
+        kafka_bootstrap_servers=kafka, kafka_replication=1, kafka_partitions=1, topic_prefix=prefix
+    )
+
+
+@pytest.fixture
+async def settings(kafka: str, topic_prefix: str) -> KafkaSettings:
+    """All topics, which the test may delete and change."""
+    settings = settings_for(kafka, topic_prefix)
+    await provision.create(settings)
+    return settings
+
+
+@pytest.fixture(scope="module")
+async def lasting(kafka: str) -> AsyncIterator[KafkaSettings]:
+    """All topics, which each test leaves as they were."""
+    settings = settings_for(kafka, f"test-{uuid4().hex[:12]}-")
+    await provision.create(settings)
+    yield settings
+    await delete_topics(kafka, settings.topic_prefix)
 
 
 @pytest.fixture
@@ -39,10 +64,20 @@ async def refusal(settings: KafkaSettings, **more: Any) -> str:
     pytest.fail("no topic was refused")
 
 
-async def test_created_topics_are_safe_and_a_second_creation_changes_nothing(settings: KafkaSettings) -> None:
-    await provision.check(settings)
-    assert await provision.create(settings) == []
-    await provision.check(settings)
+async def until_accepted(settings: KafkaSettings) -> None:
+    """Waits until topics that were just changed are safe."""
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                return await provision.check(settings)
+            except UnsafeTopicError:
+                await asyncio.sleep(0.05)
+
+
+async def test_created_topics_are_safe_and_a_second_creation_changes_nothing(lasting: KafkaSettings) -> None:
+    await provision.check(lasting)
+    assert await provision.create(lasting) == []
+    await provision.check(lasting)
 
 
 async def test_every_topic_and_its_dead_letters_are_created(kafka: str, topic_prefix: str) -> None:
@@ -111,19 +146,25 @@ async def test_a_topic_that_is_being_deleted_is_missing(
     ],
 )
 async def test_an_unsafe_topic_setting_is_refused(
-    settings: KafkaSettings, admin: AIOKafkaAdminClient, topic: str, name: str, value: str, must: str
+    lasting: KafkaSettings, admin: AIOKafkaAdminClient, topic: str, name: str, value: str, must: str
 ) -> None:
-    whole = next(
-        spec.configs for spec in provision.topic_specs(settings) if spec.name == settings.topic_prefix + topic
-    )
-    await admin.alter_configs(
-        [ConfigResource(ConfigResourceType.TOPIC, settings.topic_prefix + topic, {**whole, name: value})]
-    )
-    assert await refusal(settings) == f"{UNSAFE}: {topic} has {name}={value}, it must be {must}"
+    full_name = lasting.topic_prefix + topic
+    safe = next(spec.configs for spec in provision.topic_specs(lasting) if spec.name == full_name)
+    try:
+        await configure(admin, full_name, safe | {name: value})
+        assert await refusal(lasting) == f"{UNSAFE}: {topic} has {name}={value}, it must be {must}"
+    finally:
+        await configure(admin, full_name, safe)
+        await until_accepted(lasting)
 
 
-async def test_fewer_replicas_than_the_setting_are_refused(settings: KafkaSettings) -> None:
-    message = await refusal(settings.model_copy(update={"kafka_replication": 3}), topics=[ACTIVITIES])
+async def configure(admin: AIOKafkaAdminClient, topic: str, configs: dict[str, str]) -> None:
+    """Replaces all settings of a topic."""
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs)])
+
+
+async def test_fewer_replicas_than_the_setting_are_refused(lasting: KafkaSettings) -> None:
+    message = await refusal(lasting.model_copy(update={"kafka_replication": 3}), topics=[ACTIVITIES])
     assert "activities has 1 replicas, KAFKA_REPLICATION is 3" in message
     assert "activities has min.insync.replicas=1, it must be 2" in message
 
@@ -134,8 +175,8 @@ async def test_activities_and_matches_with_different_partitions_are_refused(
     (matches,) = [
         topic for topic in provision.topic_specs(settings) if topic.name == f"{settings.topic_prefix}matches"
     ]
-    await admin.create_partitions({matches.name: NewPartitions(5)})
-    fault = "activities has 4 partitions and matches 5, they must have the same number"
+    await admin.create_partitions({matches.name: NewPartitions(2)})
+    fault = "activities has 1 partitions and matches 2, they must have the same number"
     assert await refusal(settings) == f"{UNSAFE}: {fault}"
 
 

@@ -86,9 +86,9 @@ async def test_records_are_read_from_all_their_topics(
         "records", b"contoso/account/a1", b'{"tenant": "contoso", "type": "account", "id": "a1"}'
     )
     await observer.write("records", b"contoso/account/a2", b"{")
-    await observer.write("mailboxes", b"contoso/account/a3", None)
+    await observer.write("matches", b"contoso/account/a3", None)
     settings = settings.model_copy(
-        update={"records_topics": {"records": ["*"], "mailboxes": ["*"]}}
+        update={"records_topics": {"records": ["*"], "matches": ["*"]}}
     )  # any existing topic
     kafka = KafkaClient(settings, "matcher", system_clock)
     await kafka.start()

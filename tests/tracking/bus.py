@@ -22,13 +22,22 @@ from shared.errors import RetryableError
 from shared.events import Activity, ContentAnswered, Event, FetchContent, MailboxChanged, MailboxStatus
 from shared.keys import K, MailboxKey, MessageKey, RecordKey, join_key
 from shared.messages import Headers, OutgoingMessage, ReceivedMessage, ValueMessage
-from shared.provision import UnsafeTopicError, check, create
 from shared.service import Service
 from shared.settings import variable_name
 from shared.tables import table_consumer
-from shared.topics import CONTENT, CONTENT_REQUESTS, MAILBOXES, MATCHES, RECORDS, TRACKED_ACTIVITIES, Topic
+from shared.topics import (
+    CONTENT,
+    CONTENT_REQUESTS,
+    MAILBOXES,
+    MATCHES,
+    RECORDS,
+    TRACKED_ACTIVITIES,
+    TRACKING,
+    Topic,
+)
 from tests.support import forks
 from tests.support.http import read_json, spare_port
+from tests.support.topics import create_topics
 
 from .authority import AUDIENCE, URL
 from .worlds import ANN, CONTOSO, FABRIKAM, content, matched
@@ -204,13 +213,7 @@ class Bus:
 async def a_bus(environment: dict[str, str]) -> AsyncIterator[Bus]:
     """Topics, a producer, and the database."""
     settings = settings_from(environment)
-    await create(settings)
-    while True:  # a broker shows a topic a moment after the controller has created it
-        try:
-            await check(settings)
-            break
-        except UnsafeTopicError:
-            await asyncio.sleep(0.1)
+    await create_topics(settings, TRACKING)
     bus = Bus(KafkaClient(settings, "test", system_clock), Store(settings), environment)
     await bus.store.create_indexes()
     await bus.kafka.start()

@@ -105,7 +105,7 @@ async def test_greater_epoch_and_sequence_of_a_key_wins_in_any_order(bus: Bus, t
 
 
 async def test_epoch_below_the_greatest_of_its_partition_is_ignored(bus: Bus, tracking: Tracking) -> None:
-    # Forty keys lie in all four partitions: each has epoch 2 before the messages of the paused matcher.
+    # Forty keys lie in both partitions: each has epoch 2 before the messages of the paused matcher.
     await bus.match(*((mail(number), [RENEWAL]) for number in range(40)), epoch=2)
     await bus.match(*((mail(number), [ACCOUNT]) for number in range(40, 80)), epoch=1)
     await tracking.until_quiet()
