@@ -5,9 +5,9 @@ from uuid import uuid4
 
 import pytest
 from hypothesis import settings
-from pymongo import MongoClient
 
 from deploy.local.stack import LocalStack
+from tests.support.databases import drop_databases
 from tests.support.stack import running_stack
 from tests.support.topics import delete_topics
 
@@ -60,10 +60,7 @@ async def topic_prefix(kafka: str, own_prefix: str) -> AsyncIterator[str]:
 def mongodb_database(mongodb_uri: str, own_prefix: str) -> Iterator[str]:
     """The name of a database for this test alone; all with its prefix are dropped at the end."""
     yield f"{own_prefix}store"
-    with MongoClient[dict[str, object]](mongodb_uri) as client:
-        for database in client.list_database_names():
-            if database.startswith(own_prefix):
-                client.drop_database(database)
+    drop_databases(mongodb_uri, own_prefix)
 
 
 @pytest.fixture

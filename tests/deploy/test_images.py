@@ -39,7 +39,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         for source, target in copied(program):
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
             if (ROOT / source).is_dir():
-                shutil.copytree(ROOT / source, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(ROOT / source, folder / target)
             else:
                 shutil.copy(ROOT / source, folder / target)
     return folders

@@ -16,17 +16,30 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pymongo import MongoClient
 
 from deploy.local.processes import LocalError
+from deploy.local.servers import Kafka, Mongod
 from deploy.local.stack import LocalStack
 
 NO_SETTINGS: dict[str, str] = {}
 """An environment that names no other Kafka or MongoDB."""
 
 
+USUAL_PORTS = {*Kafka.default_ports.values(), *Mongod.default_ports.values()}
+
+
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]:
-    """A stack for this module alone."""
-    with LocalStack(tmp_path_factory.mktemp("stack"), environ=NO_SETTINGS, tied=True) as stack:
-        yield stack
+    """A stack for this module alone, started while other programs have the usual ports."""
+    with ExitStack() as others:
+        for port in USUAL_PORTS:
+            other = others.enter_context(socket.socket())
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                other.bind(("127.0.0.1", port))
+                other.listen()
+            except OSError:
+                pass  # another program has it, which serves the test as well
+        with LocalStack(tmp_path_factory.mktemp("stack"), environ=NO_SETTINGS, tied=True) as stack:
+            yield stack
 
 
 async def create_topic(bootstrap: str, topic: str) -> None:
@@ -86,36 +99,24 @@ def test_second_start_uses_running_servers(own: LocalStack) -> None:
     assert own.kafka.running, "the second stack stopped servers that it had not started"
 
 
-def test_ports_in_use_are_avoided(tmp_path: Path) -> None:
-    with ExitStack() as others:
-        taken = set()
-        for port in (19092, 19093, 27117):
-            other = others.enter_context(socket.socket())
-            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                other.bind(("127.0.0.1", port))
-                other.listen()
-            except OSError:
-                pass  # another program has it, which serves the test as well
-            taken.add(port)
-        with LocalStack(tmp_path, environ=NO_SETTINGS, tied=True) as stack:
-            ports = {*stack.kafka.ports.values(), *stack.mongod.ports.values()}
-            assert len(ports) == 3
-            assert not ports & taken
-            remembered = LocalStack(tmp_path, environ=NO_SETTINGS)
-            assert (remembered.kafka_bootstrap, remembered.mongodb_uri) == (
-                stack.kafka_bootstrap,
-                stack.mongodb_uri,
-            )
+def test_ports_in_use_are_avoided(own: LocalStack) -> None:
+    ports = {*own.kafka.ports.values(), *own.mongod.ports.values()}
+    assert len(ports) == len(USUAL_PORTS)
+    assert not ports & USUAL_PORTS
+    remembered = LocalStack(own.folder, environ=NO_SETTINGS)
+    assert (remembered.kafka_bootstrap, remembered.mongodb_uri) == (own.kafka_bootstrap, own.mongodb_uri)
 
 
 def test_tied_stack_ends_with_its_parent_also_by_sigkill(tmp_path: Path) -> None:
     program = f"""
-import time
+import threading, time
 from pathlib import Path
 from deploy.local.stack import LocalStack
 stack = LocalStack(Path({str(tmp_path)!r}), environ={{}}, tied=True, progress=lambda line: None)
-stack.start()
+stack.mongod.start()
+threading.Thread(target=stack.kafka.start, daemon=True).start()
+while not stack.kafka.running:
+    time.sleep(0.05)
 print(stack.kafka.process.pid, stack.mongod.process.pid, flush=True)
 time.sleep(600)
 """

@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import psutil
 import pytest
@@ -22,6 +23,8 @@ from services.matcher.settings import MatcherSettings
 from services.tracking.settings import TrackingSettings
 from shared.settings import EnvironmentSettings, variable_name
 from simulator.settings import NAMES as SIMULATOR_SETTINGS
+from tests.support.databases import drop_databases
+from tests.support.topics import delete_topics
 
 START_TIMEOUT = 60
 """Seconds that a start may take on a busy machine."""
@@ -34,17 +37,21 @@ SERVICES: dict[str, type[EnvironmentSettings]] = {
 }
 
 
-@pytest.fixture
-def prefix(topic_prefix: str, mongodb_database: str) -> str:
-    """A prefix of topics and databases, which are deleted at the end of the test."""
-    assert mongodb_database.startswith(topic_prefix)
-    return topic_prefix
+@pytest.fixture(scope="module")
+async def prefix(kafka: str, mongodb_uri: str) -> AsyncIterator[str]:
+    """A prefix of topics and databases, which are deleted after the last test."""
+    prefix = f"test-{uuid4().hex[:12]}-"
+    yield prefix
+    await delete_topics(kafka, prefix)
+    drop_databases(mongodb_uri, prefix)
 
 
-@pytest.fixture
-def system(stack: LocalStack, tmp_path: Path, prefix: str) -> Iterator[System]:
-    """A system for this test alone, not started."""
-    with System(stack, tmp_path, prefix=prefix, env={"KAFKA_PARTITIONS": "2"}) as system:
+@pytest.fixture(scope="module")
+def system(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory, prefix: str) -> Iterator[System]:
+    """A system of all programs, which `test_stop_drains_all_programs` stops."""
+    folder = tmp_path_factory.mktemp("system")
+    with System(stack, folder, prefix=prefix, env={"KAFKA_PARTITIONS": "2"}) as system:
+        system.start()
         yield system
 
 
@@ -83,9 +90,7 @@ def test_recorded_ports_of_other_settings_are_ignored(tmp_path: Path) -> None:
     assert system["matcher"].ports.keys() == {"PORT"}
 
 
-def test_all_programs_start_report_and_stop(system: System) -> None:
-    system.start()
-
+def test_all_programs_start_and_report(system: System) -> None:
     assert pids(system).keys() == PROGRAMS.keys()
     for process in system:
         assert process.not_ready() is None
@@ -94,12 +99,8 @@ def test_all_programs_start_report_and_stop(system: System) -> None:
         assert usage is not None
         assert usage.cpu_seconds > 0
 
-    assert system.stop(), "a process had to be killed"
-    assert pids(system) == {}
-
 
 def test_killed_program_restarts_while_others_run(system: System) -> None:
-    system.start("simulator", "matcher", "mail-ingest")
     before = pids(system)
 
     system["matcher"].kill()
@@ -113,7 +114,6 @@ def test_killed_program_restarts_while_others_run(system: System) -> None:
 
 
 def test_replica_has_its_own_port_log_and_name(system: System) -> None:
-    system.start("simulator", "matcher")
     second = system.add("matcher")
 
     assert second.name == "matcher-2"
@@ -126,11 +126,24 @@ def test_replica_has_its_own_port_log_and_name(system: System) -> None:
     assert second.stop(), "a suspended process is resumed, so that it can drain"
 
 
-def test_failed_start_reports_the_log_and_stops_the_others(system: System) -> None:
-    bad = System(system.stack, system.folder, prefix=system.prefix, env_of={"matcher": {"LOG_LEVEL": "LOUD"}})
+def test_stop_drains_all_programs(system: System) -> None:
+    assert system.stop(), "a process had to be killed"
+    assert pids(system) == {}
+
+
+def test_failed_start_reports_the_log_and_stops_the_others(
+    stack: LocalStack, tmp_path: Path, prefix: str
+) -> None:
+    bad = System(
+        stack,
+        tmp_path,
+        prefix=prefix,
+        env={"KAFKA_PARTITIONS": "2"},
+        env_of={"matcher": {"LOG_LEVEL": "LOUD"}},
+    )
     with pytest.raises(LocalError, match=r"matcher ended while getting ready(.|\n)*bad setting LOG_LEVEL"):
         bad.start("simulator", "matcher")
-    assert pids(system) == {}
+    assert pids(bad) == {}
 
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
@@ -145,7 +158,8 @@ from deploy.local.system import System
 folder = Path({str(tmp_path)!r})
 silent = lambda line: None
 with LocalStack(folder) as stack, System(stack, folder, prefix={prefix!r}, progress=silent) as system:
-    system.start("simulator", "matcher")
+    system["simulator"].start()
+    system["matcher"].start(wait=False)
     print(*(process.background.pid for process in system if process.running), flush=True)
     time.sleep(600)
 """
@@ -165,8 +179,12 @@ with LocalStack(folder) as stack, System(stack, folder, prefix={prefix!r}, progr
     assert alive == []
 
 
-def test_up_status_and_down(stack: LocalStack, tmp_path: Path, prefix: str) -> None:
-    env = os.environ | stack.environment | {"LOCAL_DIR": str(tmp_path), "TOPIC_PREFIX": prefix}
+def test_up_status_and_down(
+    stack: LocalStack, tmp_path: Path, topic_prefix: str, mongodb_database: str
+) -> None:
+    assert mongodb_database.startswith(topic_prefix)
+    own = {"LOCAL_DIR": str(tmp_path), "TOPIC_PREFIX": topic_prefix, "KAFKA_PARTITIONS": "2"}
+    env = os.environ | stack.environment | own
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
