@@ -9,8 +9,9 @@ from typing import Literal
 
 from playwright.async_api import ViewportSize, async_playwright, expect
 
+from deploy.local.processes import local_dir
 from deploy.local.programs import TENANT
-from deploy.local.stack import LocalStack, local_dir
+from deploy.local.stack import LocalStack
 from deploy.local.system import System
 from scenarios import story
 from simulator import sample_company

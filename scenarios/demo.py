@@ -14,9 +14,9 @@ from pathlib import Path
 
 import httpx2
 
-from deploy.local.processes import LocalError
+from deploy.local.processes import LocalError, local_dir
 from deploy.local.programs import TENANT
-from deploy.local.stack import LocalStack, local_dir
+from deploy.local.stack import LocalStack
 from deploy.local.system import System
 from simulator import sample_company
 from simulator.control.client import ControlError, Simulator, TenantControl

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import httpx2
 
-from deploy.local.processes import LocalError
-from deploy.local.stack import LocalStack, local_dir
+from deploy.local.processes import LocalError, local_dir
+from deploy.local.stack import LocalStack
 from deploy.local.system import System
 from simulator.control.client import Simulator
 

@@ -7,8 +7,8 @@ import sys
 
 import httpx2
 
-from deploy.local.processes import LocalError, print_progress
-from deploy.local.stack import LocalStack, local_dir
+from deploy.local.processes import LocalError, local_dir, print_progress
+from deploy.local.stack import LocalStack
 from deploy.local.system import System
 
 

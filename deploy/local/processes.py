@@ -58,6 +58,11 @@ def print_progress(line: str) -> None:
     print(line, flush=True)
 
 
+def local_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the folder of data, logs and process ids: `LOCAL_DIR`, or `.local` in the repository."""
+    return Path(environ.get("LOCAL_DIR") or Path(__file__).parents[2] / ".local")
+
+
 def is_free(port: int) -> bool:
     """Return whether a server can listen on this port of 127.0.0.1 now."""
     with socket.socket() as probe:

@@ -29,11 +29,6 @@ from deploy.local.processes import LocalError, Progress, print_progress
 from deploy.local.servers import Kafka, Mongod, Server, cache_kafka_classes
 
 
-def local_dir(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the folder of data, logs and process ids: `LOCAL_DIR`, or `.local` in the repository."""
-    return Path(environ.get("LOCAL_DIR") or Path(__file__).parents[2] / ".local")
-
-
 class LocalStack:
     """Kafka and MongoDB for one folder, as a context or by `start` and `stop`.
 

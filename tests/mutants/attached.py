@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import tests.support.stack
-from deploy.local.stack import LocalStack, local_dir
+from deploy.local.processes import local_dir
+from deploy.local.stack import LocalStack
 
 
 class AttachedStack(LocalStack):

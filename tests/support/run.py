@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from deploy.local.stack import local_dir
-from tests.support.stack import own_ports
+from deploy.local.processes import local_dir
+from tests.support.ports import own_ports
 
 if TYPE_CHECKING:
     from xdist.scheduler import Scheduling

@@ -1,16 +1,13 @@
 """The real Kafka and MongoDB of one test worker, in a folder that no other worker and no other run uses."""
 
 import fcntl
-import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from deploy.local.processes import SPARE_PORTS, SPARE_PORTS_SETTING, print_progress
-from deploy.local.stack import LocalStack, local_dir
+from deploy.local.processes import local_dir, print_progress
+from deploy.local.stack import LocalStack
 
 MOST_STACKS = 40
-PORTS_PER_WORKER = 1000
 
 
 @contextmanager
@@ -35,10 +32,3 @@ def running_stack() -> Iterator[LocalStack]:
             stack.erase()
             return
     raise RuntimeError(f"{MOST_STACKS} other test workers use {local_dir()}.")
-
-
-def own_ports(worker: str) -> None:
-    """Give this worker, and all processes that it starts, ports that no other worker of this run takes."""
-    number = int(re.findall(r"\d+", worker)[0])
-    first = SPARE_PORTS[(number * PORTS_PER_WORKER) % len(SPARE_PORTS)]
-    os.environ[SPARE_PORTS_SETTING] = f"{first}-{first + PORTS_PER_WORKER - 1}"
