@@ -81,8 +81,11 @@ def _records_of(type_: str) -> st.SearchStrategy[AnyRecord]:
     return st.builds(record, st.just(type_), st.sampled_from(ids), emails=emails, modified_on=times, **links)
 
 
+RECORDS_OF = {type_: _records_of(type_) for type_ in FIELDS}
+"""Built once: Hypothesis takes longer to build and validate a strategy than to draw from it."""
+
 records: st.SearchStrategy[AnyRecord] = st.sampled_from(["contact", "contact", "contact", *FIELDS]).flatmap(
-    _records_of
+    RECORDS_OF.__getitem__
 )
 """Contacts are more frequent, so that a cap is reached."""
 
