@@ -1,9 +1,10 @@
 """The service in this process, on the real MongoDB, with Kafka not connected; and a world to fill it with."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -22,6 +23,7 @@ from shared.problems import use_problem_details
 from shared.records import CustomRecord
 from shared.service import Service
 from shared.topics import MAILBOXES, MATCHES, RECORDS, Topic
+from tests.support.databases import delete_documents, drop_databases
 
 from .authority import AUDIENCE, URL, Authority
 from .worlds import CONTOSO, FABRIKAM, NOW, matched
@@ -144,6 +146,21 @@ class World:
         response = await self.request(user, "GET", f"/records/{key.type}/{key.id}/timeline", params=query)
         assert response.status_code == 200, response.text
         return response.json()
+
+
+@pytest.fixture(scope="package")
+def lasting_database(mongodb_uri: str) -> Iterator[str]:
+    """The name of a database for all tests of this package."""
+    name = f"test-{uuid4().hex[:12]}-tracking"
+    yield name
+    drop_databases(mongodb_uri, name)
+
+
+@pytest.fixture
+def mongodb_database(mongodb_uri: str, lasting_database: str) -> Iterator[str]:
+    """The name of a database without documents; it is emptied at the end, which is cheaper than dropped."""
+    yield lasting_database
+    delete_documents(mongodb_uri, lasting_database)
 
 
 @pytest.fixture

@@ -254,7 +254,7 @@ async def test_too_many_notified_items_become_a_window_unless_none_is_read(
     assert mailbox.notified_items == ()
     assert mailbox.window_due is not None
 
-    without = Store(settings(mongodb_uri, f"{mongodb_database}-2", reconcile=False), driver)
+    without = Store(settings(mongodb_uri, f"{mongodb_database}-{driver}", reconcile=False), driver)
     await without.mailboxes.enrol(ANN, None, now())
     await without.mailboxes.add_notified_items({ANN: many})
     assert len((await read(without)).notified_items) == len(many)

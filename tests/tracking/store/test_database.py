@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from typing import Any, get_args
 
@@ -30,11 +30,18 @@ from tests.tracking.worlds import ANN, HOUR, NOW, RENEWAL, email, matched, regar
 SUBJECT = "Between us"
 
 
-async def test_refused_write_names_its_code_and_none_of_the_data(
-    store: Store, mongodb_uri: str, mongodb_database: str
-) -> None:
+@pytest.fixture
+def refuse_suggestions(store: Store, mongodb_uri: str, mongodb_database: str) -> Iterator[None]:
+    """Makes MongoDB refuse every suggestion during the test."""
     with MongoClient[dict[str, Any]](mongodb_uri) as client:
-        client[mongodb_database].command("collMod", "suggestions", validator={"never": True})
+        database = client[mongodb_database]
+        database.command("collMod", "suggestions", validator={"never": True})
+        yield
+        database.command("collMod", "suggestions", validator={})
+
+
+@pytest.mark.usefixtures("refuse_suggestions")
+async def test_refused_write_names_its_code_and_none_of_the_data(store: Store) -> None:
     activity = email(subject=SUBJECT)
     message = valid_message(MATCHES, activity.key, matched(activity, RENEWAL))
     with pytest.raises(WriteRefusedError, match=r"\[121\]") as refused:
