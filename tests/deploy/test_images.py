@@ -70,12 +70,13 @@ def test_images_run_as_an_unprivileged_user() -> None:
     assert "--require-hashes" in STAGES["installed"][1]
 
 
-IMPORT_ALL = """
-import importlib, json, pkgutil, re, sys
+ALL_IMPORTED = "all modules are imported"
+IMPORT_ALL_AND_START = """
+import importlib, json, pkgutil, re, runpy, sys
 from importlib.machinery import PathFinder
 from importlib.metadata import packages_distributions
 
-pinned, packages, left_out = json.load(sys.stdin)
+pinned, packages, left_out, imported = json.load(sys.stdin)
 of = packages_distributions()
 
 class Installed(PathFinder):
@@ -93,52 +94,59 @@ for package in packages:
         if module.name not in left_out:
             importlib.import_module(module.name)
 assert not sys.modules.keys() & set(left_out), "the program imports a module that is left out"
+print(imported, flush=True)
+del sys.modules[packages[-1] + ".__main__"]
+runpy.run_module(packages[-1], run_name="__main__", alter_sys=True)
 """
-"""Imports these packages with all their modules, as if only the pinned distributions were installed."""
+"""Imports these packages with all their modules, as if only the pinned distributions were installed, and then
+runs the last one as `python -m` does."""
 
 LEFT_OUT = {"matcher": ["shared.mongodb"]}
 """Modules of `shared` that a program does not use, and whose packages its image therefore lacks."""
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_image_has_all_files_and_packages_that_its_program_imports(
-    program: str, images: dict[str, Path]
-) -> None:
-    _, _, module = entrypoint(program)
+@pytest.fixture(scope="module", params=PROGRAMS)
+def program(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def ran(program: str, images: dict[str, Path]) -> "subprocess.CompletedProcess[str]":
+    """The program, started in its image with a bad setting after all its modules were imported."""
+    *python_m, module = entrypoint(program)
+    assert python_m == ["python", "-m"]
     packages = ["shared", module] if program != "simulator" else [module]
     pinned = re.findall(
         r"^([\w.-]+?)(?:\[\S*\])?==", (ROOT / f"requirements/{program}.txt").read_text(), re.MULTILINE
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", IMPORT_ALL],
+    left_out = LEFT_OUT.get(program, [])
+    return subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL_AND_START],
         cwd=images[program],
-        env={},
-        input=json.dumps([[normalized(name) for name in pinned], packages, LEFT_OUT.get(program, [])]),
+        env={listen_setting(program): "none"},
+        input=json.dumps([[normalized(name) for name in pinned], packages, left_out, ALL_IMPORTED]),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert ran.returncode == 0, ran.stderr
+
+
+def listen_setting(program: str) -> str:
+    return "SIMULATOR_LISTEN" if program == "simulator" else "PORT"
+
+
+def test_image_has_all_files_and_packages_that_its_program_imports(
+    ran: "subprocess.CompletedProcess[str]",
+) -> None:
+    assert ran.stdout == f"{ALL_IMPORTED}\n", ran.stderr
 
 
 def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_image_starts_its_program(program: str, images: dict[str, Path]) -> None:
-    python, *arguments = entrypoint(program)
-    assert python == "python"
-    setting = "SIMULATOR_LISTEN" if program == "simulator" else "PORT"
-    ran = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=images[program],
-        env={setting: "none"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (ran.returncode, setting in ran.stderr) == (2, True), ran.stderr
+def test_image_starts_its_program(program: str, ran: "subprocess.CompletedProcess[str]") -> None:
+    assert (ran.returncode, listen_setting(program) in ran.stderr) == (2, True), ran.stderr
 
 
 def test_image_contains_the_command_that_creates_topics(
