@@ -70,15 +70,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _serve() -> None:
+    from shared.settings import load_settings
+
+    from .settings import IngestSettings
+
+    settings = load_settings(IngestSettings)  # a bad one stops the start before the long imports
+
     from shared.clock import system_clock
     from shared.service import run
-    from shared.settings import load_settings
     from shared.telemetry import log_as_json
 
     from .app import create_app
-    from .settings import IngestSettings
 
-    settings = load_settings(IngestSettings)
     log_as_json(settings.log_level)
     run(lambda: create_app(settings, system_clock))
 

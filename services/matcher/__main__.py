@@ -1,21 +1,20 @@
 """`python -m services.matcher` runs the service; its commands explain and check records."""
 
+# What needs Kafka is imported after the settings are checked: a bad setting stops the start at once.
+
 import argparse
 import asyncio
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shared.clock import system_clock
 from shared.errors import RetryableError
-from shared.service import Service, run
-from shared.settings import exit_for_bad_setting, load_settings, variable_name
-from shared.telemetry import log_as_json
 
-from . import commands
-from .app import create_app
 from .domain.directory_entry import RecordRef
-from .rules_file import RulesFileError, load_rules
-from .settings import MatcherSettings
+
+if TYPE_CHECKING:
+    from .settings import MatcherSettings
 
 
 def _parse_ref(text: str) -> RecordRef:
@@ -48,41 +47,64 @@ def main() -> None:
     arguments = _parse_arguments()
     if arguments.command == "check":
         sys.exit(_check(arguments.file))
-    settings = load_settings(MatcherSettings)
-    log_as_json(settings.log_level if arguments.command is None else "ERROR")
-    try:
-        load_rules(settings.rules_file)
-    except RulesFileError as error:
-        exit_for_bad_setting(variable_name(MatcherSettings, "rules_file"), str(error))
+    settings = _load_settings()
     if arguments.command is None:
-        run(lambda: _build(settings))
+        _serve(settings)
         return
-    command = _explain if arguments.command == "explain" else _list_addresses
     try:
-        sys.exit(asyncio.run(command(settings, arguments)))
+        sys.exit(asyncio.run(_read_records(settings, arguments)))
     except RetryableError as error:
         sys.exit(str(error))
 
 
-async def _build(settings: MatcherSettings) -> Service:
-    return create_app(settings, system_clock)
+def _load_settings() -> "MatcherSettings":
+    """The settings; exits when one is bad, or the rules file that one names."""
+    from shared.settings import exit_for_bad_setting, load_settings, variable_name
+
+    from .rules_file import RulesFileError, load_rules
+    from .settings import MatcherSettings
+
+    settings = load_settings(MatcherSettings)
+    try:
+        load_rules(settings.rules_file)
+    except RulesFileError as error:
+        exit_for_bad_setting(variable_name(MatcherSettings, "rules_file"), str(error))
+    return settings
 
 
-async def _explain(settings: MatcherSettings, arguments: argparse.Namespace) -> int:
-    relates, lines = await commands.explain(
-        settings, system_clock, arguments.tenant, arguments.address, arguments.record
-    )
-    print("\n".join(lines))
-    return 0 if relates else 1
+def _serve(settings: "MatcherSettings") -> None:
+    from shared.service import Service, run
+    from shared.telemetry import log_as_json
+
+    from .app import create_app
+
+    async def build() -> Service:
+        return create_app(settings, system_clock)
+
+    log_as_json(settings.log_level)
+    run(build)
 
 
-async def _list_addresses(settings: MatcherSettings, arguments: argparse.Namespace) -> int:
+async def _read_records(settings: "MatcherSettings", arguments: argparse.Namespace) -> int:
+    from shared.telemetry import log_as_json
+
+    from . import commands
+
+    log_as_json("ERROR")
+    if arguments.command == "explain":
+        relates, lines = await commands.explain(
+            settings, system_clock, arguments.tenant, arguments.address, arguments.record
+        )
+        print("\n".join(lines))
+        return 0 if relates else 1
     async for line in commands.list_addresses(settings, system_clock, arguments.tenant):
         print(line)
     return 0
 
 
 def _check(file: Path) -> int:
+    from . import commands
+
     all_valid = True
     try:
         for valid, line in commands.check(file):
