@@ -89,13 +89,16 @@ class TopicsReader:
             auto_offset_reset="earliest",
             metadata_max_age_ms=1000,
         )
+        # On the reader's own connection a query for ends waits behind the fetch, up to 0.5 s.
+        self._ends = AIOKafkaConsumer(bootstrap_servers=bootstrap)
         names = [f"{prefix}{name}" for topic in TOPICS for name in (topic.name, topic.dead_letters)]
         self._partitions = [TopicPartition(name, number) for name in names for number in range(PARTITIONS)]
 
     async def run(self) -> None:
         """Reads until the task is cancelled."""
-        await self._consumer.start()
         try:
+            await self._ends.start()
+            await self._consumer.start()
             self._consumer.assign(self._partitions)
             await self._consumer.seek_to_beginning(*self._partitions)
             while True:
@@ -106,10 +109,11 @@ class TopicsReader:
                         self.keys[name].update(_split(record.key) for record in records)
         finally:
             await self._consumer.stop()
+            await self._ends.stop()
 
     async def catch_up(self) -> None:
         """Waits until everything is read that is on the topics now."""
-        ends = await self._consumer.end_offsets(self._partitions)
+        ends = await self._ends.end_offsets(self._partitions)
 
         async def is_at_end() -> bool:
             return all([await self._consumer.position(tp) >= end for tp, end in ends.items()])
