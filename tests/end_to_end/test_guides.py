@@ -268,27 +268,28 @@ async def test_guide_builds_a_table_of_tracked_activities(world: World, ann: Use
 async def test_guide_enrols_the_first_mailbox(world: World) -> None:
     [block] = [block for block in scripts("docs/connecting-a-tenant.md") if block.language == "console"]
     ben = await world.add_user("ben@contoso.example", enrolled=False)
-    output = ""
-    for line in block.text.splitlines():
-        command = (
-            line.removeprefix("$ python -m ")
-            .replace("<tenant id>", world.tenant.id)
-            .replace("ann@contoso.com", ben.address)
-        )
-        output = await asyncio.to_thread(world.system.run_command, *command.split())
+    enrol, list_all = (
+        line.removeprefix("$ python -m ")
+        .replace("<tenant id>", world.tenant.id)
+        .replace("ann@contoso.com", ben.address)
+        .split()
+        for line in block.text.splitlines()
+    )
 
-    async def is_captured() -> bool:
-        async with world.ingest_client() as client:
-            states = (await client.get("/mailboxes")).json()
-        return any(is_complete(state) for state in states)
+    async def run(command: list[str]) -> str:
+        return await asyncio.to_thread(world.system.run_command, *command)
 
     def is_complete(state: dict[str, Any]) -> bool:
         return bool(state["mailbox"] == ben.oid and state["status"] == "enrolled" and state["complete_as_of"])
 
-    assert ben.oid in output
+    async def is_captured() -> bool:
+        async with world.ingest_client() as client:
+            return any(is_complete(state) for state in (await client.get("/mailboxes")).json())
+
+    await run(enrol)
+    assert ben.oid in await run(list_all)
     await wait_until(is_captured)
-    listed = await asyncio.to_thread(world.system.run_command, *command.split())
-    assert any(is_complete(json.loads(line)) for line in listed.splitlines())
+    assert any(is_complete(json.loads(line)) for line in (await run(list_all)).splitlines())
 
 
 async def test_every_metric_of_the_scaling_guide_exists(world: World) -> None:
