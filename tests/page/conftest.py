@@ -1,4 +1,7 @@
-"""One system for all tests of the page, each with records and users of its own, in Debian's Chromium."""
+"""One system for all tests of the page, each with records and users of its own, in Debian's Chromium.
+
+The system and the browser have the scope of this package, so they stop when its last test ends.
+"""
 
 import asyncio
 import shutil
@@ -32,13 +35,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="chromium is not installed: apt-get install chromium"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> str:
     assert CHROMIUM
     return CHROMIUM
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def browser(chromium: str) -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         # Chromium has no sandbox for root in a container.
@@ -47,7 +50,7 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
         await browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def office(
     chromium: str, stack: LocalStack, kafka: str, mongodb_uri: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Office]:
