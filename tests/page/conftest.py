@@ -77,7 +77,7 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
 
 
 @pytest.fixture(scope="package")
-async def office(
+async def running_office(
     chromium: str, stack: LocalStack, kafka: str, mongodb_uri: str, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Office]:
     """The running system, with the tenant that its simulator has from the start."""
@@ -89,6 +89,13 @@ async def office(
         async with Upstream(kafka, f"{TOPIC_PREFIX}records") as upstream:
             yield Office(system, simulator.tenant(TENANT), upstream)
         simulator.close()
+
+
+@pytest.fixture
+async def office(running_office: Office) -> AsyncIterator[Office]:
+    """The running system with the records of one test."""
+    yield running_office
+    await running_office.delete_published()
 
 
 @pytest.fixture

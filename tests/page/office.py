@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 
 from deploy.local.system import System
-from scenarios.upstream import Upstream
+from scenarios.upstream import Record, Upstream
 from simulator.control.client import TenantControl
 
 TOPIC_PREFIX = "page-"
@@ -25,6 +25,8 @@ class Office:
     tenant: TenantControl
     upstream: Upstream
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    published: list[Record] = field(default_factory=list)
+    """The records of the test that runs."""
 
     @property
     def home(self) -> str:
@@ -62,6 +64,16 @@ class Office:
         response = httpx2.request(method, url, json=body, headers=headers, timeout=30, trust_env=False)
         return response.raise_for_status().json()
 
+    async def publish(self, *records: Record) -> None:
+        """Publishes records, which are deleted when the test ends."""
+        self.published += records
+        await self.upstream.publish(records)
+
+    async def delete_published(self) -> None:
+        """Deletes the records of this test: a list that grew from test to test would make each one slower."""
+        await self.upstream.delete(self.published)
+        self.published.clear()
+
     async def publish_opportunity(self, **fields: Any) -> dict[str, Any]:
         """Publishes a new opportunity with a contact of its own.
 
@@ -85,7 +97,7 @@ class Office:
             "contact_id": contact["id"],
             **fields,
         }
-        await self.upstream.publish([contact, opportunity])
+        await self.publish(contact, opportunity)
         return opportunity | {"from": {"name": contact["name"], "address": address}}
 
     async def add_stakeholder(self, opportunity: dict[str, Any]) -> dict[str, str]:
@@ -102,7 +114,7 @@ class Office:
             "name": f"Adviser {number}",
             "emails": [f"adviser-{number}@adatum.example"],
         }
-        await self.upstream.publish([contact])
+        await self.publish(contact)
         opportunity["stakeholder_ids"] = [contact["id"]]
         return {"name": f"Adviser {number}", "address": f"adviser-{number}@adatum.example"}
 

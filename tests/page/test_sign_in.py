@@ -25,8 +25,8 @@ async def test_users_of_several_organisations_sign_in_and_others_are_refused(
         tenant.user(f"alex@{name.lower()}.example", name=f"Alex {name}")
     tailspin = tenants["Tailspin"].id
     customer = "A customer of Tailspin"
-    await office.upstream.publish(
-        [{"tenant": tailspin, "version": 1, "type": "account", "id": "customer", "name": customer}]
+    await office.publish(
+        {"tenant": tailspin, "version": 1, "type": "account", "id": "customer", "name": customer}
     )
     tracking = await start_replica(TRACKING_TENANTS=json.dumps([office.tenant.id, tailspin]))
     for name, visible, hidden in (
