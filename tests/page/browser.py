@@ -1,5 +1,6 @@
-"""One user's browser: signs in, finds tiles, and checks what the page and its console show."""
+"""One user's browser: opens the page, finds tiles, and checks what the page and its console show."""
 
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,8 @@ from urllib.parse import urlsplit
 import axe_playwright_python  # type: ignore[import-untyped]  # only its file is used
 from playwright.async_api import BrowserContext, ConsoleMessage, Locator, Page, expect
 
+from .office import Office
+
 AXE = Path(axe_playwright_python.__file__).parent / "axe.min.js"
 PAGE_TIMEOUT = 20_000
 """Milliseconds in which an effect of another process is on the page, also on a busy machine."""
@@ -16,6 +19,7 @@ EXPIRES_NEVER = 9e9
 """Seconds since 1970: a token of the session that the page does not renew by itself."""
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 COLOR_RULES = ["color-contrast", "link-in-text-block"]
+START_SESSION = "if (origin === %s) sessionStorage.setItem('timeline.session', %s)"
 REPORT_POLICY_VIOLATIONS = """
 addEventListener('securitypolicyviolation', (event) =>
     console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`))
@@ -33,11 +37,11 @@ expect.set_options(timeout=PAGE_TIMEOUT)
 class UserBrowser:
     """One user's browser. `close` fails if its console had an error or a warning."""
 
+    office: Office
     context: BrowserContext
     page: Page
     name: str
     home: str
-    allowed_origins: set[str]
     problems: list[str] = field(default_factory=list)
     requested_origins: set[str] = field(default_factory=set)
     expected: str = "^$"
@@ -62,18 +66,26 @@ class UserBrowser:
         await self.context.close()
         assert self.problems == [], self.problems
         requested = {origin for origin in self.requested_origins if not origin.startswith("data:")}
-        assert requested <= self.allowed_origins
+        assert requested <= {self.home, self.office.system.for_browsers}
 
-    async def sign_in(self, at: str = "/") -> None:
+    async def sign_in(self) -> None:
         """Signs in on the authority's page, as a user does."""
-        await self.page.goto(self.home + at)
+        await self.page.goto(self.home)
         await self.page.get_by_role("button", name="Sign in").click()
         await self.page.get_by_role("button", name=self.name).click()
         await self.expect_signed_in()
 
-    async def sign_in_on(self, opportunity: dict[str, Any]) -> None:
-        """Signs in with the timeline of an opportunity in the address."""
-        await self.sign_in(f"/#/opportunity/{opportunity['id']}")
+    async def open_page(self, at: str = "/") -> None:
+        """Opens the page with the session of a user who has signed in, which saves the loads of two pages."""
+        session = {"token": self.office.token(self.name), "expires": EXPIRES_NEVER}
+        script = START_SESSION % (json.dumps(self.home), json.dumps(json.dumps(session)))
+        async with await self.page.add_init_script(script):
+            await self.page.goto(self.home + at)
+        await self.expect_signed_in()
+
+    async def open_timeline(self, opportunity: dict[str, Any]) -> None:
+        """Opens the page with the timeline of an opportunity, for a user who has signed in."""
+        await self.open_page(f"/#/opportunity/{opportunity['id']}")
 
     async def open_record(self, record: dict[str, Any]) -> None:
         """Opens a record from the list."""

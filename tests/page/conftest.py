@@ -126,7 +126,7 @@ async def start_replica(office: Office, mongodb_uri: str) -> AsyncIterator[Start
 
 @pytest.fixture
 async def open_browser(browser: Browser, office: Office) -> AsyncIterator[OpenBrowser]:
-    """`await open_browser("Ann Lee", at=…)` opens a browser of one user, not signed in.
+    """`await open_browser("Ann Lee", at=…)` opens an empty browser of one user.
 
     Each browser must close without console errors and without requests to other sites.
     """
@@ -144,8 +144,7 @@ async def open_browser(browser: Browser, office: Office) -> AsyncIterator[OpenBr
             viewport={"width": width, "height": 800}, locale=locale, timezone_id=zone, reduced_motion="reduce"
         )
         home = at or office.home
-        allowed = {home, office.system.for_browsers}
-        user_browser = UserBrowser(context, await context.new_page(), name, home, allowed)
+        user_browser = UserBrowser(office, context, await context.new_page(), name, home)
         await user_browser.watch()
         opened.append(user_browser)
         return user_browser

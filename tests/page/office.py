@@ -33,9 +33,17 @@ class Office:
         """The address of the page."""
         return self.system["tracking"].url
 
+    def address_of(self, name: str) -> str:
+        """The e-mail address of a user."""
+        return f"{name.lower().replace(' ', '.')}@contoso.example"
+
+    def token(self, name: str) -> str:
+        """An access token for the timeline, as a user gets it by signing in."""
+        return self.tenant.mint(self.address_of(name))
+
     def add_user(self, name: str, *, enrolled: bool = True, **options: Any) -> str:
         """Adds a user, with roles or groups if they are given. Returns the e-mail address."""
-        address = f"{name.lower().replace(' ', '.')}@contoso.example"
+        address = self.address_of(name)
         self.tenant.user(address, name=name, **options)
         if enrolled:
             self.enrol(address)

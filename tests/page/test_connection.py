@@ -15,7 +15,7 @@ async def test_failed_text_request_can_be_repeated(office: Office, open_browser:
     office.send(deal["from"], address, "Try twice")
     browser = await open_browser("Tea Again")
     browser.expected = "status of 503"
-    await browser.sign_in_on(deal)
+    await browser.open_timeline(deal)
     tile = browser.tile("Try twice")
     await browser.tile_toggle("Try twice").click()
     await browser.page.route("**/text", lambda route: route.fulfill(status=503, json={}), times=1)
@@ -39,7 +39,7 @@ async def test_text_hidden_before_it_arrives_stays_hidden(office: Office, open_b
     deal = await office.publish_opportunity()
     office.send(deal["from"], address, "Not for other eyes")
     browser = await open_browser("Hetty Hide")
-    await browser.sign_in_on(deal)
+    await browser.open_timeline(deal)
     tile = browser.tile("Not for other eyes")
     await browser.tile_toggle("Not for other eyes").click()
     with office.slow_graph(1.0):
@@ -57,7 +57,7 @@ async def test_timeline_shows_offline_and_catches_up(office: Office, open_browse
     deal = await office.publish_opportunity()
     browser = await open_browser("Otto Offline")
     browser.expected = "net::ERR_"
-    await browser.sign_in_on(deal)
+    await browser.open_timeline(deal)
     await browser.expect_live()
     banner = browser.page.locator(".banner")
     await browser.context.set_offline(True)
@@ -74,7 +74,7 @@ async def test_record_list_shows_offline_and_catches_up(office: Office, open_bro
     deal = await office.publish_opportunity()
     browser = await open_browser("Oda Search")
     browser.expected = "net::ERR_"
-    await browser.sign_in()
+    await browser.open_page()
     records = browser.page.get_by_role("navigation", name="Records")
     status = records.get_by_role("status")
     await records.get_by_role("link", name=deal["name"]).wait_for()
@@ -96,7 +96,7 @@ async def test_request_without_response_times_out(office: Office, open_browser: 
         "AbortSignal.timeout = ((original) => () => original.call(AbortSignal, 1000))(AbortSignal.timeout)"
     )
     await browser.page.add_init_script(one_second)  # instead of twenty
-    await browser.sign_in_on(deal)
+    await browser.open_timeline(deal)
     await browser.expect_live()
     await browser.page.route("**/timeline?**", lambda _: None)
     office.send(deal["from"], address, "Behind a wall")
@@ -118,7 +118,7 @@ async def test_hidden_page_holds_no_connection_and_catches_up(
     await browser.page.add_init_script(
         "Object.defineProperty(document, 'hidden', {get: () => Boolean(window.isHidden)})"
     )
-    await browser.sign_in_on(deal)
+    await browser.open_timeline(deal)
     await browser.expect_live()
     set_hidden = "(value) => { isHidden = value; document.dispatchEvent(new Event('visibilitychange')); }"
     async with browser.page.expect_event("requestfailed", lambda request: request.url.endswith("/stream")):

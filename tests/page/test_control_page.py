@@ -10,7 +10,7 @@ async def test_control_page_sends_books_and_blocks(office: Office, open_browser:
     address = office.add_user("Cora Play")
     deal = await office.publish_opportunity()
     browser = await open_browser("Cora Play")
-    await browser.sign_in_on(deal)
+    await browser.open_timeline(deal)
     control = await browser.context.new_page()
     await control.goto(office.system.for_browsers)
     mail = control.locator("form[action='/control/mail']")

@@ -23,7 +23,7 @@ async def test_skip_link_leads_into_the_open_record(office: Office, open_browser
     office.add_user("Skip Per")
     deal = await office.publish_opportunity()
     browser = await open_browser("Skip Per")
-    await browser.sign_in_on(deal)
+    await browser.open_timeline(deal)
     await browser.expect_live()
     await browser.page.reload()
     await browser.expect_live()
@@ -42,7 +42,7 @@ async def test_nothing_is_wider_than_a_phone(office: Office, open_browser: OpenB
     subject = f"A subject that is long enough to need several lines, and {LONG_WORD}"
     office.send(deal["from"], address, subject)
     browser = await open_browser(name, width=width)
-    await browser.sign_in()
+    await browser.open_page()
     await browser.open_record(deal)
     await browser.page.get_by_role("article").get_by_role("button").first.click()
     assert await browser.page.evaluate("document.documentElement.scrollWidth") == width

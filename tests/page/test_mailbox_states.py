@@ -13,7 +13,7 @@ async def test_timeline_explains_why_it_is_empty(office: Office, open_browser: O
     address = office.add_user("Bea Wait", enrolled=False)
     deal = await office.publish_opportunity()
     browser = await open_browser("Bea Wait")
-    await browser.sign_in_on(deal)
+    await browser.open_timeline(deal)
     notice = browser.page.locator(".notice")
     await expect(notice).to_contain_text("Your mailbox is not connected")
     await expect(notice).to_contain_text("Contact your administrator to enrol your mailbox")
@@ -45,7 +45,7 @@ async def test_failed_track_shows_its_reason_and_can_be_retried(
     deal = await office.publish_opportunity()
     office.send(deal["from"], address, "Try me")
     browser = await open_browser("Fay Retry")
-    await browser.sign_in_on(deal)
+    await browser.open_timeline(deal)
     tile = browser.tile("Try me")
     await tile.wait_for()
     mailbox = office.mailbox_path(address)
@@ -70,7 +70,7 @@ async def test_reason_of_several_failed_tiles_is_explained_once(
     for subject in subjects:
         office.send(deal["from"], address, subject)
     browser = await open_browser("Bo Twice")
-    await browser.sign_in_on(deal)
+    await browser.open_timeline(deal)
     for subject in subjects:
         await browser.tile(subject).wait_for()
     office.tenant.block(address, "access-policy")

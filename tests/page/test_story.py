@@ -18,7 +18,7 @@ async def test_colleague_sees_a_tracked_mail_and_no_suggestion(
     deal = await office.publish_opportunity()
     ann, ben = await open_browser("Ann Lee"), await open_browser("Ben Roy")
     for browser in (ann, ben):
-        await browser.sign_in()
+        await browser.open_page()
         await browser.open_record(deal)
         await browser.page.evaluate("window.sameDocument = true")
     await expect(ben.page.get_by_role("heading", name=texts.NOTHING)).to_be_visible()
@@ -68,7 +68,7 @@ async def test_dismissed_item_is_hidden_and_new_stakeholder_adds_older_mail(
     office.send(adviser, address, "Better terms")
     office.send(deal["from"], address, "A newsletter")
     browser = await open_browser("Dora Min")
-    await browser.sign_in_on(deal)
+    await browser.open_timeline(deal)
 
     letter = browser.tile("A newsletter")
     await browser.tile_button("A newsletter", "Dismiss").click()
@@ -101,7 +101,7 @@ async def test_page_recovers_from_restarts_of_tracking_and_mongodb(
     browser.expected = (
         rf"Failed to load resource: (net::ERR_|{status_503})|net::ERR_(INCOMPLETE_CHUNKED|CONNECTION)"
     )
-    await browser.sign_in_on(deal)
+    await browser.open_timeline(deal)
     await browser.expect_live()
     await browser.page.evaluate("window.sameDocument = true")
 
@@ -208,7 +208,7 @@ async def test_record_list_counts_new_suggestions_while_no_record_is_open(
     deal = await office.publish_opportunity()
     browser = await open_browser("Lisa Look")
     await browser.page.add_init_script("setInterval = () => 0")  # the periodic refresh is off
-    await browser.sign_in()
+    await browser.open_page()
     row = browser.page.get_by_role("link", name=deal["name"])
     await expect(row).not_to_contain_text("suggestion")
     office.send(deal["from"], address, "While the list is open")
@@ -220,7 +220,7 @@ async def test_changes_do_not_postpone_a_search(office: Office, open_browser: Op
     deal = await office.publish_opportunity()
     await office.publish_opportunity()
     browser = await open_browser("Stan Busy")
-    await browser.sign_in_on(deal)
+    await browser.open_timeline(deal)
     await browser.expect_live()
     found = asyncio.Event()
 
@@ -252,7 +252,7 @@ async def test_change_on_one_replica_appears_on_pages_of_another(
     second = await open_browser("Rea One", at=other.url)
     colleague = await open_browser("Rob Two", at=other.url)
     for browser in (first, second, colleague):
-        await browser.sign_in_on(deal)
+        await browser.open_timeline(deal)
         await browser.expect_live()
     subjects = [
         f"Mail {number}" for number in range(4)
