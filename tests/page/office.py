@@ -69,7 +69,9 @@ class Office:
         """Calls the administration API of mail-ingest."""
         headers = {"Authorization": f"Bearer {self.system.service_token}"}
         url = f"{self.system['mail-ingest'].url}/mailboxes{path}"
-        response = httpx2.request(method, url, json=body, headers=headers, timeout=30, trust_env=False)
+        response = httpx2.request(
+            method, url, json=body, headers=headers, timeout=30, trust_env=False, verify=False
+        )
         return response.raise_for_status().json()
 
     async def publish(self, *records: Record) -> None:
