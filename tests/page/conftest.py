@@ -83,11 +83,14 @@ async def running_office(
     """The running system, with the tenant that its simulator has from the start."""
     folder: Path = tmp_path_factory.mktemp("page")
     env = {"KAFKA_PARTITIONS": "2", "KAFKA_SESSION_TIMEOUT": "PT3S"}
-    with System(stack, folder, prefix=TOPIC_PREFIX, env=env, modules=forks) as system:
+    with (
+        System(stack, folder, prefix=TOPIC_PREFIX, env=env, modules=forks) as system,
+        MongoClient[dict[str, Any]](mongodb_uri) as mongodb,
+    ):
         system.start()
         simulator = Simulator(system.simulator, system.ca)
         async with Upstream(kafka, f"{TOPIC_PREFIX}records") as upstream:
-            yield Office(system, simulator.tenant(TENANT), upstream)
+            yield Office(system, simulator.tenant(TENANT), upstream, mongodb[TRACKING_DATABASE]["records"])
         simulator.close()
 
 
@@ -99,7 +102,7 @@ async def office(running_office: Office) -> AsyncIterator[Office]:
 
 
 @pytest.fixture
-async def start_replica(office: Office, mongodb_uri: str) -> AsyncIterator[StartReplica]:
+async def start_replica(office: Office) -> AsyncIterator[StartReplica]:
     """`await start_replica(TRACKING_TENANTS=…)` starts one more tracking process for the rest of the test.
 
     Request this fixture before `open_browser`: the browsers close before the replica stops.
@@ -113,15 +116,6 @@ async def start_replica(office: Office, mongodb_uri: str) -> AsyncIterator[Start
     yield start
     for process in started:
         await asyncio.to_thread(process.stop)
-    if started:
-        # The next test may read right after it publishes, so the remaining process must own all partitions.
-        opportunity = await office.publish_opportunity()
-        with MongoClient[dict[str, Any]](mongodb_uri) as client:
-            records = client[TRACKING_DATABASE]["records"]
-            for _ in range(600):
-                if records.find_one({"_id": f"{office.tenant.id}/opportunity/{opportunity['id']}"}):
-                    break
-                await asyncio.sleep(0.1)
 
 
 @pytest.fixture

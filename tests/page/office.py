@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 import httpx2
+from pymongo.collection import Collection
 
 from deploy.local.system import System
 from scenarios.upstream import Record, Upstream
@@ -15,6 +16,8 @@ from simulator.control.client import TenantControl
 
 TOPIC_PREFIX = "page-"
 TRACKING_DATABASE = f"{TOPIC_PREFIX}tracking"
+STORED_TIMEOUT = 60.0
+"""Seconds in which tracking stores a record, also while a replica takes over the partitions of another."""
 
 
 @dataclass
@@ -24,6 +27,8 @@ class Office:
     system: System
     tenant: TenantControl
     upstream: Upstream
+    stored: Collection[dict[str, Any]]
+    """The records in tracking's database."""
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     published: list[Record] = field(default_factory=list)
     """The records of the test that runs."""
@@ -75,9 +80,14 @@ class Office:
         return response.raise_for_status().json()
 
     async def publish(self, *records: Record) -> None:
-        """Publishes records, which are deleted when the test ends."""
+        """Publishes records, and waits until the page can show them; they are deleted when the test ends."""
         self.published += records
         await self.upstream.publish(records)
+        names = ["{tenant}/{type}/{id}".format_map(record) for record in records]
+        async with asyncio.timeout(STORED_TIMEOUT):
+            stored = {"_id": {"$in": names}}
+            while self.stored.count_documents(stored) < len(names):  # noqa: ASYNC110  # another process writes
+                await asyncio.sleep(0.02)
 
     async def delete_published(self) -> None:
         """Deletes the records of this test: a list that grew from test to test would make each one slower."""
