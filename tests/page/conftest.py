@@ -3,7 +3,6 @@
 The system and the browser have the scope of this package, so they stop when its last test ends.
 """
 
-import asyncio
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from pymongo import MongoClient
 
 from deploy.local.programs import TENANT
 from deploy.local.stack import LocalStack
-from deploy.local.system import Process, System
+from deploy.local.system import System
 from scenarios.upstream import Upstream
 from simulator.control.client import Simulator
 from tests.support import forks
@@ -46,7 +45,6 @@ PLAYWRIGHT_DISABLES = (
 )
 """What Playwright disables: Chromium takes the last list, so ours repeats it."""
 OpenBrowser: TypeAlias = Callable[..., Awaitable[UserBrowser]]
-StartReplica: TypeAlias = Callable[..., Awaitable[Process]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -99,23 +97,6 @@ async def office(running_office: Office) -> AsyncIterator[Office]:
     """The running system with the records of one test."""
     yield running_office
     await running_office.delete_published()
-
-
-@pytest.fixture
-async def start_replica(office: Office) -> AsyncIterator[StartReplica]:
-    """`await start_replica(TRACKING_TENANTS=…)` starts one more tracking process for the rest of the test.
-
-    Request this fixture before `open_browser`: the browsers close before the replica stops.
-    """
-    started: list[Process] = []
-
-    async def start(**env: str) -> Process:
-        started.append(await asyncio.to_thread(office.system.add, "tracking", env))
-        return started[-1]
-
-    yield start
-    for process in started:
-        await asyncio.to_thread(process.stop)
 
 
 @pytest.fixture

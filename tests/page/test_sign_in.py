@@ -1,4 +1,4 @@
-"""Sign-in, sign-out, an ended session, and users of several organisations."""
+"""Sign-in, sign-out, and an ended session."""
 
 import json
 
@@ -6,53 +6,10 @@ from playwright.async_api import expect
 
 from . import texts
 from .browser import EXPIRES_NEVER
-from .conftest import OpenBrowser, StartReplica
+from .conftest import OpenBrowser
 from .office import Office
 
 SET_SESSION = "(session) => sessionStorage.setItem('timeline.session', session)"
-
-
-async def test_users_of_several_organisations_sign_in_and_others_are_refused(
-    office: Office, start_replica: StartReplica, open_browser: OpenBrowser
-) -> None:
-    office.add_user("Cleo Contoso")
-    deal = await office.publish_opportunity()
-    tenants = {
-        name: office.tenant.simulator.tenant(name=name, domain=f"{name.lower()}.example")
-        for name in ("Tailspin", "Woodgrove")
-    }
-    for name, tenant in tenants.items():
-        tenant.user(f"alex@{name.lower()}.example", name=f"Alex {name}")
-    tailspin = tenants["Tailspin"].id
-    customer = "A customer of Tailspin"
-    await office.publish(
-        {"tenant": tailspin, "version": 1, "type": "account", "id": "customer", "name": customer}
-    )
-    tracking = await start_replica(TRACKING_TENANTS=json.dumps([office.tenant.id, tailspin]))
-    for name, visible, hidden in (
-        ("Cleo Contoso", deal["name"], customer),
-        ("Alex Tailspin", customer, deal["name"]),
-    ):
-        browser = await open_browser(name, at=tracking.url)
-        await browser.sign_in()
-        await expect(browser.page.get_by_role("link", name=visible)).to_be_visible()
-        await expect(browser.page.get_by_role("link", name=hidden)).to_have_count(0)
-
-    browser = await open_browser("Alex Woodgrove", at=tracking.url)
-    browser.expected = "status of 401"
-    await browser.page.goto(browser.home)
-    await browser.page.get_by_role("button", name="Sign in").click()
-    await expect(browser.page.get_by_role("heading", name="Woodgrove")).to_be_visible()
-    await browser.expect_accessible("accounts of several organisations")
-    await browser.page.get_by_role("button", name=browser.name).click()
-    await expect(browser.page.get_by_role("alert")).to_contain_text(
-        "does not accept that account (the tenant is not onboarded)"
-    )
-    await browser.expect_accessible("account refused")
-    await browser.page.get_by_role("button", name="Sign in with another account").click()
-    assert "prompt=select_account" in browser.page.url
-    await browser.page.get_by_role("button", name="Cleo Contoso").click()
-    await browser.expect_signed_in("Cleo Contoso")
 
 
 async def test_session_survives_reload_ends_and_is_deleted_by_sign_out(

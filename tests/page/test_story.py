@@ -1,4 +1,4 @@
-"""The story of the demo on the page: several users, restarts, the keyboard alone, two replicas."""
+"""The story of the demo on the page: several users, restarts, the keyboard alone."""
 
 import asyncio
 import itertools
@@ -6,7 +6,7 @@ import itertools
 from playwright.async_api import expect
 
 from . import texts
-from .conftest import OpenBrowser, StartReplica
+from .conftest import OpenBrowser
 from .office import Office
 
 
@@ -238,47 +238,3 @@ async def test_changes_do_not_postpone_a_search(office: Office, open_browser: Op
         links = browser.page.get_by_role("navigation", name="Records").get_by_role("link")
         await expect(links).to_have_count(1)
         found.set()
-
-
-async def test_change_on_one_replica_appears_on_pages_of_another(
-    office: Office, start_replica: StartReplica, open_browser: OpenBrowser
-) -> None:
-    """The remaining replica reads the partitions of a killed one, whose pages recover when it is back."""
-    address = office.add_user("Rea One")
-    office.add_user("Rob Two")
-    deal = await office.publish_opportunity()
-    other = await start_replica()
-    first = await open_browser("Rea One")
-    second = await open_browser("Rea One", at=other.url)
-    colleague = await open_browser("Rob Two", at=other.url)
-    for browser in (first, second, colleague):
-        await browser.open_timeline(deal)
-        await browser.expect_live()
-    subjects = [
-        f"Mail {number}" for number in range(4)
-    ]  # of both partitions, so that both replicas read some
-    for subject in subjects:
-        office.send(deal["from"], address, subject)
-    for subject in subjects:
-        for browser in (first, second):
-            await expect(browser.tile(subject)).to_contain_text(texts.ONLY_YOU)
-
-    await first.tile_button("Mail 0", "Track").click()
-    await expect(second.tile("Mail 0")).to_contain_text(texts.TRACKED_BY_YOU)
-    await expect(colleague.tile("Mail 0")).to_contain_text("Tracked by Rea One")
-    await second.tile_button("Mail 1", "Dismiss").click()
-    await expect(first.tile("Mail 1")).to_have_count(0)
-    await second.tile_toggle("Mail 0").click()
-    await second.tile_button("Mail 0", "Untrack").click()
-    await second.page.get_by_role("dialog").get_by_role("button", name="Untrack").click()
-    await expect(first.tile("Mail 0")).to_contain_text(texts.ONLY_YOU)
-    await expect(colleague.page.get_by_role("article")).to_have_count(0)
-
-    for browser in (second, colleague):
-        browser.expected = "Failed to load resource|net::ERR_"
-    other.kill()
-    office.send(deal["from"], address, "After the kill")
-    await expect(first.tile("After the kill")).to_be_visible(timeout=40_000)
-    await asyncio.to_thread(other.start)
-    await expect(second.tile("After the kill")).to_be_visible()
-    await second.expect_live()
