@@ -12,7 +12,7 @@ import itertools
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 
 import pytest
@@ -28,14 +28,20 @@ from .world import SERVICES, Pairs, User, World, running_world, suggestion_path,
 
 pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a busy machine
 
-CARLA = "carla@fabrikam.example"
+CARLA, DORA = "carla@fabrikam.example", "dora@fabrikam.example"
 DEALS = [f"deal-{number}" for number in range(250)]
-"""A mail with many matches takes long to match and to store, so that there is always work in progress."""
-RELATED: Pairs = {("contact", "carla"), ("account", "fabrikam"), *(("opportunity", deal) for deal in DEALS)}
-MIN_QUEUED = 40
-"""Items that wait before a service is killed or stopped."""
+"""Carla's deals. A mail with many matches takes long to match and to store: a service that is killed after
+the first of several has work in progress."""
+RELATED: dict[str, Pairs] = {
+    CARLA: {("contact", "carla"), ("account", "fabrikam"), *(("opportunity", deal) for deal in DEALS)},
+    DORA: {("contact", "dora"), ("account", "fabrikam")},
+}
+"""Sender -> the records of each mail."""
+STARTED = {"mail-ingest": 1, "matcher": 5, "tracking": 1}
+"""Service -> queued items that it has put out when it is killed or stopped, and is at work on the others: the
+matcher's first messages are a batch of their own, and tracking stores a whole batch at once."""
 MAX_IN_FLIGHT = 80
-"""Carla sends no further mail while so many are in flight."""
+"""The flow pauses while so many items are in flight."""
 IDLE_TIMEOUT = 100.0
 """Seconds until the system is idle: rebalances and back-offs add up on a busy machine, and an idle system
 delivers nothing more."""
@@ -45,42 +51,71 @@ DRAIN_TIMEOUT = 30.0
 """Seconds; 10 are promised, on a machine without other load."""
 
 
-@dataclass
-class Flow:
-    """Carla's mail to the sellers.
+@dataclass(frozen=True)
+class Size:
+    """The size of a test.
 
     Attributes:
-        sent: the item of every mail that was sent.
+        times: a service is killed or stopped so often.
+        queued: items of Carla that wait at a service before that.
+        sender: of the mails that flow meanwhile.
+        pause: seconds between two of them.
+    """
+
+    times: int
+    queued: int
+    sender: str
+    pause: float
+
+
+SMALL, FULL = Size(1, 24, DORA, 0.2), Size(10, 40, CARLA, 0.02)
+
+
+@dataclass
+class Flow:
+    """Mail to the sellers.
+
+    Attributes:
+        sent: the item of every mail that was sent, and its sender.
     """
 
     world: World
     sellers: list[User]
-    sent: set[ItemKey] = field(default_factory=set)
+    size: Size
+    sent: dict[ItemKey, str] = field(default_factory=dict)
 
     @contextlib.asynccontextmanager
     async def flowing(self) -> AsyncIterator[None]:
         """Sends mail until the block ends."""
         stop = asyncio.Event()
-        sending = asyncio.create_task(self._send(stop))
+        sending = asyncio.create_task(self._send_until(stop))
         try:
             yield
         finally:
             stop.set()
             await sending
 
-    async def _send(self, stop: asyncio.Event) -> None:
+    async def _send_until(self, stop: asyncio.Event) -> None:
         for seller in itertools.cycle(self.sellers):
             if stop.is_set():
                 return
-            await wait_until(lambda: len(self.in_flight(OUTPUT["matcher"])) < MAX_IN_FLIGHT)
-            self.sent.update(
-                await self.world.send_mail(CARLA, seller, subject=f"No. {len(self.sent)}", text="Hello")
+            await wait_until(
+                lambda: len(set(self.sent).difference(OUTPUT["matcher"](self.world))) < MAX_IN_FLIGHT
             )
-            await asyncio.sleep(0.02)
+            await self.send(self.size.sender, seller)
+            await asyncio.sleep(self.size.pause)
 
-    def in_flight(self, output: "Output") -> set[ItemKey]:
-        """The items that were sent and that a service has not put out yet."""
-        return self.sent.difference(output(self.world))
+    async def send(self, sender: str, *sellers: User) -> None:
+        """Sends one mail to these sellers."""
+        items = await self.world.send_mail(sender, *sellers, subject=f"No. {len(self.sent)}", text="Hello")
+        self.sent |= dict.fromkeys(items, sender)
+
+    def in_flight(self, name: str) -> set[ItemKey]:
+        """The items that a service has received, or receives next, and has not put out yet."""
+        received = set(self.sent)
+        if name in INPUT:
+            received.intersection_update(INPUT[name](self.world))
+        return received.difference(OUTPUT[name](self.world))
 
     async def check_all_arrived(self, in_flight: int, event: str) -> None:
         """Waits until the system is idle, and checks that every store and topic has exactly what was sent."""
@@ -89,9 +124,9 @@ class Flow:
         summary = f"{event} with {in_flight} items in flight; {len(self.sent)} were sent"
         sys.stdout.write(f"{summary}\n")
         activities = set(self.world.topics.table(ACTIVITIES))
-        lost, extra = len(self.sent - activities), len(activities - self.sent)
-        assert activities == self.sent, f"{summary}, {lost} activities are lost, {extra} are too many"
-        expected = dict.fromkeys(self.sent, RELATED)
+        lost, extra = len(self.sent.keys() - activities), len(activities - self.sent.keys())
+        assert activities == self.sent.keys(), f"{summary}, {lost} activities are lost, {extra} are too many"
+        expected = {item: RELATED[sender] for item, sender in self.sent.items()}
         for name, found in (
             ("matches", self.world.topics.matches()),
             ("suggestions", self.world.suggestions()),
@@ -102,7 +137,7 @@ class Flow:
         assert in_flight, f"{summary}: nothing could be lost"
 
 
-Output = Callable[[World], Collection[tuple[str, ...]]]
+Output = Callable[[World], Iterable[tuple[str, ...]]]
 
 OUTPUT: dict[str, Output] = {
     "mail-ingest": lambda world: world.topics.keys[ACTIVITIES.name],
@@ -110,10 +145,14 @@ OUTPUT: dict[str, Output] = {
     "tracking": World.suggested_items,
 }
 """Service -> the items that it has put out."""
+INPUT: dict[str, Output] = {"matcher": OUTPUT["mail-ingest"], "tracking": OUTPUT["matcher"]}
+"""Service -> the items that the service before it has put out."""
 
 
 @pytest.fixture(scope="module")
-async def flow(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Flow]:
+async def flow(
+    stack: LocalStack, tmp_path_factory: pytest.TempPathFactory, full_size: bool
+) -> AsyncIterator[Flow]:
     folder = tmp_path_factory.mktemp("system")
     env_of = {
         "mail-ingest": {"MAIL_INGEST_RECONCILE": "false", "MAIL_INGEST_LEASE": "PT3S"},
@@ -126,6 +165,7 @@ async def flow(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> A
         await world.publish(
             {"type": "account", "id": "fabrikam", "name": "Fabrikam"},
             {"type": "contact", "id": "carla", "emails": [CARLA], "parent_account_id": "fabrikam"},
+            {"type": "contact", "id": "dora", "emails": [DORA], "parent_account_id": "fabrikam"},
             *(
                 {"type": "opportunity", "id": deal, "name": deal, "stakeholder_ids": ["carla"]}
                 for deal in DEALS
@@ -135,7 +175,7 @@ async def flow(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> A
             *(world.add_user(f"{name}@contoso.example") for name in ("ann", "ben", "cleo", "dan"))
         )
         await world.wait_until_idle()
-        yield Flow(world, list(sellers))
+        yield Flow(world, list(sellers), FULL if full_size else SMALL)
 
 
 End = Callable[[Process], None]
@@ -164,32 +204,34 @@ VICTIMS: dict[End, int] = {crash: 0, stop: 1}
 @pytest.mark.sized("loss")
 @pytest.mark.parametrize("end", VICTIMS)
 @pytest.mark.parametrize("name", SERVICES)
-async def test_service_that_ends_loses_no_message(flow: Flow, name: str, end: End, full_size: bool) -> None:
-    victim, output = flow.world.replicas(name)[VICTIMS[end]], OUTPUT[name]
-    for _ in range(10 if full_size else 1):
+async def test_service_that_ends_loses_no_message(flow: Flow, name: str, end: End) -> None:
+    victim = flow.world.replicas(name)[VICTIMS[end]]
+    for _ in range(flow.size.times):
         async with flow.flowing():
-            in_flight = await queue_items(flow, name, output)
+            in_flight = await queue_items(flow, name)
             await asyncio.to_thread(end, victim)
             await asyncio.to_thread(victim.start)
         await flow.check_all_arrived(in_flight, f"{name}: {end.__name__} of {victim.name}")
 
 
-async def queue_items(flow: Flow, name: str, output: Output) -> int:
+async def queue_items(flow: Flow, name: str) -> int:
     """Lets items queue before a service, and lets it start on them.
 
     Returns:
-        The number of items that are still in flight.
+        The number of queued items that are still in flight.
     """
 
     async def queue_and_resume() -> int:
         for process in flow.world.replicas(name):
             process.signal(signal.SIGSTOP)
-        await wait_until(lambda: len(flow.in_flight(output)) >= MIN_QUEUED)
-        queued = flow.in_flight(output)
+        for _ in range(flow.size.queued // len(flow.sellers)):
+            await flow.send(CARLA, *flow.sellers)
+        await wait_until(lambda: len(flow.in_flight(name)) >= flow.size.queued)
+        queued = flow.in_flight(name)
         for process in flow.world.replicas(name):
             process.signal(signal.SIGCONT)
-        await wait_until(lambda: queued.intersection(output(flow.world)))
-        return len(flow.in_flight(output))
+        await wait_until(lambda: len(queued - flow.in_flight(name)) >= STARTED[name], pause=0.001)
+        return len(queued & flow.in_flight(name))
 
     in_flight: int = await wait_until(queue_and_resume)  # again, if the service was faster than the count
     return in_flight
@@ -199,7 +241,7 @@ async def queue_items(flow: Flow, name: str, output: Output) -> int:
 async def test_killed_store_loses_no_message(flow: Flow, stack: LocalStack, name: str, service: str) -> None:
     server: Server = getattr(stack, name)
     async with flow.flowing():
-        in_flight = await queue_items(flow, service, OUTPUT[service])
+        in_flight = await queue_items(flow, service)
         await asyncio.to_thread(server.kill)
         await asyncio.sleep(OUTAGE)
         await asyncio.to_thread(server.start)
@@ -231,7 +273,7 @@ async def test_tracking_killed_during_track_tracks_once(flow: Flow) -> None:
         for number in range(6)
     ]
     items = [item for ((*_, item),) in mails]
-    flow.sent.update(item for (item,) in mails)
+    flow.sent |= {item: CARLA for (item,) in mails}
     await wait_until(lambda: {item for (item,) in mails} <= world.suggestions().keys())
     for pause, pair in zip((0.0, 0.03, 0.3), zip(items[::2], items[1::2], strict=True), strict=True):
         for item in pair:

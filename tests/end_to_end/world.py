@@ -51,6 +51,7 @@ async def wait_until(
     condition: Callable[[], Any],
     seconds: float = TIMEOUT,
     failure: Callable[[], object] = lambda: "the condition did not become true in time",
+    pause: float = 0.05,
 ) -> Any:
     """Waits until a condition, which may be a coroutine function, is true. Returns its result.
 
@@ -58,6 +59,7 @@ async def wait_until(
         condition: called until its result is true.
         seconds: the longest wait.
         failure: returns the message of the AssertionError when the time has passed.
+        pause: seconds between two calls.
     """
     deadline = time.monotonic() + seconds
     while True:
@@ -68,7 +70,7 @@ async def wait_until(
             return result
         if time.monotonic() > deadline:
             raise AssertionError(failure())
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(pause)
 
 
 class TopicsReader:
