@@ -1,23 +1,45 @@
 """The form in which two e-mail addresses are compared."""
 
+import unicodedata
 from functools import lru_cache
 
 import idna
+
+INVISIBLE = "Cf"
+"""Unicode's category of format characters, such as a zero-width space and a byte order mark."""
 
 
 @lru_cache(maxsize=65_536)
 def normalise(address: str) -> str:
     """Returns the comparable form of an address.
 
-    The address is trimmed and lower-cased, and its domain becomes IDNA (UTS-46) ASCII. A domain that
-    IDNA refuses stays lower-cased, and so does text that is no address. Plus signs and dots in the
-    local part stay: folding them is a rule of some providers, not of mail.
+    The address is trimmed and lower-cased, its local part becomes NFC, and its domain IDNA (UTS-46) ASCII.
+    A domain that IDNA refuses stays lower-cased, and so does text that is no address. Plus signs and dots
+    in the local part stay: folding them is a rule of some providers, not of mail.
     """
-    address = address.strip().lower()
+    address = (address.strip() if address.isascii() else trimmed(address)).lower()
     local, at, domain = address.rpartition("@")
-    if not at or (domain.isascii() and "xn--" not in domain):
+    if not at:
         return address
+    if not local.isascii():
+        local = unicodedata.normalize("NFC", local)
+    if domain.isascii() and "xn--" not in domain:
+        return f"{local}@{domain}"
     try:
         return f"{local}@{idna.encode(domain, uts46=True).decode('ascii')}"
     except idna.IDNAError:
-        return address
+        return f"{local}@{domain}"
+
+
+def trimmed(text: str) -> str:
+    """The text without white space and invisible characters at both ends."""
+    start, end = 0, len(text)
+    while start < end and _is_blank(text[start]):
+        start += 1
+    while start < end and _is_blank(text[end - 1]):
+        end -= 1
+    return text[start:end]
+
+
+def _is_blank(character: str) -> bool:
+    return character.isspace() or unicodedata.category(character) == INVISIBLE

@@ -153,7 +153,7 @@ class Activity(Event):
     received_at: Timestamp | None = None
     start: Timestamp | None = None
     end: Timestamp | None = None
-    all_day: bool = False
+    all_day: bool = Field(default=False, description="Start and end are dates: midnights in UTC.")
     cancelled: bool = False
     sensitivity: Sensitivity = Sensitivity.NORMAL
     internet_message_id: str | None = None
@@ -308,6 +308,7 @@ class ActivityTracked(Event):
     sent_at: Timestamp | None = None
     start: Timestamp | None = None
     end: Timestamp | None = None
+    all_day: bool = Field(default=False, description="Start and end are dates: midnights in UTC.")
     cancelled: bool = False
     source_gone: bool = False
     internet_message_id: str | None = None

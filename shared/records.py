@@ -4,10 +4,11 @@ The key is `tenant/type/id` and the value the whole record as JSON; a tombstone 
 message of a key *is* the record: while that message is invalid there is no such record.
 """
 
-from datetime import datetime
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from .clock import Timestamp
 from .errors import InvalidMessageError
@@ -21,10 +22,31 @@ Address: TypeAlias = Annotated[str, Field(max_length=1000)]
 Reader: TypeAlias = Annotated[str, Field(pattern=r"^(\*|(user|group):[^/\s]+)$")]
 
 
+def _in_utc(value: object) -> object:
+    """A time without a zone, as the same time in UTC; any other value as it is."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            time = datetime.fromisoformat(value)
+            return time if time.tzinfo else time.replace(tzinfo=UTC)
+    return value
+
+
+def _null_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+def _null_if_empty_lookup(value: object) -> object:
+    return None if isinstance(value, dict) and value.get("id") == "" else value
+
+
 class RecordPart(BaseModel):
     """A record or a part of one."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+
+Link: TypeAlias = Annotated[Id | None, BeforeValidator(_null_if_empty)]
+"""The id of another record; null or an empty string where there is none."""
 
 
 class Record(RecordPart):
@@ -40,8 +62,9 @@ class Record(RecordPart):
         lt=2**63,
         description="Counted and reported when it decreases; the order of offsets decides.",
     )
-    modified_on: Timestamp | None = Field(
-        default=None, description="Orders the first 50 and the cut at 1,000; absent sorts oldest."
+    modified_on: Annotated[Timestamp, BeforeValidator(_in_utc)] | None = Field(
+        default=None,
+        description="Orders the first 50 and the cut at 1,000; absent sorts oldest; UTC without a zone.",
     )
     readers: tuple[Reader, ...] | None = Field(
         default=None,
@@ -62,14 +85,14 @@ class Account(Record):
     """A company."""
 
     type: Literal["account"]
-    primary_contact_id: Id | None = None
+    primary_contact_id: Link = None
 
 
 class Contact(Record):
     """A person."""
 
     type: Literal["contact"]
-    parent_account_id: Id | None = None
+    parent_account_id: Link = None
 
 
 class ContactSection(RecordPart):
@@ -84,17 +107,17 @@ class Lead(Record):
 
     type: Literal["lead"]
     contact: ContactSection | None = None
-    contact_id: Id | None = None
+    contact_id: Link = None
 
 
 class Opportunity(Record):
     """A deal in the making."""
 
     type: Literal["opportunity"]
-    contact_id: Id | None = None
-    stakeholder_ids: tuple[Id, ...] | None = Field(default=None, max_length=10_000)
-    account_id: Id | None = None
-    lead_id: Id | None = None
+    contact_id: Link = None
+    stakeholder_ids: tuple[Link, ...] | None = Field(default=None, max_length=10_000)
+    account_id: Link = None
+    lead_id: Link = None
 
 
 class Lookup(RecordPart):
@@ -104,10 +127,14 @@ class Lookup(RecordPart):
     id: Id
 
 
+OptionalLookup: TypeAlias = Annotated[Lookup | None, BeforeValidator(_null_if_empty_lookup)]
+"""A lookup; null, or one with an empty id, where it points at nothing."""
+
+
 class CustomRecord(Record):
     """A record of a custom type."""
 
-    lookups: dict[Name, Lookup | None] | None = Field(default=None, max_length=100)
+    lookups: dict[Name, OptionalLookup] | None = Field(default=None, max_length=100)
 
 
 AnyRecord: TypeAlias = Account | Contact | Lead | Opportunity | CustomRecord

@@ -14,6 +14,9 @@ WEBHOOKS_UNAVAILABLE = Counter(
 ACTIVITIES_PUBLISHED = Counter("activities_captured_total", "Activities published on Kafka.", ["kind"])
 ACTIVITIES_WITHDRAWN = Counter("activities_gone_total", "Tombstones published on Kafka.", ["reason"])
 ITEMS_REFUSED = Counter("items_refused_total", "Items that are not activities.", ["reason"])
+PAYLOAD_ODDITIES = Counter(
+    "payload_oddities_total", "Parts of published items that were passed over, replaced or cut.", ["what"]
+)
 GRAPH_REQUESTS = Counter("graph_requests_total", "Requests that Graph answered.", ["what"])
 GRAPH_ERRORS = Counter("graph_errors_total", "Error responses of Graph.", ["status", "code"])
 GRAPH_THROTTLED = Counter("graph_throttled_total", "Responses of Graph with status 429.")

@@ -16,6 +16,7 @@ from .domain.directory_entry import RecordRef
 from .domain.matching import Explanation
 from .domain.matching import explain as explain_matches
 from .records.loader import apply_record_message
+from .records.warnings import find_warnings
 from .rules_file import load_rules
 from .settings import MatcherSettings
 
@@ -85,7 +86,7 @@ def check(file: Path) -> Iterator[tuple[bool, str]]:
     """Checks a file of records as JSON lines.
 
     Yields:
-        (True when the record is valid, the line to print) for each record.
+        (False when a record is refused, the line to print): a line for each record and for each warning.
 
     Raises:
         OSError: the file cannot be read.
@@ -100,3 +101,5 @@ def check(file: Path) -> Iterator[tuple[bool, str]]:
                 yield False, f"{file}:{number}: refused: {error}"
             else:
                 yield True, f"{file}:{number}: {join_key(record.key)}: taken"
+                for warning in find_warnings(line, record):
+                    yield True, f"{file}:{number}: warning: {warning}"

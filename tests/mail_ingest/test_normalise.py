@@ -27,6 +27,10 @@ def test_each_item_becomes_a_line(tmp_path: Path) -> None:
         "notification": {
             "value": [{"subscriptionId": "s", "changeType": "created", "resourceData": {"id": "m1"}}]
         },
+        "event_by_its_fields": {"isDraft": False, **event()},
+        "calendar_sharing": {"@odata.type": "#microsoft.graph.calendarSharingMessage", **message()},
+        "nothing": {"value": []},
+        "no_id": message(id=None),
         "folder": {"id": "f", "displayName": "Inbox"},
         "number": 7,
     }
@@ -45,6 +49,10 @@ def test_each_item_becomes_a_line(tmp_path: Path) -> None:
         ("collection", "meeting_mail"),
         ("collection", "gone"),
         ("notification", "notification"),
+        ("event_by_its_fields", "meeting"),
+        ("calendar_sharing", "email"),
+        ("nothing", "empty"),
+        ("no_id", "malformed"),
         ("folder", "neither_message_nor_event"),
         ("number", "neither_message_nor_event"),
     ]

@@ -19,11 +19,10 @@ from services.mail_ingest.domain.activities import (
     MailboxOwner,
     NotCaptured,
     NotCapturedReason,
-    Payload,
 )
-from services.mail_ingest.domain.capture import capture_item
+from services.mail_ingest.domain.capture import capture_item, normalise_item
 from services.mail_ingest.domain.folders import Folders
-from services.mail_ingest.domain.graph_values import format_time, identity, parse_time
+from services.mail_ingest.domain.graph_values import format_time, identity
 from services.mail_ingest.domain.items import (
     Absence,
     CapturedItem,
@@ -40,6 +39,7 @@ from services.mail_ingest.domain.kinds import (
     WindowQuery,
     kind_table,
 )
+from services.mail_ingest.domain.payload_reader import PayloadReader
 from services.mail_ingest.domain.payloads import explain_payload
 from services.mail_ingest.domain.subscriptions import GraphSubscription, plan_subscriptions
 from services.mail_ingest.domain.window import compare_window
@@ -69,17 +69,19 @@ def new_member(name: str, value: str) -> ActivityKind:
 TASK_KIND = new_member("TASK", "task")
 
 
-def normalise_task(payload: Payload, owner: MailboxOwner, _folders: Folders) -> Activity | NotCaptured:
-    due = parse_time(payload.get("dueDateTime"))
+def normalise_task(
+    item: str, payload: PayloadReader, owner: MailboxOwner, _folders: Folders
+) -> Activity | NotCaptured:
+    due = payload.time("dueDateTime")
     if due is None:
         return NotCaptured(NotCapturedReason.NO_DATE)
     return Activity(
         tenant=owner.tenant,
         mailbox=owner.mailbox,
-        item=str(payload["id"]),
+        item=item,
         kind=TASK_KIND,
-        identity=identity(owner.mailbox, payload["id"]),
-        subject=payload.get("title") or "",
+        identity=identity(owner.mailbox, item),
+        subject=payload.text("title") or "",
         at=due,
         visible_from=due - CAPTURE_WINDOW,
         visible_until=due + CAPTURE_WINDOW,
@@ -199,18 +201,19 @@ def test_mailbox_needs_a_subscription_to_tasks_too() -> None:
 # -- normalisation --------------------------------------------------------------------------------
 
 
+def captured_state(payload: dict[str, Any]) -> Activity | NotCaptured:
+    return capture_item(TASK, "t1", payload, OWNER, Folders(), NOW).state
+
+
 def test_task_is_normalised_and_enters_its_window_by_the_clock() -> None:
-    captured = capture_item(TASK, task(), OWNER, Folders(), NOW)
+    captured = captured_state(task())
     assert isinstance(captured, Activity)
     assert (captured.kind, captured.subject) == (TASK_KIND, "Call back")
     assert captured.model_dump(mode="json")["kind"] == "task"
 
     due_later = task(dueDateTime="2026-11-27T12:00:01Z")
-    assert capture_item(TASK, due_later, OWNER, Folders(), NOW) == NotCaptured(
-        NotCapturedReason.OUT_OF_WINDOW
-    )
-    malformed = task(dueDateTime="soon")
-    assert capture_item(TASK, malformed, OWNER, Folders(), NOW) == NotCaptured(NotCapturedReason.MALFORMED)
+    assert captured_state(due_later) == NotCaptured(NotCapturedReason.OUT_OF_WINDOW)
+    assert captured_state(task(dueDateTime="soon")) == NotCaptured(NotCapturedReason.NO_DATE)
 
 
 @pytest.mark.parametrize("graph_type", [{}, {"@odata.type": "#microsoft.graph.todoTask"}])
@@ -268,6 +271,7 @@ def test_missed_task_is_counted_and_needs_no_window() -> None:
     assert not needs_window(None, observed, KINDS)
     assert was_missed(captured_task("t1"), observed, ItemAction.WITHDRAW, NOW, KINDS)
 
-    activity = normalise_task(task(dueDateTime="2026-11-27T12:00:01Z"), OWNER, Folders())
-    by_the_clock = ObservedItem("t1", TASK_KIND, "k", cast("Activity", activity))
+    due_later = task(dueDateTime="2026-11-27T12:00:01Z")
+    activity = normalise_item(TASK, "t1", due_later, OWNER, Folders()).state
+    by_the_clock = ObservedItem("t1", TASK_KIND, "k", activity)
     assert not was_missed(None, by_the_clock, ItemAction.PUBLISH, NOW, KINDS)

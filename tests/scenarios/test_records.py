@@ -185,7 +185,7 @@ def test_single_file_with_byte_order_mark_is_read(tmp_path: Path) -> None:
             ("id,lookups.customer", "a,fab"),
             "line 2, column lookups.customer: a lookup is written account/ID or contact/ID",
         ),
-        ("cr_ticket.csv", ("id,lookups.customer", "a,account/"), "line 2, column lookups.customer: "),
+        ("cr_ticket.csv", ("id,lookups.customer", "a,account/f/g"), "line 2, column lookups.customer: "),
         ("contacts.jsonl", ('{"id": "a"}', '{"id": '), "line 2: this is no JSON"),
         ("contacts.jsonl", ('["a"]',), "line 1: this is no JSON object"),
         ("contacts.jsonl", ('{"id": "a"}', '{"id": "b", "emails": "b@x.example"}'), "line 2, field emails: "),

@@ -20,6 +20,11 @@ from shared.addresses import normalise
         ("ann@１２７.bücher.example", "ann@127.xn--bcher-kva.example"),  # full-width digits
         ("jörg@fabrikam.com", "jörg@fabrikam.com"),  # the local part is not a domain
         ("two@signs@bücher.example", "two@signs@xn--bcher-kva.example"),
+        ("\u200b \ufeffann@fabrikam.com\u200e\u00a0\u2060", "ann@fabrikam.com"),  # invisible at both ends
+        ("an\u200bn@fabrikam.com", "an\u200bn@fabrikam.com"),  # within, it is part of the address
+        ("jo\u0308rg@fabrikam.com", "jörg@fabrikam.com"),  # decomposed
+        ("JO\u0308RG@BÜCHER.example", "jörg@xn--bcher-kva.example"),
+        ("jo\u0308rg", "jo\u0308rg"),  # no address, so no local part
     ],
 )
 def test_addresses_compare_trimmed_lower_cased_and_with_an_ascii_domain(written: str, compared: str) -> None:

@@ -125,7 +125,8 @@ class ContentResponder:
     def _answer(self, mailbox: Mailbox, request: FetchContent, item: ItemWithText) -> ContentAnswered:
         owner = MailboxOwner(mailbox.tenant, mailbox.mailbox, mailbox.addresses or frozenset())
         row = self._kinds[request.kind]
-        activity = normalise_item(row, item.payload, owner, mailbox.folders or Folders())
+        folders = mailbox.folders or Folders()
+        activity = normalise_item(row, request.item, item.payload, owner, folders).state
         if isinstance(activity, NotCaptured):
             return unavailable(request, activity.reason)
         text, is_cut = cut_text(item.text, MAX_TEXT_BYTES)

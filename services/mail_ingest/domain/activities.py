@@ -17,15 +17,15 @@ time after its end."""
 class NotCapturedReason(StrEnum):
     """Why an item is not an activity."""
 
-    MALFORMED = "malformed"
+    MALFORMED = "malformed"  # it has no id
     DRAFT = "draft"
     MEETING_MAIL = "meeting_mail"  # requests, answers and cancellations: the event is the activity
     SERIES_MASTER = "series_master"  # its occurrences are the activities
     NO_DATE = "no_date"
-    TIME_ZONE = "time_zone_unknown"  # neither UTC nor an IANA name; every request prefers UTC
+    TIME_ZONE = "time_zone_unknown"  # neither a name of IANA nor of Windows; every request prefers UTC
     OUT_OF_WINDOW = "out_of_window"
     DEAD_FOLDER = "dead_folder"  # Junk, Deleted Items, or below them
-    TOO_LARGE = "too_large"  # for a message on Kafka
+    TOO_LARGE = "too_large"  # for a message on Kafka, by its ids and addresses alone
     UNKNOWN_FOLDER = "unknown_folder"  # not under the mailbox's root, or not in the tree as last read
 
 

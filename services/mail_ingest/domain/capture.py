@@ -3,44 +3,62 @@
 The functions here are total: every payload of Graph becomes one or the other.
 """
 
+from collections import Counter
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
 from shared.events import Activity
 
 from .activities import MailboxOwner, NotCaptured, NotCapturedReason, Payload
+from .activity_size import bounded
 from .folders import Folders
-from .graph_values import MALFORMED_ERRORS
 from .kinds import FolderLiveness, KindRow, ViewLiveness
+from .payload_reader import Oddity, PayloadReader
 
-MAX_TEXT = 150_000
-"""Characters of subject, addresses and names together. JSON may need six bytes for each, and a message on
-Kafka has 1 MiB."""
+
+@dataclass(frozen=True, slots=True)
+class NormalisedItem:
+    """What a payload became.
+
+    Attributes:
+        oddities: what the payload had that an activity cannot have.
+    """
+
+    state: Activity | NotCaptured
+    oddities: Counter[Oddity]
 
 
 def capture_item(
-    row: KindRow, payload: Payload, owner: MailboxOwner, folders: Folders, now: datetime
-) -> Activity | NotCaptured:
+    row: KindRow, item: str, payload: Payload, owner: MailboxOwner, folders: Folders, now: datetime
+) -> NormalisedItem:
     """The activity of an item that is live and within the capture window now."""
     folder = folder_of(row, payload)
     if folder is not None and folder in folders.dead:
-        return NotCaptured(NotCapturedReason.DEAD_FOLDER)
+        return _not_captured(NotCapturedReason.DEAD_FOLDER)
     if folder is not None and folder not in folders.live:
-        return NotCaptured(NotCapturedReason.UNKNOWN_FOLDER)
-    return within_window(row, normalise_item(row, payload, owner, folders), now)
+        return _not_captured(NotCapturedReason.UNKNOWN_FOLDER)
+    normalised = normalise_item(row, item, payload, owner, folders)
+    return replace(normalised, state=within_window(row, normalised.state, now))
 
 
 def normalise_item(
-    row: KindRow, payload: Payload, owner: MailboxOwner, folders: Folders
-) -> Activity | NotCaptured:
-    """The activity of an item, in any folder and at any time."""
-    try:
-        result = row.normalise(payload, owner, folders)
-    except MALFORMED_ERRORS:
-        return NotCaptured(NotCapturedReason.MALFORMED)
-    if isinstance(result, Activity) and _text_length(result) > MAX_TEXT:
-        return NotCaptured(NotCapturedReason.TOO_LARGE)
-    return result
+    row: KindRow, item: str, payload: Payload, owner: MailboxOwner, folders: Folders
+) -> NormalisedItem:
+    """The activity of an item, in any folder and at any time.
+
+    Args:
+        row: the item's kind.
+        item: its id.
+        payload: the item as Graph has it.
+        owner: of the mailbox that holds it.
+        folders: the mailbox's folder tree.
+    """
+    oddities: Counter[Oddity] = Counter()
+    state = row.normalise(item, PayloadReader(payload, oddities), owner, folders)
+    if isinstance(state, Activity):
+        state = bounded(state, oddities)
+    return NormalisedItem(state, oddities)
 
 
 def within_window(row: KindRow, result: Activity | NotCaptured, now: datetime) -> Activity | NotCaptured:
@@ -57,13 +75,12 @@ def folder_of(row: KindRow, payload: Payload) -> str | None:
     """The id of the folder that decides whether the item is live; None: the kind has no folders."""
     match row.liveness:
         case FolderLiveness(folder_field):
-            return str(payload.get(folder_field) or "")
+            return PayloadReader(payload, Counter()).text(folder_field) or ""
         case ViewLiveness():
             return None
         case _:
             assert_never(row.liveness)
 
 
-def _text_length(activity: Activity) -> int:
-    people = sum(len(each.address) + len(each.name or "") for each in activity.participants)
-    return len(activity.subject) + people
+def _not_captured(reason: NotCapturedReason) -> NormalisedItem:
+    return NormalisedItem(NotCaptured(reason), Counter())

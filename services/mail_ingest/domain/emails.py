@@ -6,9 +6,10 @@ Participants are copied verbatim from From, To and Cc; Bcc, Sender and Reply-To 
 from shared.addresses import normalise
 from shared.events import Activity, ActivityKind, Direction, ParticipantRole, Sensitivity
 
-from .activities import CAPTURE_WINDOW, MailboxOwner, NotCaptured, NotCapturedReason, Payload
+from .activities import CAPTURE_WINDOW, MailboxOwner, NotCaptured, NotCapturedReason
 from .folders import Folders
-from .graph_values import identity, parse_time, participants
+from .graph_values import identity, participants
+from .payload_reader import PayloadReader
 
 FOLDER_FIELD = "parentFolderId"
 
@@ -23,42 +24,41 @@ SENSITIVITIES = {
 """Value of that property -> sensitivity."""
 
 
-def normalise_message(payload: Payload, owner: MailboxOwner, folders: Folders) -> Activity | NotCaptured:
+def normalise_message(
+    item: str, payload: PayloadReader, owner: MailboxOwner, folders: Folders
+) -> Activity | NotCaptured:
     """The activity of a message, in any folder and of any age.
 
     Args:
+        item: its id.
         payload: Graph's `message`.
         owner: of the mailbox that holds it.
         folders: the mailbox's folder tree; a message in Sent Items or below is outgoing.
     """
-    if "eventmessage" in str(payload.get("@odata.type", "")).lower():
+    if payload.has_type("eventmessage"):
         return NotCaptured(NotCapturedReason.MEETING_MAIL)
-    if payload.get("isDraft"):
+    if payload.flag("isDraft"):
         return NotCaptured(NotCapturedReason.DRAFT)
-    received_at, sent_at = (
-        parse_time(payload.get("receivedDateTime")),
-        parse_time(payload.get("sentDateTime")),
-    )
+    received_at, sent_at = payload.time("receivedDateTime"), payload.time("sentDateTime")
     everyone = (
-        *participants(ParticipantRole.FROM, [payload.get("from")]),
-        *participants(ParticipantRole.TO, payload.get("toRecipients")),
-        *participants(ParticipantRole.CC, payload.get("ccRecipients")),
+        *participants(ParticipantRole.FROM, [payload.object("from")]),
+        *participants(ParticipantRole.TO, payload.objects("toRecipients")),
+        *participants(ParticipantRole.CC, payload.objects("ccRecipients")),
     )
     senders = [normalise(each.address) for each in everyone if each.role is ParticipantRole.FROM]
-    in_sent_items = payload.get(FOLDER_FIELD) in folders.sent
+    in_sent_items = payload.text(FOLDER_FIELD) in folders.sent
     outgoing = in_sent_items or any(sender in owner.addresses for sender in senders)
     at = (sent_at or received_at) if outgoing else (received_at or sent_at)
     if at is None:
         return NotCaptured(NotCapturedReason.NO_DATE)
-    item = str(payload["id"])
-    message_id = payload.get("internetMessageId") or None
+    message_id = payload.text("internetMessageId")
     return Activity(
         tenant=owner.tenant,
         mailbox=owner.mailbox,
         item=item,
         kind=ActivityKind.EMAIL,
         identity=identity(message_id, *senders, sent_at) if message_id else identity(owner.mailbox, item),
-        subject=payload.get("subject") or "",
+        subject=payload.text("subject") or "",
         participants=everyone,
         direction=Direction.OUTGOING if outgoing else Direction.INCOMING,
         at=at,
@@ -69,14 +69,13 @@ def normalise_message(payload: Payload, owner: MailboxOwner, folders: Folders) -
         sensitivity=_sensitivity(payload),
         internet_message_id=message_id,
         original_start=None,
-        conversation=payload.get("conversationId") or None,
-        web_link=payload.get("webLink") or None,
+        conversation=payload.text("conversationId"),
+        web_link=payload.text("webLink"),
     )
 
 
-def _sensitivity(payload: Payload) -> Sensitivity:
-    for extended in payload.get("singleValueExtendedProperties") or ():
-        of_sensitivity = str(extended.get("id")).lower() == SENSITIVITY_PROPERTY.lower()
-        if of_sensitivity and (value := str(extended.get("value"))) in SENSITIVITIES:
-            return SENSITIVITIES[value]
+def _sensitivity(payload: PayloadReader) -> Sensitivity:
+    for extended in payload.objects("singleValueExtendedProperties"):
+        if (extended.text("id") or "").lower() == SENSITIVITY_PROPERTY.lower():
+            return SENSITIVITIES.get(extended.text("value") or "", Sensitivity.NORMAL)
     return Sensitivity.NORMAL

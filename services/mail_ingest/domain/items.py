@@ -1,7 +1,8 @@
 """What happens to an item: its captured state, its observed state, and the action that follows."""
 
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -12,6 +13,7 @@ from shared.events import Activity, ActivityKind
 
 from .activities import NotCaptured, NotCapturedReason
 from .kinds import KindTable
+from .payload_reader import Oddity
 
 
 class Absence(StrEnum):
@@ -61,12 +63,17 @@ ObservedState: TypeAlias = Activity | NotCaptured | Absence
 
 @dataclass(frozen=True, slots=True)
 class ObservedItem:
-    """The state of an item as Graph has it now."""
+    """The state of an item as Graph has it now.
+
+    Attributes:
+        oddities: what its payload had that an activity cannot have.
+    """
 
     item: str
     kind: ActivityKind
     change_key: str
     state: ObservedState
+    oddities: Mapping[Oddity, int] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:

@@ -14,13 +14,15 @@ from typing import TypeAlias
 
 from shared.events import Activity, ActivityKind
 
-from .activities import MailboxOwner, NotCaptured, Payload
+from .activities import MailboxOwner, NotCaptured
 from .emails import FOLDER_FIELD, SENSITIVITY_PROPERTY, normalise_message
 from .folders import Folders
 from .graph_values import format_time
 from .meetings import normalise_event
+from .payload_reader import PayloadReader
 
-Normaliser: TypeAlias = Callable[[Payload, MailboxOwner, Folders], Activity | NotCaptured]
+Normaliser: TypeAlias = Callable[[str, PayloadReader, MailboxOwner, Folders], Activity | NotCaptured]
+"""Item id, payload, owner of the mailbox, its folder tree -> the activity, or why there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class KindRow:
         select: the fields that an activity is made of; no body, no preview, no Bcc.
         expand: Graph's `$expand`, or None.
         window: the query of the capture window.
-        normalise: payload -> activity. `capture.normalise_item` adds what holds for all kinds.
+        normalise: makes the activity. `capture.normalise_item` adds what holds for all kinds.
         liveness: the rule by which a captured item is gone.
         enters_by_clock: an activity is captured only from its `visible_from` on. False: it is captured
             at once; an e-mail from a clock ahead of ours is not too early.
@@ -82,7 +84,7 @@ class KindRow:
         change_types: Graph's `changeType` of that subscription.
         graph_type: matches the last part of `@odata.type`, in lower case.
         distinctive_fields: fields that no other kind has. Graph writes the type of an item only in mixed
-            collections.
+            collections. (Drafts of both kinds have `isDraft`.)
     """
 
     kind: ActivityKind
@@ -137,10 +139,8 @@ EMAIL = KindRow(
     has_series=False,
     subscribed_resource="messages",  # all folders of the mailbox
     change_types=ALL_CHANGES,
-    graph_type=re.compile(r"message|eventmessage.*"),
-    distinctive_fields=frozenset(
-        {"from", "sender", "toRecipients", "internetMessageId", "receivedDateTime", "isDraft"}
-    ),
+    graph_type=re.compile(r"message|eventmessage.*|calendarsharingmessage"),
+    distinctive_fields=frozenset({"from", "sender", "toRecipients", "internetMessageId", "receivedDateTime"}),
 )
 
 MEETING = KindRow(
@@ -150,7 +150,6 @@ MEETING = KindRow(
         "id",
         "changeKey",
         "type",
-        "isDraft",
         "subject",
         "organizer",
         "attendees",

@@ -4,13 +4,15 @@ Participants are copied verbatim from the organizer and the required and optiona
 """
 
 from collections.abc import Iterator
-from typing import Any
+from datetime import datetime
 
 from shared.events import Activity, ActivityKind, Participant, ParticipantRole, Sensitivity
+from shared.time_zones import UnknownTimeZoneError
 
-from .activities import CAPTURE_WINDOW, MailboxOwner, NotCaptured, NotCapturedReason, Payload
+from .activities import CAPTURE_WINDOW, MailboxOwner, NotCaptured, NotCapturedReason
 from .folders import Folders
-from .graph_values import UnknownTimeZoneError, identity, parse_time, parse_zoned_time, participants
+from .graph_values import identity, participants
+from .payload_reader import PayloadReader
 
 ATTENDEE_ROLES = {"required": ParticipantRole.REQUIRED, "optional": ParticipantRole.OPTIONAL}
 """Graph's attendee type -> role. The third type, a resource, is a place or a device, not a participant."""
@@ -19,60 +21,73 @@ OCCURRENCE_TYPES = ("occurrence", "exception")
 """Event types, in lower case, of an occurrence of a series."""
 
 
-def normalise_event(payload: Payload, owner: MailboxOwner, _folders: Folders) -> Activity | NotCaptured:
+def normalise_event(
+    item: str, payload: PayloadReader, owner: MailboxOwner, _folders: Folders
+) -> Activity | NotCaptured:
     """The activity of an event at any time.
 
+    `isDraft` of an event is ignored: it means only that some change is not sent yet.
+
     Args:
+        item: its id.
         payload: Graph's `event`.
         owner: of the mailbox that holds it.
     """
-    event_type = str(payload.get("type") or "").lower()
+    event_type = (payload.text("type") or "").lower()
     if event_type == SERIES_MASTER:
         return NotCaptured(NotCapturedReason.SERIES_MASTER)
-    if payload.get("isDraft"):
-        return NotCaptured(NotCapturedReason.DRAFT)
+    all_day = payload.flag("isAllDay")
     try:
-        start, end = parse_zoned_time(payload.get("start")), parse_zoned_time(payload.get("end"))
+        start, end = _times(payload, all_day=all_day)
     except UnknownTimeZoneError:
         return NotCaptured(NotCapturedReason.TIME_ZONE)
     if start is None or end is None:
         return NotCaptured(NotCapturedReason.NO_DATE)
-    item = str(payload["id"])
-    uid = payload.get("iCalUId") or None
+    uid = payload.text("iCalUId")
     is_occurrence = event_type in OCCURRENCE_TYPES
-    original_start = (parse_time(payload.get("originalStart")) or start) if is_occurrence else None
+    original_start = (payload.time("originalStart") or start) if is_occurrence else None
     return Activity(
         tenant=owner.tenant,
         mailbox=owner.mailbox,
         item=item,
         kind=ActivityKind.MEETING,
         identity=identity(uid, original_start) if uid else identity(owner.mailbox, item),
-        subject=payload.get("subject") or "",
+        subject=payload.text("subject") or "",
         direction=None,
         participants=(
-            *participants(ParticipantRole.ORGANIZER, [payload.get("organizer")]),
-            *_attendees(payload.get("attendees")),
+            *participants(ParticipantRole.ORGANIZER, [payload.object("organizer")]),
+            *_attendees(payload),
         ),
         at=start,
         visible_from=start - CAPTURE_WINDOW,
         visible_until=max(start, end) + CAPTURE_WINDOW,
         start=start,
         end=end,
-        all_day=bool(payload.get("isAllDay")),
-        cancelled=bool(payload.get("isCancelled")),
-        sensitivity=_sensitivity(payload.get("sensitivity")),
+        all_day=all_day,
+        cancelled=payload.flag("isCancelled"),
+        sensitivity=_sensitivity(payload.text("sensitivity")),
         ical_uid=uid,
         original_start=original_start,
-        web_link=payload.get("webLink") or None,
+        web_link=payload.text("webLink"),
     )
 
 
-def _attendees(attendees: Any) -> Iterator[Participant]:
-    for attendee in attendees or ():
-        role = ATTENDEE_ROLES.get(str(attendee.get("type") or "required").lower())
+def _times(payload: PayloadReader, *, all_day: bool) -> tuple[datetime | None, datetime | None]:
+    """Start and end; one that cannot be read is the other one, and both are None where neither can be.
+
+    A whole day is a date, which Graph writes as midnight in the zone that it writes times in.
+    """
+    read = payload.day if all_day else payload.zoned_time
+    start, end = read("start"), read("end")
+    return start or end, end or start
+
+
+def _attendees(payload: PayloadReader) -> Iterator[Participant]:
+    for attendee in payload.objects("attendees"):
+        role = ATTENDEE_ROLES.get((attendee.text("type") or "required").lower())
         if role is not None:
             yield from participants(role, [attendee])
 
 
-def _sensitivity(name: Any) -> Sensitivity:
-    return Sensitivity(str(name).lower()) if str(name).lower() in set(Sensitivity) else Sensitivity.NORMAL
+def _sensitivity(name: str | None) -> Sensitivity:
+    return Sensitivity(name.lower()) if name and name.lower() in set(Sensitivity) else Sensitivity.NORMAL

@@ -1,19 +1,22 @@
 """The result of any Graph payload by itself; people use it offline (`normalise`)."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 from shared.events import Activity
 
-from .activities import MailboxOwner, NotCaptured, Payload
+from .activities import MailboxOwner, NotCaptured, NotCapturedReason, Payload
 from .capture import normalise_item, within_window
 from .folders import Folders
 from .kinds import KindRow, KindTable
+from .payload_reader import PayloadReader
 
 NEITHER = "neither_message_nor_event"
 NOTIFICATION = "notification"  # its item is fetched by its id
 GONE = "gone"  # a delta or a notification reports that the item is deleted
+EMPTY = "empty"  # a collection without items
 
 
 def explain_payload(
@@ -28,6 +31,8 @@ def explain_payload(
         kinds: the table of kinds.
     """
     values = payload.get("value") if isinstance(payload, dict) else None
+    if values == []:
+        yield EMPTY
     for value in values if isinstance(values, list) else [payload]:
         yield _explain_item(value, owner, now, kinds)
 
@@ -42,7 +47,10 @@ def _explain_item(value: Any, owner: MailboxOwner, now: datetime | None, kinds: 
     row = _row_of(value, kinds)
     if row is None:
         return NEITHER
-    result = normalise_item(row, value, owner, Folders())
+    item = PayloadReader(value, Counter()).text("id")
+    if item is None:
+        return str(NotCapturedReason.MALFORMED)
+    result = normalise_item(row, item, value, owner, Folders()).state
     if now is not None:
         result = within_window(row, result, now)
     return str(result.reason) if isinstance(result, NotCaptured) else result

@@ -1,10 +1,12 @@
 """Items by id, and all items of the capture window."""
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
 from services.mail_ingest.domain.activities import Payload
 from services.mail_ingest.domain.kinds import KindRow, KindTable
+from services.mail_ingest.domain.payload_reader import PayloadReader
 from shared.events import ActivityKind
 from shared.keys import MailboxKey
 
@@ -43,9 +45,9 @@ class ItemCalls:
         payload: Payload = await self._client.request(
             f"{kind} with body", mailbox, "GET", _item_path(row, mailbox, item), _options(row, "body")
         )
-        body = payload.get("body") or {}
-        is_html = str(body.get("contentType")).lower() == "html"
-        return ItemWithText(payload, body.get("content") or "", is_html)
+        body = PayloadReader(payload, Counter()).object("body")
+        is_html = (body.text("contentType") or "").lower() == "html"
+        return ItemWithText(payload, body.text("content") or "", is_html)
 
     async def read_window(
         self, mailbox: MailboxKey, row: KindRow, start: datetime, end: datetime

@@ -15,7 +15,12 @@ from services.mail_ingest.domain.items import (
     was_missed,
 )
 from services.mail_ingest.domain.kinds import KindTable
-from services.mail_ingest.metrics import ACTIVITIES_PUBLISHED, ACTIVITIES_WITHDRAWN, ITEMS_REFUSED
+from services.mail_ingest.metrics import (
+    ACTIVITIES_PUBLISHED,
+    ACTIVITIES_WITHDRAWN,
+    ITEMS_REFUSED,
+    PAYLOAD_ODDITIES,
+)
 from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.documents import Mailbox
 from services.mail_ingest.store.held_mailbox import HeldMailbox
@@ -165,6 +170,8 @@ def _count(plan: _PlannedUpdate) -> None:
     match plan.action:
         case ItemAction.PUBLISH:
             ACTIVITIES_PUBLISHED.labels(plan.observed.kind).inc()
+            for oddity, count in plan.observed.oddities.items():
+                PAYLOAD_ODDITIES.labels(oddity).inc(count)
         case ItemAction.WITHDRAW:
             ACTIVITIES_WITHDRAWN.labels(plan.observed.reason).inc()
         case ItemAction.RECORD:

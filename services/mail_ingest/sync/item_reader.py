@@ -84,8 +84,10 @@ class ItemReader:
             if payload is None:
                 observed.append(ObservedItem(item, kind, "", Absence.NOT_FOUND))
             else:
-                state = capture_item(self._kinds[kind], payload, owner, folders, now)
-                observed.append(ObservedItem(item, kind, _change_key(payload), state))
+                captured = capture_item(self._kinds[kind], item, payload, owner, folders, now)
+                observed.append(
+                    ObservedItem(item, kind, _change_key(payload), captured.state, captured.oddities)
+                )
         return observed
 
     def _folders_of(self, payloads: Payloads) -> set[str]:

@@ -140,6 +140,7 @@ def to_event(
         sent_at=activity.sent_at,
         start=activity.start,
         end=activity.end,
+        all_day=activity.all_day,
         cancelled=activity.cancelled,
         internet_message_id=activity.internet_message_id,
         ical_uid=activity.ical_uid,

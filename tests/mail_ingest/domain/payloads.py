@@ -3,7 +3,7 @@
 from typing import Any
 
 
-def person(address: Any, name: str | None = None) -> dict[str, Any]:
+def person(address: Any, name: Any = None) -> dict[str, Any]:
     return {"emailAddress": {"address": address, "name": name}}
 
 
