@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -11,7 +11,8 @@ from typing import TypeAlias, assert_never
 from shared.clock import next_version
 from shared.events import Activity, ActivityKind
 
-from .activities import NotCaptured, NotCapturedReason
+from .activities import CAPTURE_WINDOW, NotCaptured, NotCapturedReason
+from .capture import within_window
 from .kinds import KindTable
 from .payload_reader import Oddity
 
@@ -35,6 +36,7 @@ class CapturedItem:
             moves change the change key and leave the digest as it is.
         version: of this state; a monotonic version.
         at, leaves_at: position of the activity on the timeline, and end of its capture window.
+        first_seen: position of an activity whose own time lay in the future when it was first seen.
         gone: since when the item is not an activity; None while it is one.
         refused: the reason of an item that never was an activity.
         missing: complete windows in a row that lacked it (`ViewLiveness`).
@@ -48,6 +50,7 @@ class CapturedItem:
     version: int
     at: datetime | None = None
     leaves_at: datetime | None = None
+    first_seen: datetime | None = None
     gone: datetime | None = None
     refused: str | None = None
     missing: int = 0
@@ -67,6 +70,7 @@ class ObservedItem:
 
     Attributes:
         oddities: what its payload had that an activity cannot have.
+        first_seen: see `CapturedItem`.
     """
 
     item: str
@@ -74,6 +78,7 @@ class ObservedItem:
     change_key: str
     state: ObservedState
     oddities: Mapping[Oddity, int] = field(default_factory=dict)
+    first_seen: datetime | None = None
 
     @property
     def digest(self) -> str:
@@ -99,6 +104,26 @@ class ObservedItem:
 def absent(captured: CapturedItem, absence: Absence) -> ObservedItem:
     """A captured item that is found to be absent without a fetch."""
     return ObservedItem(captured.item, captured.kind, captured.change_key, absence)
+
+
+def placed(
+    captured: CapturedItem | None, observed: ObservedItem, now: datetime, kinds: KindTable
+) -> ObservedItem:
+    """The observed item; one whose own time lies in the future counts from the moment of its first sight.
+
+    A sender's clock can be ahead, by a minute or by years. A kind that enters by the clock stays as it is.
+    """
+    row = kinds[observed.kind]
+    if row.enters_by_clock or not isinstance(observed.state, Activity):
+        return observed
+    at = captured.first_seen if captured else None
+    if at is None and observed.state.at > now:
+        at = now.replace(microsecond=0)
+    if at is None:
+        return observed
+    moved = {"at": at, "visible_from": at, "visible_until": at + CAPTURE_WINDOW}
+    activity = observed.state.model_copy(update=moved)
+    return replace(observed, state=within_window(row, activity, now), first_seen=at)
 
 
 class ItemAction(StrEnum):
@@ -160,6 +185,7 @@ def item_update(
         version=next_version(now, previous_version),
         at=activity.at if activity else None,
         leaves_at=activity.visible_until if activity else None,
+        first_seen=observed.first_seen or (captured.first_seen if captured else None),
         gone=None if activity else now,
         refused=observed.state.reason if isinstance(observed.state, NotCaptured) else None,
         publish_pending=action in PUBLISHED_ACTIONS,

@@ -12,6 +12,7 @@ from services.mail_ingest.domain.items import (
     ObservedItem,
     decide_action,
     item_update,
+    placed,
     was_missed,
 )
 from services.mail_ingest.domain.kinds import KindTable
@@ -120,8 +121,9 @@ class ActivityPublisher:
         stored = await self._store.items.find(mailbox.key, [each.item for each in observed])
         processed: dict[str, ProcessedItem] = {}
         planned: dict[str, _PlannedUpdate] = {}
-        for each in observed:
-            captured = stored.get(each.item)
+        for item in observed:
+            captured = stored.get(item.item)
+            each = placed(captured, item, now, self._kinds)
             action = decide_action(captured, each)
             if action is ItemAction.NONE:
                 version = captured.version if captured else 0

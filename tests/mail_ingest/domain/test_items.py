@@ -1,5 +1,6 @@
 """What happens to an item."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,9 +13,11 @@ from services.mail_ingest.domain.items import (
     ItemAction,
     ObservedItem,
     ObservedState,
+    absent,
     decide_action,
     item_update,
     needs_window,
+    placed,
     was_missed,
 )
 from services.mail_ingest.domain.kinds import KINDS
@@ -139,3 +142,29 @@ def test_meeting_that_enters_by_the_clock_or_by_its_series_is_not_missed() -> No
     assert not missed(None, observed(activity()), ItemAction.NONE)
     assert not missed(None, observed(DRAFT), ItemAction.RECORD)
     assert not missed(captured(publish_pending=True), observed(activity()), ItemAction.PUBLISH)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=40), timedelta(days=2), timedelta(days=3000)])
+def test_email_from_the_future_counts_from_its_first_sight(ahead: timedelta) -> None:
+    def seen(before: CapturedItem | None, now: datetime) -> ObservedItem:
+        own = NOW + ahead
+        moved = {"at": own, "visible_from": own, "visible_until": own + timedelta(days=3)}
+        return placed(before, observed(activity().model_copy(update=moved)), now, KINDS)
+
+    first = seen(None, NOW + timedelta(microseconds=7))
+    stored = item_update(None, first, ItemAction.PUBLISH, NOW).captured
+    assert first.state == activity()
+    assert (stored.at, stored.first_seen) == (NOW, NOW)
+
+    again = seen(stored, NOW + timedelta(days=1))
+    assert decide_action(replace(stored, publish_pending=False), again) is ItemAction.NONE
+    expired = item_update(stored, absent(stored, Absence.EXPIRED), ItemAction.WITHDRAW, NOW).captured
+    left = seen(expired, NOW + timedelta(days=3))
+    assert left.state == NotCaptured(NotCapturedReason.OUT_OF_WINDOW)
+
+
+def test_email_of_now_and_meeting_of_tomorrow_keep_their_own_time() -> None:
+    email = observed(activity())
+    assert placed(None, email, NOW, KINDS) is email
+    meeting = ObservedItem("i", ActivityKind.MEETING, "k1", activity())
+    assert placed(None, meeting, NOW - timedelta(days=1), KINDS) is meeting

@@ -195,6 +195,7 @@ async def test_only_ids_keys_versions_and_times_are_stored(world: World) -> None
         "by",
         "at",
         "leaves_at",
+        "first_seen",
         "gone",
         "refused",
         "missing",
