@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
+from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from icalendar import Calendar
@@ -14,7 +15,7 @@ from simulator.state import ids, recurrence
 from simulator.state.bodies import EMPTY, Body
 from simulator.state.items import Attendee, Meeting, Recipient, Recurrence
 
-_MAILTO = re.compile(r"(?i)^\s*mailto:\s*")
+_MAILTO = re.compile(r"(?i)^(?:\s*mailto:)+")
 _EVENT = re.compile(rb"(?ms)^BEGIN:VEVENT\s*?$.*?^END:VEVENT\s*?$")
 _CLASSES = {"PRIVATE": "private", "CONFIDENTIAL": "confidential"}
 _RESPONSES = {
@@ -95,8 +96,8 @@ def _event(component: Any) -> _Event:
     rule = _rule(component, start)
     pattern = None
     if rule:
-        excluded, added = _dates(component, "EXDATE"), _dates(component, "RDATE")
-        pattern = Recurrence(rule, excluded, added)
+        first = start.astimezone(ZoneInfo(zone))
+        pattern = Recurrence(rule, _times(component, "EXDATE", first), _times(component, "RDATE", first))
     replaces = component.get("RECURRENCE-ID")
     people = component.get("ATTENDEE") or []
     attendees = [_attendee(each) for each in (people if isinstance(people, list) else [people])]
@@ -160,14 +161,27 @@ def _rule(component: Any, start: datetime) -> str:
     return rule if recurrence.is_usable(rule, start) else ""
 
 
-def _dates(component: Any, name: str) -> frozenset[datetime]:
+def _times(component: Any, name: str, first: datetime) -> frozenset[datetime]:
+    """The starts in a list of dates; a date without a time means that day's occurrence.
+
+    Args:
+        component: the event.
+        name: of the property.
+        first: the start of the series, in its zone.
+    """
     value = component.get(name)
     lists = value if isinstance(value, list) else [] if value is None else [value]
     found: set[datetime] = set()
     for each in lists:
         with suppress(*_PARSER_ERRORS):
-            found |= {_utc(entry.dt)[0] for entry in each.dts if isinstance(entry.dt, date)}
+            found |= {_start(entry.dt, first) for entry in each.dts if isinstance(entry.dt, date)}
     return frozenset(found)
+
+
+def _start(value: date, first: datetime) -> datetime:
+    if isinstance(value, datetime):
+        return _utc(value)[0]
+    return datetime.combine(value, first.time(), first.tzinfo).astimezone(UTC)
 
 
 def _text(component: Any, name: str) -> str:
@@ -179,8 +193,15 @@ def _text(component: Any, name: str) -> str:
 
 
 def _recipient(value: Any) -> Recipient:
-    address = _MAILTO.sub("", str(value)).strip()
-    return Recipient(str(getattr(value, "params", {}).get("CN", "")), address)
+    params = getattr(value, "params", {})
+    return Recipient(str(params.get("CN", "")), _address(str(value), str(params.get("EMAIL", ""))))
+
+
+def _address(uri: str, parameter: str) -> str:
+    """The address of a calendar user: the `mailto:` URI's, else the parameter EMAIL, else the URI itself."""
+    if _MAILTO.match(uri):
+        return unquote(_MAILTO.sub("", uri).partition("?")[0]).strip()
+    return (_MAILTO.sub("", parameter) or uri).strip()
 
 
 def _attendee(value: Any) -> Attendee:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.errors import MessageError
 from email.header import decode_header, make_header
 from email.message import Message as Headers
-from email.parser import BytesParser
+from email.parser import BytesParser, Parser
 from email.policy import compat32
 from typing import Any
 
@@ -32,6 +32,7 @@ _BLANK = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r)")
 _FOLD = re.compile(r"[\r\n]+[ \t]*")
 _QUOTED_FROM = re.compile(rb"(?m)^>(>*From )")
 _PARSER = BytesParser(policy=compat32)
+_TEXT_PARSER = Parser(policy=compat32)
 _PARSER_ERRORS = (
     ValueError,
     LookupError,
@@ -83,7 +84,7 @@ class ParsedMessage:
 def parse(raw: bytes, *, quoted: bool = False) -> ParsedMessage:
     """Parse one message; `quoted` if it is from an mbox, whose bodies have `>From ` for `From `."""
     block, body = split(raw)
-    headers = _PARSER.parsebytes(block, headersonly=True)
+    headers = _TEXT_PARSER.parsestr(_read_headers(block), headersonly=True)
     body = body[:MAX_BODY_SIZE]
     if quoted and b"\n>" in b"\n" + body:
         body = _QUOTED_FROM.sub(rb"\1", body)
@@ -115,6 +116,21 @@ def split(raw: bytes) -> tuple[bytes, bytes]:
         return b"", raw.lstrip(b"\r\n")
     blank = _BLANK.search(raw)
     return (raw, b"") if blank is None else (raw[: blank.end()], raw[blank.end() :])
+
+
+def _read_headers(block: bytes) -> str:
+    """The header block as text. A line beyond ASCII is UTF-8 where it can be, else Latin-1."""
+    try:
+        return block.decode()
+    except UnicodeDecodeError:
+        return "".join(_read_line(line) for line in block.splitlines(keepends=True))
+
+
+def _read_line(line: bytes) -> str:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
 
 
 def addresses(headers: Headers, name: str) -> tuple[Recipient, ...]:

@@ -4,6 +4,7 @@ Dates are mapped by rank: the order stays the same, the times become recent.
 """
 
 import gzip
+from codecs import BOM_UTF8
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -92,10 +93,10 @@ def _messages(folder: Path) -> Iterator[tuple[str, bytes, bool]]:
         name = path.name.removesuffix(".gz")
         if name.endswith(".mbox"):
             raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-            for message in split_mbox(raw):
+            for message in split_mbox(raw.removeprefix(BOM_UTF8)):
                 yield name.removesuffix(".mbox"), message, True
         elif path.name.endswith(".eml"):
-            yield folder.name, path.read_bytes(), False
+            yield folder.name, path.read_bytes().removeprefix(BOM_UTF8), False
 
 
 def split_mbox(raw: bytes) -> Iterator[bytes]:

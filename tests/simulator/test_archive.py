@@ -1,6 +1,7 @@
 """Archives: read, shifted to the present, released step by step."""
 
 import gzip
+from codecs import BOM_UTF8
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from simulator.archive import mime, reader
 from simulator.control.client import ControlError, Simulator, TenantControl
+from simulator.state import recurrence
 from tests.simulator.conftest import IMMUTABLE, Graph, Webhook, until
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -112,6 +114,62 @@ def test_addresses_are_not_changed() -> None:
     assert [r.address for r in found.cc][-1] == "f..c@enron.com"
     assert found.subject == "Grüße and more"
     assert found.internet_message_id is None
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_header_beyond_ascii_is_utf_8_or_latin_1(encoding: str) -> None:
+    found = mime.parse(
+        "From: Jörg <jörg@fabrikam.com>\nSubject: Grüße\n".encode(encoding)
+        + "To: Zoë <zoë@fabrikam.com>\n\nHi".encode()
+    )
+    assert [(each.name, each.address) for each in (*found.origin, *found.to)] == [
+        ("Jörg", "jörg@fabrikam.com"),
+        ("Zoë", "zoë@fabrikam.com"),
+    ]
+    assert found.subject == "Grüße"
+
+
+def test_byte_order_mark_is_no_part_of_the_first_header(tmp_path: Path) -> None:
+    (tmp_path / "ann.mbox").write_bytes(BOM_UTF8 + mbox(letter(1), letter(2)))
+    (tmp_path / "3.eml").write_bytes(BOM_UTF8 + letter(3).encode())
+    found = reader.read(tmp_path, None, NOW).mail
+    subjects = sorted(each.subject for mails in found.values() for each in mails)
+    assert subjects == ["Letter 1", "Letter 2", "Letter 3"]
+    assert {each.internet_message_id for each in found["ann"]} == {"<1@fabrikam.com>", "<2@fabrikam.com>"}
+
+
+@pytest.mark.parametrize(
+    "attendee",
+    [
+        ":jo@fabrikam.com",
+        ":MAILTO:jo@fabrikam.com",
+        ": mailto: jo@fabrikam.com",
+        ":MAILTO:mailto:jo@fabrikam.com",
+        ":mailto:jo%40fabrikam.com",
+        ":mailto:j%6F@fabrikam.com?subject=Hello",
+        ";EMAIL=jo@fabrikam.com:/1089532/principal/",
+        ';EMAIL="mailto:jo@fabrikam.com":urn:uuid:1234',
+        ";CN=Jo;EMAIL=jo@fabrikam.com:invalid:nomail",
+    ],
+)
+def test_calendar_address_is_mailto_or_the_parameter(attendee: str, tmp_path: Path) -> None:
+    event = vevent("one", "20010101T090000Z", f"ATTENDEE{attendee}")
+    (tmp_path / "ann.ics").write_text(calendar(event))
+    [meeting] = reader.read(None, tmp_path, NOW).meetings["ann"]
+    assert meeting.attendees[-1].recipient.address == "jo@fabrikam.com"
+
+
+@pytest.mark.parametrize("zone, time", [("", "T230000Z"), (";TZID=America/New_York", "T230000")])
+def test_excluded_date_leaves_out_the_occurrence_of_that_day(zone: str, time: str, tmp_path: Path) -> None:
+    event = vevent(
+        "one", "20010101T090000Z", "RRULE:FREQ=DAILY;COUNT=4", "EXDATE;VALUE=DATE:20010102,20010104"
+    )
+    event = event.replace("DTSTART:20010101T090000Z", f"DTSTART{zone}:20010101{time}")
+    (tmp_path / "ann.ics").write_text(calendar(event))
+    [meeting] = reader.read(None, tmp_path, NOW).meetings["ann"]
+    later = timedelta(days=9)
+    starts = list(recurrence.starts(meeting, meeting.start, meeting.start + later))
+    assert starts == [meeting.start, meeting.start + timedelta(days=2)]
 
 
 @pytest.mark.parametrize(
