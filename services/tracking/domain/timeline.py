@@ -124,6 +124,9 @@ def is_visible(activity: Activity, now: datetime) -> bool:
 class SuggestionCollector:
     """Collects the suggestion tiles of one user on one record, newest first, up to the limit.
 
+    Copies of one identity in the mailbox, such as the sent and the received one, are one tile: that of the
+    copy with a track request, else of the newest.
+
     Attributes:
         requests: the user's last track request on this record for each item id.
     """
@@ -152,6 +155,8 @@ class SuggestionCollector:
                 continue
             if suggestion.activity.identity in dismissed and tile.state is not SuggestionState.PENDING:
                 continue
+            if self._replaces_copy(tile):
+                continue
             if len(self.tiles) == MAX_SUGGESTIONS_PER_TIMELINE:
                 self.has_more = True
                 return False
@@ -168,8 +173,20 @@ class SuggestionCollector:
                 and item not in shown
                 and request.activity.identity not in tracked
             ):
-                self.tiles.append(suggestion_tile(Suggestion(request.activity), request, self.now))
+                tile = suggestion_tile(Suggestion(request.activity), request, self.now)
+                if not self._replaces_copy(tile):
+                    self.tiles.append(tile)
         self.tiles.sort(key=lambda tile: tile.suggestion.activity.at, reverse=True)
+
+    def _replaces_copy(self, tile: SuggestionTile) -> bool:
+        """True when another copy has a tile; the given one takes its place if it has a track request."""
+        identity = tile.suggestion.activity.identity
+        for number, other in enumerate(self.tiles):
+            if other.suggestion.activity.identity == identity:
+                if other.state is SuggestionState.UNTRACKED:
+                    self.tiles[number] = tile if tile.state is not SuggestionState.UNTRACKED else other
+                return True
+        return False
 
 
 def suggestion_tile(suggestion: Suggestion, request: TrackRequest | None, now: datetime) -> SuggestionTile:

@@ -59,6 +59,6 @@ class RecordList:
         dismissed = await self._store.dismissals.find_identities(user.mailbox_key, keys)
         tracked = await self._store.tracked_activities.find_identities(user.tenant, identities, keys)
         hidden = dismissed | tracked
-        for key, identity in suggested:
+        for key, identity in set(suggested):  # copies in one mailbox are one suggestion
             counts[key] += (key, identity) not in hidden
         return counts

@@ -106,6 +106,23 @@ def test_hidden_suggestions_do_not_count_as_more() -> None:
     assert (len(collector.tiles), collector.has_more) == (50, False)
 
 
+def test_copies_of_one_identity_are_one_suggestion() -> None:
+    copies = [Suggestion(email(item=f"mail-{n}")) for n in (3, 1, 2)]
+    other = Suggestion(meeting())
+
+    def shown(requests: dict[str, TrackRequest]) -> list[tuple[str, SuggestionState]]:
+        tiles = collect(*copies, other, requests=requests).tiles
+        return [(tile.suggestion.activity.item, tile.state) for tile in tiles]
+
+    assert shown({}) == [("mail-3", SuggestionState.UNTRACKED), ("meeting-1", SuggestionState.UNTRACKED)]
+    pending = request_on_mail_1()
+    assert shown(pending) == [("mail-1", SuggestionState.PENDING), ("meeting-1", SuggestionState.UNTRACKED)]
+
+    withdrawn = collect(copies[0], requests=pending)
+    withdrawn.add_pending(frozenset())
+    assert [tile.suggestion.activity.item for tile in withdrawn.tiles] == ["mail-1"]
+
+
 @pytest.mark.parametrize("hidden", ["dismissed", "tracked"])
 def test_dismissed_and_tracked_items_are_hidden_by_identity(hidden: str) -> None:
     identities = {hidden: frozenset({"<offer@fabrikam.com>"})}
