@@ -137,6 +137,19 @@ async def test_removed_mailbox_has_no_suggestions(office: World) -> None:
     ] == [0, 0]
 
 
+async def test_copies_in_one_mailbox_are_one_tile_and_count_once(office: World) -> None:
+    async def shown() -> tuple[int, int]:
+        timeline = (await office.request(ANN, "GET", f"{ON}/timeline")).json()
+        records = (await office.request(ANN, "GET", "/records")).json()["records"]
+        [count] = [record["suggestions"] for record in records if record["id"] == RENEWAL.id]
+        return len(timeline["suggestions"]), count
+
+    others, _ = await shown()
+    for item in ("sent", "received"):
+        await office.suggest(email(item=item, identity="to-the-sender"), RENEWAL)
+    assert await shown() == (others + 1, others + 1)
+
+
 async def test_deleted_record_is_not_found(office: World) -> None:
     await office.delete_record(RENEWAL)
     assert (await office.request(ANN, "GET", f"{ON}/timeline")).status_code == 404
