@@ -16,6 +16,9 @@ from shared.keys import MailboxKey
 ANN = MailboxKey("contoso", "ann")
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
+IMMUTABLE = {"Preference-Applied": 'IdType="ImmutableId"'}
+"""A header of Graph's answers with ids."""
+
 Respond: TypeAlias = Callable[[httpx2.Request], Any]
 """Responds to a request: a response, or a coroutine that returns one."""
 
@@ -30,5 +33,7 @@ class StubTokens:
 def create_graph(respond: Respond, kinds: KindTable = KINDS) -> Graph:
     """Graph, with the responses of this function."""
     settings, tokens = IngestSettings(), cast("TokenSource", StubTokens())
-    client = GraphClient(settings, transport=httpx2.MockTransport(respond), tokens=tokens)
+    client = GraphClient(
+        settings, transport=httpx2.MockTransport(respond), tokens=tokens, backoff=lambda _: 0.0
+    )
     return Graph(settings, kinds, client)

@@ -50,7 +50,7 @@ from services.mail_ingest.sync.item_reader import ItemReader
 from services.mail_ingest.sync.profile import MailboxProfile
 from shared.events import Activity, ActivityKind, FetchContent, MailboxStatus
 from shared.keys import MailboxKey
-from tests.mail_ingest.graphs import create_graph
+from tests.mail_ingest.graphs import IMMUTABLE, create_graph
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ANN = MailboxKey("t", "ann")
@@ -132,7 +132,7 @@ class GraphStub:
 
     def respond(self, request: httpx2.Request) -> httpx2.Response:
         self.requests.append(request)
-        return httpx2.Response(200, json=next(self._responses))
+        return httpx2.Response(200, headers=IMMUTABLE, json=next(self._responses))
 
 
 def graph(stub: GraphStub) -> Graph:

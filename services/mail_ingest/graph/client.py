@@ -1,7 +1,7 @@
 """The HTTP client of Graph: tokens, retries, rate limit, pages, errors. Only this module uses httpx2.
 
 Every request prefers immutable ids and UTC. At most three requests are in flight for a mailbox, and
-`Retry-After` is obeyed.
+`Retry-After` is obeyed. `answers.py` decides which responses are answers.
 """
 
 import asyncio
@@ -9,10 +9,9 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -23,7 +22,8 @@ from services.mail_ingest.metrics import GRAPH_ERRORS, GRAPH_REQUESTS, GRAPH_THR
 from services.mail_ingest.settings import IngestSettings
 from shared.keys import MailboxKey
 
-from .errors import GraphUnavailableError, refusal
+from .answers import Form, error_details, read_answer, retry_after
+from .errors import FailureReason, GraphUnavailableError, ItemNotFoundError, refusal
 from .tokens import TokenSource
 
 log = logging.getLogger(__name__)
@@ -34,10 +34,13 @@ MAX_WAIT = timedelta(seconds=10)
 """A shorter wait is waited out here; a longer one becomes a GraphUnavailableError."""
 MAX_ATTEMPTS = 4
 RESPONSE_TIMEOUT = timedelta(seconds=20)
+"""Between two parts of a response."""
+REQUEST_DEADLINE = timedelta(minutes=1)
+"""For a whole response, however slowly its parts come."""
+MAX_PAGES = 1000
+"""A collection with more pages is not read to its end: a window has at most some hundred."""
 PREFER = 'IdType="ImmutableId", outlook.timezone="UTC"'
 TEMPORARY_STATUSES = {408, 429, 500, 502, 503, 504, 509}
-RETRY_AFTER_FIELDS = ("retryAfterSeconds", "retryAfter", "Retry-After", "retry-after")
-"""Fields of an error's body that may hold the wait."""
 
 
 @dataclass(slots=True)
@@ -66,6 +69,7 @@ class GraphClient:
         settings: address of Graph, the application's credential.
         transport: replaces the network.
         tokens: replaces the sign-in authority.
+        backoff: seconds until the next attempt, by the number of the last one.
     """
 
     def __init__(
@@ -74,9 +78,11 @@ class GraphClient:
         *,
         transport: httpx2.AsyncBaseTransport | None = None,
         tokens: TokenSource | None = None,
+        backoff: Callable[[int], float] | None = None,
     ) -> None:
         self._url = str(settings.graph_url).rstrip("/")
         self._tokens = tokens or TokenSource(settings)
+        self._backoff = backoff or _backoff_seconds
         self._limits: dict[MailboxKey, _MailboxLimit] = {}
         self._http = httpx2.AsyncClient(
             verify=ssl.create_default_context(cafile=settings.authority_ca_file),
@@ -94,20 +100,47 @@ class GraphClient:
         await self._http.aclose()
 
     async def pages(
-        self, label: str, mailbox: MailboxKey, path: str, options: Mapping[str, str]
+        self,
+        label: str,
+        mailbox: MailboxKey,
+        path: str,
+        options: Mapping[str, str],
+        *,
+        immutable_ids: bool = False,
     ) -> AsyncIterator[Payload]:
-        """The values of all pages of a collection; the errors are those of `request`."""
-        page = await self.request(label, mailbox, "GET", path, options)
+        """The values of all pages of a collection; an empty page may have a next one.
+
+        Raises:
+            GraphUnavailableError: the collection cannot be read to its end now.
+            MailboxBlockedError: see `request`.
+        """
+        form = Form.IMMUTABLE_PAGE if immutable_ids else Form.PAGE
+        request = self._http.build_request("GET", f"{self._url}/{path}", params=options)
+        seen: set[str] = set()
         while True:
-            for value in page.get("value") or ():
+            try:
+                page = await self._send(label, mailbox, request, form)
+            except ItemNotFoundError:
+                # No item was requested: what is missing is the collection.
+                raise GraphUnavailableError("a collection is missing", reason="graph_404") from None
+            for value in page["value"]:
                 yield value
             link = page.get("@odata.nextLink")
             if not link:
                 return
-            if urlsplit(link)[:2] != urlsplit(self._url)[:2]:
-                # The token must not go to another host.
-                raise GraphUnavailableError("the next page is on another host than Graph")
-            page = await self.request(label, mailbox, "GET", link)
+            if link in seen or len(seen) >= MAX_PAGES:
+                raise GraphUnavailableError("the pages have no end", reason=FailureReason.UNUSABLE_ANSWER)
+            seen.add(link)
+            request = self._next_page(link)
+
+    def _next_page(self, link: str) -> httpx2.Request:
+        try:
+            is_on_graph = urlsplit(link)[:2] == urlsplit(self._url)[:2]
+            if is_on_graph:  # the token must not go to another host
+                return self._http.build_request("GET", link)
+        except (ValueError, httpx2.InvalidURL):
+            pass
+        raise GraphUnavailableError("the next page is not one of Graph", reason=FailureReason.UNUSABLE_ANSWER)
 
     async def request(
         self,
@@ -118,49 +151,75 @@ class GraphClient:
         options: Mapping[str, str] | None = None,
         *,
         body: Any = None,
+        immutable_ids: bool = False,
         missing_is_item: bool = False,
         refusal_is_temporary: bool = False,
     ) -> Any:
-        """Sends a request, with retries, and returns the JSON of the response; `{}` for an empty one.
+        """Sends a request, with retries, and returns the JSON object with an id that Graph answers.
 
         Args:
             label: of the metric; it decides nothing.
             mailbox: whose rate limit applies, and whose tenant's token is used.
-            method: of HTTP.
-            path: below the address of Graph, or the whole address of a page.
+            method: of HTTP; after DELETE nothing is returned.
+            path: below the address of Graph.
             options: the query.
             body: the request's JSON.
+            immutable_ids: an answer with other ids is none.
             missing_is_item: see `errors.refusal`.
             refusal_is_temporary: see `errors.refusal`.
 
         Raises:
-            GraphUnavailableError: Graph or the authority does not answer now.
+            GraphUnavailableError: Graph or the authority does not answer now, or with nothing that is an
+                answer.
             ItemNotFoundError: Graph does not have the item.
             SubscriptionExistsError: Graph answers 409.
             MailboxBlockedError: Graph or the authority refuses the mailbox.
         """
-        url = path if path.startswith("https://") else f"{self._url}/{path}"
-        request = self._http.build_request(method, url, params=options, json=body)
+        form = Form.IMMUTABLE_ENTITY if immutable_ids else Form.ENTITY
+        return await self._send(
+            label,
+            mailbox,
+            self._http.build_request(method, f"{self._url}/{path}", params=options, json=body),
+            Form.NOTHING if method == "DELETE" else form,
+            missing_is_item=missing_is_item,
+            refusal_is_temporary=refusal_is_temporary,
+        )
+
+    async def _send(
+        self,
+        label: str,
+        mailbox: MailboxKey,
+        request: httpx2.Request,
+        form: Form,
+        *,
+        missing_is_item: bool = False,
+        refusal_is_temporary: bool = False,
+    ) -> dict[str, Any]:
         limit = self._limits.setdefault(mailbox, _MailboxLimit())
         refused_token: str | None = None
+        failure = FailureReason.NO_ANSWER
         async with limit.slots:
             for attempt in range(1, MAX_ATTEMPTS + 1):
                 await limit.wait()
                 token = await self._tokens.get(mailbox.tenant)
+                request.headers["Authorization"] = f"Bearer {token}"
                 try:
-                    request.headers["Authorization"] = f"Bearer {token}"
-                    response = await self._http.send(request)
-                    GRAPH_REQUESTS.labels(label).inc()
-                    if response.status_code < 400:
-                        return response.json() if response.content else {}
-                except (httpx2.TransportError, ValueError) as error:
-                    log.info(
-                        "Graph request failed, retrying",
-                        extra={"request": label, "error": type(error).__name__, "attempt": attempt},
-                    )
-                    await asyncio.sleep(_backoff_seconds(attempt))
+                    async with asyncio.timeout(REQUEST_DEADLINE.total_seconds()):
+                        response = await self._http.send(request)
+                except (httpx2.RequestError, TimeoutError) as error:
+                    failure = FailureReason.NO_ANSWER
+                    await self._pause(label, type(error).__name__, attempt)
                     continue
-                details = _error_details(response)
+                GRAPH_REQUESTS.labels(label).inc()
+                if response.status_code < 400:
+                    answer = read_answer(response.status_code, response.headers, response.content, form)
+                    if answer is not None:
+                        return answer
+                    failure = FailureReason.UNUSABLE_ANSWER
+                    GRAPH_ERRORS.labels(response.status_code, failure).inc()
+                    await self._pause(label, failure, attempt)
+                    continue
+                details = error_details(response.content)
                 code = str(details.get("code") or "")
                 GRAPH_ERRORS.labels(response.status_code, code[:60]).inc()
                 if response.status_code in TEMPORARY_STATUSES:
@@ -175,51 +234,42 @@ class GraphClient:
                         missing_is_item=missing_is_item,
                         refusal_is_temporary=refusal_is_temporary,
                     )
-        raise GraphUnavailableError("Graph does not answer")
+        raise GraphUnavailableError("Graph does not answer", reason=failure)
+
+    async def _pause(self, label: str, error: str, attempt: int) -> None:
+        """Waits until the next attempt, if there is one."""
+        log.info(
+            "Graph request failed, retrying", extra={"request": label, "error": error, "attempt": attempt}
+        )
+        if attempt < MAX_ATTEMPTS:
+            await asyncio.sleep(self._backoff(attempt))
 
     async def _wait_for_retry(
         self, limit: _MailboxLimit, response: httpx2.Response, details: Mapping[str, Any], attempt: int
     ) -> None:
         """Waits until the next attempt, or raises GraphUnavailableError where there is none."""
-        wait, throttled = _retry_after(response, details), response.status_code == 429
+        wait, throttled = (
+            retry_after(response.headers, details, datetime.now(UTC)),
+            response.status_code == 429,
+        )
         if throttled:
             GRAPH_THROTTLED.inc()
-        if wait is not None:
+        if wait:
             limit.pause(wait)
-        if attempt == MAX_ATTEMPTS or (wait is not None and wait > MAX_WAIT):
-            raise GraphUnavailableError(f"Graph answers {response.status_code}", wait, throttled=throttled)
-        if wait is None:
-            await asyncio.sleep(_backoff_seconds(attempt))
+        if attempt == MAX_ATTEMPTS or (wait and wait > MAX_WAIT):
+            raise GraphUnavailableError(
+                f"Graph answers {response.status_code}",
+                wait,
+                throttled=throttled,
+                reason=f"graph_{response.status_code}",
+            )
+        if not wait:
+            await asyncio.sleep(self._backoff(attempt))
 
 
 def quote_segment(text: str) -> str:
     """A text as one segment of a path."""
     return quote(text, safe="")
-
-
-def _error_details(response: httpx2.Response) -> dict[str, Any]:
-    try:
-        error = response.json()["error"]
-    except (ValueError, KeyError, TypeError):
-        return {}
-    return error if isinstance(error, dict) else {"code": str(error)}
-
-
-def _retry_after(response: httpx2.Response, details: Mapping[str, Any]) -> timedelta | None:
-    """The wait of the header, or of the body, where some responses have it instead."""
-    inner = details.get("innerError") if isinstance(details.get("innerError"), dict) else {}
-    in_body = (part.get(name) for part in (details, inner or {}) for name in RETRY_AFTER_FIELDS)
-    for text in (response.headers.get("Retry-After"), *in_body):
-        if text is None:
-            continue
-        try:
-            return timedelta(seconds=max(0.0, float(text)))
-        except ValueError:
-            try:
-                return max(timedelta(), parsedate_to_datetime(str(text)) - datetime.now(UTC))
-            except (TypeError, ValueError):
-                continue
-    return None
 
 
 def _claims_challenge(response: httpx2.Response) -> str | None:

@@ -1,12 +1,13 @@
 """The errors of Graph and of the sign-in authority, by their recovery."""
 
 from datetime import timedelta
+from enum import StrEnum
 
 from services.mail_ingest.domain.retries import BlockReason
 from shared.errors import RetryableError
 
-ITEM_NOT_FOUND_CODES = {"erroritemnotfound", "itemnotfound", "errorinvalididmalformed", "errorinvalidid"}
-"""Error codes about an item; any other 403 or 404 is about the mailbox."""
+ITEM_NOT_FOUND_CODES = {"erroritemnotfound", "itemnotfound"}
+"""Codes of a 404 about an item; by no other code is an item gone."""
 BLOCK_REASONS = {
     (403, "erroraccessdenied"): BlockReason.ACCESS_POLICY,
     (403, "authorization_requestdenied"): BlockReason.PERMISSION,
@@ -19,20 +20,34 @@ BLOCK_REASONS = {
 """(HTTP status, error code) -> reason; the reason of any other refusal is `graph_` and the status."""
 
 
+class FailureReason(StrEnum):
+    """Why a request has no answer; a refusal and a temporary error are `graph_` and the HTTP status."""
+
+    NO_ANSWER = "no_answer"
+    UNUSABLE_ANSWER = "unusable_answer"  # empty, or of another form than the request's
+
+
 class GraphUnavailableError(RetryableError):
     """Graph or the authority cannot answer now; the same request succeeds later.
 
     Attributes:
         retry_after: Graph's `Retry-After`, if there is one.
         throttled: Graph throttles this mailbox.
+        reason: a `FailureReason`, or `graph_` and the HTTP status.
     """
 
     def __init__(
-        self, message: str, retry_after: timedelta | None = None, *, throttled: bool = False
+        self,
+        message: str,
+        retry_after: timedelta | None = None,
+        *,
+        throttled: bool = False,
+        reason: str = FailureReason.NO_ANSWER,
     ) -> None:
         super().__init__(message)
         self.retry_after = retry_after
         self.throttled = throttled
+        self.reason = reason
 
 
 class ItemNotFoundError(Exception):
@@ -67,7 +82,8 @@ def refusal(status: int, code: str, *, missing_is_item: bool, refusal_is_tempora
         refusal_is_temporary: a 400 or an `ExtensionError` passes by itself; Graph refuses a subscription
             so when it cannot reach the webhook, and capture goes on without one.
     """
-    if code.lower() in ITEM_NOT_FOUND_CODES or (missing_is_item and status in {404, 410}):
+    is_item_code = status == 404 and code.lower() in ITEM_NOT_FOUND_CODES
+    if is_item_code or (missing_is_item and status in {404, 410}):
         return ItemNotFoundError()
     if status == 409:
         return SubscriptionExistsError()
@@ -75,4 +91,7 @@ def refusal(status: int, code: str, *, missing_is_item: bool, refusal_is_tempora
         return MailboxBlockedError(BlockReason.TOKEN_REFUSED, tenant_wide=True)
     if refusal_is_temporary and (status == 400 or code == "ExtensionError"):
         return GraphUnavailableError(f"Graph refuses the request: {status} {code}")
+    if not code:
+        # Graph's refusals have a code; this one is of something on the way, or is empty.
+        return GraphUnavailableError(f"Graph answers {status}", reason=FailureReason.UNUSABLE_ANSWER)
     return MailboxBlockedError(BLOCK_REASONS.get((status, code.lower()), f"graph_{status}"))

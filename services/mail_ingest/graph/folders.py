@@ -4,7 +4,7 @@ from services.mail_ingest.domain.folders import WELL_KNOWN, Folders, folder_tree
 from shared.keys import MailboxKey
 
 from .client import GraphClient, quote_segment
-from .errors import ItemNotFoundError
+from .errors import FailureReason, GraphUnavailableError, ItemNotFoundError
 
 PAGE_SIZE = 250
 LABEL = "folders"
@@ -17,20 +17,34 @@ class FolderCalls:
         self._client = client
 
     async def read_tree(self, mailbox: MailboxKey) -> Folders:
-        """The folders under the mailbox's root, hidden ones included."""
+        """The folders under the mailbox's root, hidden ones included.
+
+        Raises:
+            GraphUnavailableError: there is none, which is true of no mailbox; and see `GraphClient.pages`.
+        """
         root_path = f"users/{quote_segment(mailbox.mailbox)}/mailFolders"
         well_known = await self._read_well_known(mailbox, root_path)
         options = {"$select": "id,childFolderCount", "$top": str(PAGE_SIZE), "includeHiddenFolders": "true"}
-        parents: list[tuple[str, str | None]] = []
+        parents: dict[str, str | None] = {}
         to_read: list[str | None] = [None]
         while to_read:
             parent = to_read.pop()
             path = root_path if parent is None else f"{root_path}/{quote_segment(parent)}/childFolders"
             async for folder in self._client.pages(LABEL, mailbox, path, options):
-                parents.append((str(folder["id"]), parent))
+                if folder["id"] in parents:
+                    continue  # on two pages, or a tree that leads back to itself
+                parents[folder["id"]] = parent
                 if folder.get("childFolderCount"):
-                    to_read.append(str(folder["id"]))
-        return folder_tree(parents, well_known)
+                    to_read.append(folder["id"])
+        if not parents:
+            raise GraphUnavailableError("a mailbox has no folder", reason=FailureReason.UNUSABLE_ANSWER)
+        return folder_tree(parents.items(), well_known)
+
+    async def check(self, mailbox: MailboxKey) -> None:
+        """Sends a small request about the mailbox itself, and returns when Graph answers it."""
+        path = f"users/{quote_segment(mailbox.mailbox)}/mailFolders"
+        async for _ in self._client.pages(LABEL, mailbox, path, {"$select": "id", "$top": "1"}):
+            return
 
     async def _read_well_known(self, mailbox: MailboxKey, root_path: str) -> dict[str, str]:
         ids: dict[str, str] = {}

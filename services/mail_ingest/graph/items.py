@@ -35,7 +35,7 @@ class ItemCalls:
         """An item by its id, without its body."""
         row = self._kinds[kind]
         payload: Payload = await self._client.request(
-            f"{kind} by id", mailbox, "GET", _item_path(row, mailbox, item), _options(row)
+            f"{kind} by id", mailbox, "GET", _item_path(row, mailbox, item), _options(row), immutable_ids=True
         )
         return payload
 
@@ -43,7 +43,12 @@ class ItemCalls:
         """An item by its id, with its body."""
         row = self._kinds[kind]
         payload: Payload = await self._client.request(
-            f"{kind} with body", mailbox, "GET", _item_path(row, mailbox, item), _options(row, "body")
+            f"{kind} with body",
+            mailbox,
+            "GET",
+            _item_path(row, mailbox, item),
+            _options(row, "body"),
+            immutable_ids=True,
         )
         body = PayloadReader(payload, Counter()).object("body")
         is_html = (body.text("contentType") or "").lower() == "html"
@@ -55,7 +60,8 @@ class ItemCalls:
         """All items of one kind in the capture window, from `start` to `end`."""
         path = f"users/{quote_segment(mailbox.mailbox)}/{row.window.path}"
         options = {**_options(row), **row.window.options(start, end), "$top": str(PAGE_SIZE)}
-        return [item async for item in self._client.pages(f"{row.kind} window", mailbox, path, options)]
+        pages = self._client.pages(f"{row.kind} window", mailbox, path, options, immutable_ids=True)
+        return [item async for item in pages]
 
 
 def _item_path(row: KindRow, mailbox: MailboxKey, item: str) -> str:

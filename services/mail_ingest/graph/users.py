@@ -34,10 +34,12 @@ class UserCalls:
         found = await self._client.request(
             "user", MailboxKey(tenant, name), "GET", f"users/{quote_segment(name)}", {"$select": FIELDS}
         )
+        listed = found.get("proxyAddresses")
         proxies = [
             proxy.partition(":")[2]
-            for proxy in found.get("proxyAddresses") or ()
-            if proxy.lower().startswith("smtp:")
+            for proxy in (listed if isinstance(listed, list) else ())
+            if isinstance(proxy, str) and proxy.lower().startswith("smtp:")
         ]
         addresses = [found.get("mail"), found.get("userPrincipalName"), *proxies]
-        return GraphUser(str(found["id"]).lower(), frozenset(normalise(each) for each in addresses if each))
+        own = frozenset(normalise(each) for each in addresses if each and isinstance(each, str))
+        return GraphUser(found["id"].lower(), own)

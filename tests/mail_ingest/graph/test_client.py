@@ -9,7 +9,7 @@ import pytest
 from services.mail_ingest.domain.kinds import EMAIL
 from services.mail_ingest.graph.errors import GraphUnavailableError, MailboxBlockedError
 from shared.events import ActivityKind
-from tests.mail_ingest.graphs import ANN, NOW, create_graph
+from tests.mail_ingest.graphs import ANN, IMMUTABLE, NOW, create_graph
 
 
 async def test_404_about_the_mailbox_is_not_about_the_item() -> None:
@@ -29,7 +29,7 @@ async def test_at_most_three_requests_are_in_flight_for_one_mailbox() -> None:
         most = max(most, in_flight)
         await asyncio.sleep(0.02)
         in_flight -= 1
-        return httpx2.Response(200, json={})
+        return httpx2.Response(200, headers=IMMUTABLE, json={"id": "i"})
 
     graph = create_graph(respond)
     fetches = (graph.items.fetch(ANN, ActivityKind.EMAIL, f"i{number}") for number in range(12))
@@ -62,7 +62,7 @@ async def test_token_is_sent_to_no_other_host_than_graph() -> None:
     def respond(request: httpx2.Request) -> httpx2.Response:
         hosts.append(request.url.host)
         more = {"@odata.nextLink": "https://elsewhere.example/page-2"} if len(hosts) == 1 else {}
-        return httpx2.Response(200, json={"value": [], **more})
+        return httpx2.Response(200, headers=IMMUTABLE, json={"value": [], **more})
 
     with pytest.raises(GraphUnavailableError):
         await create_graph(respond).items.read_window(ANN, EMAIL, NOW, NOW + timedelta(days=3))

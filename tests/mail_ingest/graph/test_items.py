@@ -5,7 +5,7 @@ from datetime import timedelta
 import httpx2
 
 from services.mail_ingest.domain.kinds import KINDS
-from tests.mail_ingest.graphs import ANN, NOW, create_graph
+from tests.mail_ingest.graphs import ANN, IMMUTABLE, NOW, create_graph
 
 
 async def test_no_body_and_no_bcc_is_requested_before_track() -> None:
@@ -13,7 +13,7 @@ async def test_no_body_and_no_bcc_is_requested_before_track() -> None:
 
     def respond(request: httpx2.Request) -> httpx2.Response:
         requests.append(request)
-        return httpx2.Response(200, json={"value": []})
+        return httpx2.Response(200, headers=IMMUTABLE, json={"id": "i", "value": []})
 
     graph = create_graph(respond)
     for kind, row in KINDS.items():
