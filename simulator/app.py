@@ -140,5 +140,7 @@ def _http_response(response: GraphResponse) -> Response:
     headers = {**response.headers, "OData-Version": "4.0", "Cache-Control": "private"}
     if response.body is None:
         return Response(b"", response.status, headers)
+    if isinstance(response.body, str):
+        return Response(response.body, response.status, headers, "text/html")
     media_type = "application/json" if response.kind == ERROR else ODATA_JSON
     return Response(orjson.dumps(response.body), response.status, headers, media_type)

@@ -9,6 +9,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import fields, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +97,10 @@ class ControlApi:
         return {"kid": key.kid}
 
     def add_fault(self, body: Body) -> Any:
-        """Inject error responses."""
-        self.world.faults.add(Fault(**body))
+        """Inject responses; `seconds` is how long from now, all else as in `Fault`."""
+        seconds = body.pop("seconds", None)
+        until = None if seconds is None else self.world.clock() + timedelta(seconds=seconds)
+        self.world.faults.add(Fault(**body, until=until))
         return {}
 
     def clear_faults(self, body: Body) -> Any:

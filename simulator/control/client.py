@@ -61,7 +61,10 @@ class Simulator:
         self.call("DELETE", "/counters")
 
     def fault(self, status: int, **selection: Any) -> None:
-        """Inject error responses: `count`, `rate`, `retry_after`, `mailbox`, `kind`."""
+        """Inject responses: `code`, `body`, `headers`, `retry_after`; for `mailbox`, `item`, `kind`.
+
+        `count`, `seconds` and `rate` limit them.
+        """
         self.call("POST", "/faults", status=status, **selection)
 
     def clear_faults(self) -> None:

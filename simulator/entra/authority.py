@@ -99,7 +99,7 @@ class Authority:
         origin = request.headers.get("origin")
         if request.method == "OPTIONS":
             return _with_cors(Response(status_code=204), origin)
-        fault = self._world.faults.next_for("token", None)
+        fault = self._world.faults.next_for("token", None, self._world.clock())
         try:
             if fault is not None:
                 raise AuthorityError(errors.THROTTLED if fault.status == 429 else errors.DOWN)

@@ -62,7 +62,9 @@ class Graph:
         self.world.counters.requests[endpoint.kind] += 1
         tenant = self.find_tenant(request)
         if endpoint.handler is None:
-            self._raise_fault(endpoint.kind, None)
+            injected = self._injected_response(request, endpoint.kind, None)
+            if injected is not None:
+                return injected
             self._may_read_bodies(request, endpoint)
             response = list_users(self.world, request, tenant)
             _add_applied_preferences(request, response)
@@ -75,7 +77,9 @@ class Graph:
                 in_flight.enter_context(self.throttle.request(key, self.world.clock()))
                 if self.latency:
                     await asyncio.sleep(self.latency)
-            self._raise_fault(endpoint.kind, target.user.oid)
+            injected = self._injected_response(request, endpoint.kind, target.user.oid)
+            if injected is not None:
+                return injected
             with self.world.lock:
                 response = endpoint.handler(self.world, request, target)
         _add_applied_preferences(request, response)
@@ -125,12 +129,23 @@ class Graph:
             raise GraphError(denied)
         return False
 
-    def _raise_fault(self, kind: str, mailbox: str | None) -> None:
-        """Raise the GraphError of an injected fault, if one matches."""
-        fault = self.world.faults.next_for(kind, mailbox)
-        if fault is not None:
+    def _injected_response(
+        self, request: GraphRequest, kind: str, mailbox: str | None
+    ) -> GraphResponse | None:
+        """The response of an injected fault, if one matches."""
+        now, item = self.world.clock(), request.keys[1] if len(request.keys) > 1 else None
+        fault = self.world.faults.next_for(kind, mailbox, now, item)
+        if fault is None:
+            return None
+        response = GraphResponse(fault.status, fault.body, headers=dict(fault.headers))
+        if fault.body is None and fault.status >= 400:
             code, text = FAULT_MESSAGES.get(fault.status, ("UnknownError", ""))
-            raise GraphError(ErrorTemplate(fault.status, code, text), retry_after=fault.retry_after)
+            error = GraphError(ErrorTemplate(fault.status, fault.code or code, text))
+            response.body = error.body(now, request.request_id, request.client_request_id)
+            response.kind = ERROR
+        if fault.retry_after is not None:
+            response.headers["Retry-After"] = str(fault.retry_after)
+        return response
 
 
 def _add_applied_preferences(request: GraphRequest, response: GraphResponse) -> None:

@@ -1,7 +1,10 @@
 """Faults that the control interface injects; without any the simulator answers correctly."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from random import Random
+from typing import Any
 
 FAULT_MESSAGES = {
     429: ("ApplicationThrottled", "Application is over its MailboxConcurrency limit."),
@@ -15,22 +18,33 @@ FAULT_MESSAGES = {
 
 @dataclass(slots=True)
 class Fault:
-    """An error response instead of the correct one.
+    """Another response instead of the correct one.
 
     Attributes:
         status: the HTTP status of the response.
+        code: Graph's error code; by default that of the status.
+        body: the JSON of the response, or the text of an HTML page; by default an error has Graph's body, and
+            any other response none.
+        headers: further headers.
         count: how many responses; None for no limit.
+        until: when the fault ends; None for never.
         rate: the share of the matching requests that fail, from 0 to 1.
-        retry_after: seconds in the Retry-After header, None without one.
+        retry_after: the Retry-After header, None without one.
         mailbox: object id of the only mailbox whose requests fail; None for all.
+        item: id of the only item whose requests fail; None for all.
         kind: the only kind of request that fails, as in the counters: `message.by_id`, `token`, …
     """
 
     status: int
+    code: str | None = None
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     count: int | None = None
+    until: datetime | None = None
     rate: float = 1.0
-    retry_after: int | None = None
+    retry_after: int | str | None = None
     mailbox: str | None = None
+    item: str | None = None
     kind: str | None = None
 
 
@@ -72,10 +86,14 @@ class Faults:
         self.requests.clear()
         self.delivery = DeliveryFaults()
 
-    def next_for(self, kind: str, mailbox: str | None) -> Fault | None:
+    def next_for(
+        self, kind: str, mailbox: str | None, now: datetime, item: str | None = None
+    ) -> Fault | None:
         """Return the fault for this request and decrement its count; None without a matching fault."""
         for fault in self.requests:
             if fault.mailbox not in (None, mailbox) or fault.kind not in (None, kind):
+                continue
+            if fault.item not in (None, item) or (fault.until is not None and fault.until <= now):
                 continue
             if fault.count == 0 or (fault.rate < 1.0 and self.random.random() >= fault.rate):
                 continue

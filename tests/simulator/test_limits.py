@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
+import pytest
 
 from simulator.control.client import Simulator, TenantControl
 from tests.simulator.conftest import Graph
@@ -56,6 +57,39 @@ def test_faults_apply_only_to_their_requests(
     graph.get(f"{BOB}/messages")
     simulator.clear_faults()
     graph.get(f"{ANN}/messages")
+
+
+def test_fault_of_one_item_has_its_own_code_headers_and_end(
+    simulator: Simulator, tenant: TenantControl, graph: Graph
+) -> None:
+    for subject in ("One", "Another"):
+        tenant.send("x@fabrikam.com", ["ann@contoso.example"], subject=subject)
+    one, another = (each["id"] for each in graph.get(f"{ANN}/messages")["value"])
+
+    simulator.fault(400, item=one, code="ErrorInvalidIdMalformed", headers={"X-Part": "7"}, count=1)
+    refused = graph.http.get(f"/v1.0/{ANN}/messages/{one}")
+    assert (refused.status_code, refused.headers["x-part"]) == (400, "7")
+    assert refused.json()["error"]["code"] == "ErrorInvalidIdMalformed"
+    graph.get(f"{ANN}/messages/{another}")
+    graph.get(f"{ANN}/messages/{one}")
+
+    simulator.fault(500, item=one, seconds=-1)
+    graph.get(f"{ANN}/messages/{one}")
+
+
+@pytest.mark.parametrize(
+    "status, body, content",
+    [(200, None, b""), (204, None, b""), (200, {"id": "i"}, b'{"id":"i"}'), (200, "<html>", b"<html>")],
+)
+def test_fault_may_be_any_response(
+    simulator: Simulator, tenant: TenantControl, graph: Graph, status: int, body: object, content: bytes
+) -> None:
+    simulator.fault(status, body=body, kind="messages.window")
+
+    answer = graph.http.get(f"/v1.0/{ANN}/messages", headers={"Prefer": 'IdType="ImmutableId"'})
+
+    assert (answer.status_code, answer.content) == (status, content)
+    assert "preference-applied" not in answer.headers
 
 
 def test_token_endpoint_can_be_throttled(simulator: Simulator, tenant: TenantControl) -> None:
