@@ -14,6 +14,9 @@ WEBHOOKS_UNAVAILABLE = Counter(
 ACTIVITIES_PUBLISHED = Counter("activities_captured_total", "Activities published on Kafka.", ["kind"])
 ACTIVITIES_WITHDRAWN = Counter("activities_gone_total", "Tombstones published on Kafka.", ["reason"])
 ITEMS_REFUSED = Counter("items_refused_total", "Items that are not activities.", ["reason"])
+ITEMS_SET_ASIDE = Counter(
+    "items_set_aside_total", "Fetches of items that failed while Graph answered for the mailbox.", ["reason"]
+)
 PAYLOAD_ODDITIES = Counter(
     "payload_oddities_total", "Parts of published items that were passed over, replaced or cut.", ["what"]
 )

@@ -29,6 +29,9 @@ class StubTokens:
     async def get(self, _tenant: str) -> str:
         return "token"
 
+    async def replace(self, _tenant: str, _refused: str, _claims: str | None) -> None:
+        """The next token is the same."""
+
 
 def create_graph(respond: Respond, kinds: KindTable = KINDS) -> Graph:
     """Graph, with the responses of this function."""

@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 
 from services.mail_ingest.domain.content import cut_text
-from services.mail_ingest.graph.errors import ItemNotFoundError
+from services.mail_ingest.graph.errors import (
+    GraphUnavailableError,
+    ItemNotFoundError,
+    MailboxBlockedError,
+)
 from services.mail_ingest.graph.graph import Graph
 from services.mail_ingest.store.database import Store
 from shared.events import ActivityKind, MailboxStatus
 from shared.keys import MailboxKey
 
-from .responder import GONE, NOT_ENROLLED
+from .responder import GONE, ITEM_UNAVAILABLE, NOT_ENROLLED
 
 
 class PreviewUnavailableError(Exception):
@@ -47,7 +51,7 @@ class Previews:
 
         Raises:
             PreviewUnavailableError: the item is not captured, or its mailbox cannot be read now.
-            GraphUnavailableError, MailboxBlockedError: Graph does not return it.
+            GraphUnavailableError, MailboxBlockedError: Graph does not answer for the mailbox.
         """
         mailbox = await self._store.mailboxes.find(key)
         if mailbox is None or mailbox.status is MailboxStatus.REMOVED:
@@ -61,5 +65,10 @@ class Previews:
             fetched = await self._graph.items.fetch_with_text(key, kind, item)
         except ItemNotFoundError:
             raise PreviewUnavailableError(GONE, mailbox_exists=False) from None
+        except (GraphUnavailableError, MailboxBlockedError) as error:
+            failure = await self._graph.find_mailbox_failure(key, [error])
+            if failure is None:
+                raise PreviewUnavailableError(ITEM_UNAVAILABLE, mailbox_exists=True) from None
+            raise failure from None
         text, is_cut = cut_text(fetched.text)
         return Preview(text, fetched.html, is_cut)

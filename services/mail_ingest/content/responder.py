@@ -30,6 +30,8 @@ BATCH_SIZE = 12
 """Requests that are answered together; their texts are in memory together, too."""
 NOT_ENROLLED = "not_enrolled"
 GONE = "gone"
+ITEM_UNAVAILABLE = "item_unavailable"
+"""Graph does not return the item, while it answers for the mailbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,10 @@ class ContentResponder:
         self._kinds = kinds
 
     async def prepare(self, mailbox: Mailbox) -> PreparedAnswers:
-        """Fetches what a mailbox's requests need; a request that fails now waits until its deadline."""
+        """Fetches what a mailbox's requests need.
+
+        While Graph does not answer for the mailbox, a request waits until its deadline.
+        """
         prepared = PreparedAnswers()
         for request in mailbox.content_requests[:BATCH_SIZE]:
             if request.deadline <= self._clock():
@@ -76,13 +81,17 @@ class ContentResponder:
             else:
                 try:
                     answer = await self._fetch(mailbox, request, prepared)
-                except MailboxBlockedError as error:
-                    prepared.answers.append(PreparedAnswer(request, unavailable(request, error.reason)))
-                    prepared.failure = error
-                    break
-                except GraphUnavailableError as error:
-                    prepared.failure = error
-                    break
+                except (GraphUnavailableError, MailboxBlockedError) as error:
+                    failure = await self._graph.find_mailbox_failure(mailbox.key, [error])
+                    if isinstance(failure, GraphUnavailableError):
+                        prepared.failure = failure
+                        break
+                    reason = failure.reason if failure else ITEM_UNAVAILABLE
+                    prepared.answers.append(PreparedAnswer(request, unavailable(request, reason)))
+                    if failure:
+                        prepared.failure = failure
+                        break
+                    continue
                 prepared.answers.append(PreparedAnswer(request, answer))
         return prepared
 

@@ -64,12 +64,14 @@ class MailboxBlockedError(Exception):
     Attributes:
         reason: a `BlockReason`, or `graph_` and the HTTP status.
         tenant_wide: the authority refuses the tenant's token.
+        status: the HTTP status of Graph; None: the authority refuses, or the cause is our own.
     """
 
-    def __init__(self, reason: str, *, tenant_wide: bool = False) -> None:
+    def __init__(self, reason: str, *, tenant_wide: bool = False, status: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.tenant_wide = tenant_wide
+        self.status = status
 
 
 def refusal(status: int, code: str, *, missing_is_item: bool, refusal_is_temporary: bool) -> Exception:
@@ -94,4 +96,5 @@ def refusal(status: int, code: str, *, missing_is_item: bool, refusal_is_tempora
     if not code:
         # Graph's refusals have a code; this one is of something on the way, or is empty.
         return GraphUnavailableError(f"Graph answers {status}", reason=FailureReason.UNUSABLE_ANSWER)
-    return MailboxBlockedError(BLOCK_REASONS.get((status, code.lower()), f"graph_{status}"))
+    reason = BLOCK_REASONS.get((status, code.lower()), f"graph_{status}")
+    return MailboxBlockedError(reason, status=status)

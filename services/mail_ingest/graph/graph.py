@@ -1,9 +1,13 @@
 """All calls of Graph that this service makes, on one client."""
 
+from collections.abc import Collection
+
 from services.mail_ingest.domain.kinds import KindTable
 from services.mail_ingest.settings import IngestSettings
+from shared.keys import MailboxKey
 
 from .client import GraphClient
+from .errors import GraphUnavailableError, MailboxBlockedError
 from .folders import FolderCalls
 from .items import ItemCalls
 from .subscriptions import SubscriptionCalls
@@ -26,6 +30,35 @@ class Graph:
         self.subscriptions = SubscriptionCalls(self._client, str(settings.webhook_url))
         self.users = UserCalls(self._client)
 
+    async def find_mailbox_failure(
+        self, mailbox: MailboxKey, failures: Collection[GraphUnavailableError | MailboxBlockedError]
+    ) -> GraphUnavailableError | MailboxBlockedError | None:
+        """What requests for single items have shown about their mailbox.
+
+        Args:
+            mailbox: the mailbox.
+            failures: of the requests.
+
+        Returns:
+            A failure of the mailbox; None when Graph answers a request about the mailbox itself, so that the
+            failures are those of the items.
+        """
+        for failure in failures:
+            if _is_of_mailbox(failure):
+                return failure
+        try:
+            await self.folders.check(mailbox)
+        except (GraphUnavailableError, MailboxBlockedError) as failure:
+            return failure
+        return None
+
     async def close(self) -> None:
         """Closes the connections."""
         await self._client.close()
+
+
+def _is_of_mailbox(failure: GraphUnavailableError | MailboxBlockedError) -> bool:
+    """True when a failure is never that of a single item: throttling, and whatever the authority refuses."""
+    if isinstance(failure, GraphUnavailableError):
+        return failure.throttled
+    return failure.tenant_wide or failure.status is None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
+from services.mail_ingest.domain.stuck_items import StuckItem
 from services.mail_ingest.settings import IngestSettings
 from shared.clock import next_version
 from shared.keys import MailboxKey
@@ -13,6 +14,7 @@ from .audit import AuditCollection
 from .documents import Mailbox
 from .items import ItemCollection
 from .mailboxes import MailboxCollection
+from .stuck_items import StuckItemCollection
 from .subscriptions import SubscriptionCollection
 
 
@@ -28,12 +30,13 @@ class Store:
         self._database = MongoDatabase(settings, settings.mongodb_database, MAIL_INGEST, driver)
         self.mailboxes = MailboxCollection(self._database, reconcile=settings.reconcile)
         self.items = ItemCollection(self._database)
+        self.stuck_items = StuckItemCollection(self._database)
         self.subscriptions = SubscriptionCollection(self._database)
         self.audit = AuditCollection(self._database)
 
     async def create_indexes(self) -> None:
         """Creates the indexes that are missing."""
-        for collection in (self.mailboxes, self.items, self.subscriptions):
+        for collection in (self.mailboxes, self.items, self.stuck_items, self.subscriptions):
             await collection.create_indexes()
 
     async def ping(self) -> None:
@@ -70,10 +73,17 @@ class Store:
         mailboxes = await self.mailboxes.find_all(tenant)
         return [(mailbox, counts.get(mailbox.key, 0)) for mailbox in mailboxes]
 
+    async def list_stuck_items(self, tenant: str | None = None) -> list[StuckItem]:
+        """The stuck items of a tenant, or all."""
+        return await self.stuck_items.find_all(await self.mailboxes.find_keys(tenant, None))
+
     async def count_work(self) -> dict[str, int]:
         """The work that is still to be done, as counts for `/status`."""
+        stuck = await self.stuck_items.count_by_reason()
         return {
             **await self.mailboxes.count_work(),
             "publish pending items": await self.items.count_pending(),
+            "stuck items": sum(stuck.values()),
+            **{f"stuck items: {reason}": count for reason, count in sorted(stuck.items())},
             "subscriptions": await self.subscriptions.count_active(),
         }

@@ -4,6 +4,7 @@
 |---|---|---|
 | `mailboxes` | `tenant/mailbox` | `Mailbox` |
 | `items` | `tenant/mailbox/item` | `CapturedItem` without `item`; `owner`: the mailbox's `_id`; `by`: holder of the lease under which it was written |
+| `stuck_items` | `tenant/mailbox/item` | `StuckItem` without `item` |
 | `subscriptions` | our own id | `GraphSubscription` without `key` |
 | `audit` | MongoDB's | `AuditEntry` |
 
@@ -21,6 +22,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from services.mail_ingest.domain.folders import Folders
 from services.mail_ingest.domain.items import CapturedItem
+from services.mail_ingest.domain.stuck_items import StuckItem
 from services.mail_ingest.domain.subscriptions import GraphSubscription
 from shared.events import ActivityKind, FetchContent, MailboxChanged, MailboxStatus
 from shared.keys import MailboxKey, join_key, split_key
@@ -63,6 +65,7 @@ class Mailbox:
         window_due: since when a reading of the window is due; None: it is not.
         next_window_at: when the window is read again without a cause.
         content_requests: requests to answer.
+        stuck_items_due_at: when the next stuck item is fetched again; None: there is none.
         subscriptions_due_at: when the subscriptions need work; None: now.
         lease: None: nobody holds the mailbox.
         due_at: when the mailbox next has work; one index finds the mailboxes with work.
@@ -88,6 +91,7 @@ class Mailbox:
     window_due: datetime | None = None
     next_window_at: datetime | None = None
     content_requests: tuple[FetchContent, ...] = ()
+    stuck_items_due_at: datetime | None = None
     subscriptions_due_at: datetime | None = None
     lease: LeaseState | None = None
     due_at: datetime | None = None
@@ -123,6 +127,7 @@ class AuditEntry:
     Attributes:
         tenant, mailbox: `*` means all.
         by: the command line and its user, or the API.
+        item: the only item that the action is about.
     """
 
     at: datetime
@@ -130,6 +135,7 @@ class AuditEntry:
     tenant: str
     mailbox: str
     by: str
+    item: str | None = None
 
 
 class DocumentForm(Generic[F]):
@@ -183,6 +189,7 @@ def _to_bson(value: Any) -> Any:
 
 MAILBOX = DocumentForm(Mailbox)
 ITEM = DocumentForm(CapturedItem, id_field="item")
+STUCK_ITEM = DocumentForm(StuckItem, id_field="item")
 SUBSCRIPTION = DocumentForm(GraphSubscription, id_field="key")
 AUDIT_ENTRY = DocumentForm(AuditEntry)
 

@@ -89,6 +89,23 @@ class HeldMailbox:
             self._query, {"$pull": {"content_requests": {"request": {"$in": list(requests)}}}}
         )
 
+    async def add_stuck_items_due_at(self, due_at: datetime) -> None:
+        """A stuck item is fetched again at this time, or an earlier one before."""
+        soonest = {"$min": ["$stuck_items_due_at", due_at]}
+        await self._collection.update_one(self._query, [{"$set": {"stuck_items_due_at": soonest}}])
+
+    async def schedule_stuck_items(self, seen: datetime | None, next_at: datetime | None) -> None:
+        """Sets when the next stuck item is fetched again.
+
+        Args:
+            seen: `stuck_items_due_at` as it was before. When an administrator has made items due since, they
+                stay due.
+            next_at: the next time; None when there is no stuck item.
+        """
+        await self._collection.update_one(
+            {**self._query, "stuck_items_due_at": seen}, {"$set": {"stuck_items_due_at": next_at}}
+        )
+
     async def schedule_subscriptions(self, seen: datetime | None, next_at: datetime) -> None:
         """Sets when the subscriptions need work again.
 

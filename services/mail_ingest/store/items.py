@@ -58,9 +58,14 @@ class ItemCollection:
         """The items that are captured and not gone."""
         return await self._read({"owner": join_key(owner), "gone": None})
 
-    async def find_pending(self, owner: MailboxKey, limit: int) -> list[CapturedItem]:
-        """The items whose state is recorded and not acknowledged by Kafka."""
-        return await self._read({"owner": join_key(owner), "publish_pending": True}, limit)
+    async def find_pending(
+        self, owner: MailboxKey, limit: int, without: AbstractSet[str] = frozenset()
+    ) -> list[CapturedItem]:
+        """The items whose state is recorded and not acknowledged by Kafka, without some of them."""
+        query: Document = {"owner": join_key(owner), "publish_pending": True}
+        if without:
+            query["_id"] = {"$nin": [_id(owner, item) for item in without]}
+        return await self._read(query, limit)
 
     async def find_expired(self, owner: MailboxKey, now: datetime, limit: int) -> list[CapturedItem]:
         """Live items that have left the capture window."""

@@ -173,6 +173,12 @@ class MailboxCollection:
             self._pipelines.set_and_schedule({"subscriptions_due_at": NOW}),
         )
 
+    async def request_stuck_items(self, key: MailboxKey) -> None:
+        """Makes the retry of a mailbox's stuck items due now."""
+        await self._collection.update_one(
+            {"_id": join_key(key)}, self._pipelines.set_and_schedule({"stuck_items_due_at": NOW})
+        )
+
     async def acknowledge(self, key: MailboxKey, version: int) -> None:
         """Kafka has this version of the mailbox's state."""
         await self._collection.update_one({"_id": join_key(key)}, self._pipelines.acknowledge(version))

@@ -45,6 +45,8 @@ class MailboxPipelines:
         is_active = {"$in": ["$status", ACTIVE_STATUSES]}
         is_blocked = {"$eq": ["$status", MailboxStatus.BLOCKED]}
         has_requests = {"$gt": [{"$size": "$content_requests"}, 0]}
+        has_stuck_items = {"$gt": ["$stuck_items_due_at", None]}
+        stuck_items_due_at = {"$max": ["$stuck_items_due_at", "$retry_at"]}
         return {
             "$set": {
                 "due_at": {
@@ -54,6 +56,7 @@ class MailboxPipelines:
                         {"$cond": [has_requests, {"$cond": [is_blocked, NOW, when_permitted]}, None]},
                         {"$cond": [{"$and": [is_active, {"$or": work}]}, when_permitted, None]},
                         {"$cond": [is_active, {"$max": ["$subscriptions_due_at", "$retry_at"]}, None]},
+                        {"$cond": [{"$and": [is_active, has_stuck_items]}, stuck_items_due_at, None]},
                         {"$cond": [is_blocked, "$retry_at", None]},
                         otherwise,
                     ]

@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar, assert_never
 
 from services.mail_ingest.domain.activities import MailboxOwner, Payload
 from services.mail_ingest.domain.capture import capture_item, folder_of
 from services.mail_ingest.domain.folders import Folders
 from services.mail_ingest.domain.items import Absence, ObservedItem
 from services.mail_ingest.domain.kinds import KindTable
+from services.mail_ingest.domain.stuck_items import ItemFailure
 from services.mail_ingest.graph.errors import (
     GraphUnavailableError,
     ItemNotFoundError,
@@ -37,10 +38,12 @@ class FetchResult:
 
     Attributes:
         payloads: the items that Graph returned or did not find.
+        set_aside: items that Graph does not return, while it answers for the mailbox.
         failure: why the others are left out.
     """
 
     payloads: Payloads = field(default_factory=dict)
+    set_aside: Mapping[tuple[ActivityKind, str], ItemFailure] = field(default_factory=dict)
     failure: GraphFailure | None = None
 
 
@@ -64,13 +67,18 @@ class ItemReader:
 
         results = await _gather([fetch_one(kind, item) for kind, item in items])
         payloads: dict[tuple[ActivityKind, str], Payload | None] = {}
-        failures: list[GraphFailure] = []
+        failures: dict[tuple[ActivityKind, str], GraphFailure] = {}
         for key, result in zip(items, results, strict=True):
             if isinstance(result, GraphUnavailableError | MailboxBlockedError):
-                failures.append(result)
+                failures[key] = result
             else:
                 payloads[key] = result
-        return FetchResult(payloads, failures[0] if failures else None)
+        if not failures:
+            return FetchResult(payloads)
+        of_mailbox = await self._graph.find_mailbox_failure(mailbox.key, failures.values())
+        if of_mailbox is not None:
+            return FetchResult(payloads, failure=of_mailbox)
+        return FetchResult(payloads, {key: _of_item(failure) for key, failure in failures.items()})
 
     async def observe(self, mailbox: Mailbox, payloads: Payloads) -> list[ObservedItem]:
         """What the payloads are now; the folder tree is read again first when it lacks a folder of theirs."""
@@ -94,6 +102,16 @@ class ItemReader:
         """The folders that decide whether the items are live."""
         found = {folder_of(self._kinds[kind], payload) for (kind, _), payload in payloads.items() if payload}
         return {folder for folder in found if folder is not None}
+
+
+def _of_item(failure: GraphFailure) -> ItemFailure:
+    match failure:
+        case GraphUnavailableError():
+            return ItemFailure(failure.reason, failure.retry_after)
+        case MailboxBlockedError():
+            return ItemFailure(f"graph_{failure.status}")
+        case _:
+            assert_never(failure)
 
 
 def _change_key(payload: Payload) -> str:

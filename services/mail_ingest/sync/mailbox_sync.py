@@ -19,10 +19,13 @@ from shared.events import MailboxStatus
 
 from .blocking import MailboxBlocking
 from .content_requests import ContentRequests
+from .item_fetching import ItemFetching
 from .item_reader import GraphFailure, ItemReader
 from .notified_items import NotifiedItems
 from .pending_items import PendingItems
 from .profile import MailboxProfile
+from .stuck_items import StuckItems
+from .stuck_retries import StuckRetries
 from .subscriptions import SubscriptionManager
 from .window import WindowReconciliation
 from .withdrawal import Withdrawal
@@ -59,21 +62,36 @@ class MailboxSync:
         profile = MailboxProfile(graph, held)
         reader = ItemReader(graph, profile, clock, kinds)
         activities = ActivityPublisher(store, held, outbox, clock, kinds)
+        stuck = StuckItems(store, held, clock)
+        fetching = ItemFetching(store, reader, activities, stuck, kinds)
         responder = ContentResponder(graph, outbox, clock, kinds)
         self._store = store
         self._clock = clock
         self._settings = settings
         self._held = held
+        self._stuck = stuck
         self._profile = profile
         self._state = MailboxStatePublisher(store, held, outbox, clock)
         self._blocking = MailboxBlocking(store, held, profile, self._state, clock, settings)
         self._content_requests = ContentRequests(held, responder, reader, activities)
         self._subscriptions = SubscriptionManager(store, graph, held, clock, kinds)
         self._withdrawal = Withdrawal(store, held, activities, self._subscriptions, clock)
-        self._pending_items = PendingItems(store, reader, activities)
-        self._notified_items = NotifiedItems(store, held, reader, activities, kinds)
+        self._pending_items = PendingItems(store, activities, fetching, stuck)
+        self._notified_items = NotifiedItems(held, fetching)
+        self._stuck_retries = StuckRetries(store, held, fetching, clock)
         self._window = WindowReconciliation(
-            store, graph, held, profile, reader, activities, self._state, clock, settings, kinds
+            store,
+            graph,
+            held,
+            profile,
+            reader,
+            activities,
+            fetching,
+            stuck,
+            self._state,
+            clock,
+            settings,
+            kinds,
         )
 
     async def run(self) -> None:
@@ -93,10 +111,10 @@ class MailboxSync:
                 mailbox.subscriptions_due_at,
                 mailbox.next_window_at if self._settings.reconcile else None,
             ]
-        if mailbox.status is not MailboxStatus.PAUSED and await self._store.items.find_pending(
-            mailbox.key, 1
-        ):
-            times.append(self._clock())
+        if mailbox.status is not MailboxStatus.PAUSED:
+            stuck = await self._stuck.find_ids(mailbox)
+            if await self._store.items.find_pending(mailbox.key, 1, stuck):
+                times.append(self._clock())
         soonest = min((time for time in times if time), default=None)
         return max(soonest, mailbox.retry_at) if soonest and mailbox.retry_at else soonest
 
@@ -130,6 +148,7 @@ class MailboxSync:
             mailbox = await self._held.read()
         more |= await self._pending_items.publish(mailbox)
         more |= await self._notified_items.process(mailbox)
+        more |= await self._stuck_retries.retry(mailbox)
         await self._window.reconcile_if_due(mailbox)
         if mailbox.failures:
             await self._held.set_fields(failures=0)

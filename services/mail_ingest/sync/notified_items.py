@@ -1,31 +1,18 @@
 """Fetches the items that notifications have named."""
 
-from services.mail_ingest.domain.items import needs_window
-from services.mail_ingest.domain.kinds import KindTable
-from services.mail_ingest.publishing.activities import ActivityPublisher
-from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.documents import Mailbox
 from services.mail_ingest.store.held_mailbox import HeldMailbox
 
-from .item_reader import FETCH_BATCH_SIZE, ItemReader
+from .item_fetching import ItemFetching
+from .item_reader import FETCH_BATCH_SIZE
 
 
 class NotifiedItems:
     """The notified items of one mailbox."""
 
-    def __init__(
-        self,
-        store: Store,
-        held: HeldMailbox,
-        reader: ItemReader,
-        activities: ActivityPublisher,
-        kinds: KindTable,
-    ) -> None:
-        self._store = store
+    def __init__(self, held: HeldMailbox, fetching: ItemFetching) -> None:
         self._held = held
-        self._reader = reader
-        self._activities = activities
-        self._kinds = kinds
+        self._fetching = fetching
 
     async def process(self, mailbox: Mailbox) -> bool:
         """Fetches and publishes one batch.
@@ -39,12 +26,8 @@ class NotifiedItems:
         batch = mailbox.notified_items[:FETCH_BATCH_SIZE]
         if not batch:
             return False
-        fetched = await self._reader.fetch(mailbox, [(each.kind, each.item) for each in batch])
-        observed = await self._reader.observe(mailbox, fetched.payloads)
-        processed = await self._activities.record_and_publish(mailbox, observed)
-        if any(needs_window(each.captured, each.observed, self._kinds) for each in processed.values()):
-            await self._store.mailboxes.request_window(mailbox.key)
-        await self._held.remove_notified_items([each for each in batch if each.item in processed])
-        if fetched.failure:
-            raise fetched.failure
+        outcome = await self._fetching.fetch_and_publish(mailbox, [(each.kind, each.item) for each in batch])
+        await self._held.remove_notified_items([each for each in batch if each.item in outcome.done])
+        if outcome.failure:
+            raise outcome.failure
         return len(mailbox.notified_items) > len(batch)

@@ -5,19 +5,26 @@ from services.mail_ingest.publishing.activities import ActivityPublisher
 from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.documents import Mailbox
 
-from .item_reader import FETCH_BATCH_SIZE, ItemReader
+from .item_fetching import ItemFetching
+from .item_reader import FETCH_BATCH_SIZE
+from .stuck_items import StuckItems
 
 
 class PendingItems:
     """The pending items of one mailbox."""
 
-    def __init__(self, store: Store, reader: ItemReader, activities: ActivityPublisher) -> None:
+    def __init__(
+        self, store: Store, activities: ActivityPublisher, fetching: ItemFetching, stuck: StuckItems
+    ) -> None:
         self._store = store
-        self._reader = reader
         self._activities = activities
+        self._fetching = fetching
+        self._stuck = stuck
 
     async def publish(self, mailbox: Mailbox) -> bool:
         """Publishes one batch: activities are fetched again, tombstones need no fetch.
+
+        Stuck items are left out: they are published when they can be fetched.
 
         Returns:
             Whether there may be more.
@@ -25,14 +32,14 @@ class PendingItems:
         Raises:
             GraphUnavailableError, MailboxBlockedError: some items were not fetched; the others are done.
         """
-        pending = await self._store.items.find_pending(mailbox.key, FETCH_BATCH_SIZE)
+        stuck = await self._stuck.find_ids(mailbox)
+        pending = await self._store.items.find_pending(mailbox.key, FETCH_BATCH_SIZE, stuck)
         if not pending:
             return False
         gone = [absent(each, Absence.EXPIRED) for each in pending if each.gone is not None]
+        await self._activities.record_and_publish(mailbox, gone)
         live = [(each.kind, each.item) for each in pending if each.gone is None]
-        fetched = await self._reader.fetch(mailbox, live)
-        observed = [*gone, *await self._reader.observe(mailbox, fetched.payloads)]
-        await self._activities.record_and_publish(mailbox, observed)
-        if fetched.failure:
-            raise fetched.failure
+        outcome = await self._fetching.fetch_and_publish(mailbox, live)
+        if outcome.failure:
+            raise outcome.failure
         return True

@@ -19,8 +19,10 @@ from services.mail_ingest.store.held_mailbox import HeldMailbox
 from shared.clock import Clock
 from shared.events import ActivityKind, MailboxStatus
 
+from .item_fetching import ItemFetching
 from .item_reader import FETCH_BATCH_SIZE, ItemReader
 from .profile import MailboxProfile
+from .stuck_items import StuckItems
 
 
 class WindowReconciliation:
@@ -34,6 +36,8 @@ class WindowReconciliation:
         profile: MailboxProfile,
         reader: ItemReader,
         activities: ActivityPublisher,
+        fetching: ItemFetching,
+        stuck: StuckItems,
         state: MailboxStatePublisher,
         clock: Clock,
         settings: IngestSettings,
@@ -45,6 +49,8 @@ class WindowReconciliation:
         self._profile = profile
         self._reader = reader
         self._activities = activities
+        self._fetching = fetching
+        self._stuck = stuck
         self._state = state
         self._clock = clock
         self._settings = settings
@@ -52,6 +58,8 @@ class WindowReconciliation:
 
     async def reconcile_if_due(self, mailbox: Mailbox) -> None:
         """Reads the whole window when it is due, and compares it with the captured items.
+
+        A stuck item counts neither as shown nor as gone; it does not hold the reading up.
 
         Raises:
             GraphUnavailableError, MailboxBlockedError: the reading is cut short; the next one repeats it,
@@ -65,17 +73,17 @@ class WindowReconciliation:
         notified = {each.item for each in (await self._held.read()).notified_items}
         observed = await self._reader.observe(mailbox, shown)
         await self._activities.record_and_publish_all(mailbox, observed, notified)
-        comparison = compare_window(
-            await self._store.items.find_live(mailbox.key),
-            frozenset(item for _, item in shown),
-            now,
-            self._kinds,
-        )
-        await self._fetch_hidden(mailbox, comparison.to_fetch, notified)
+        shown_ids = frozenset(item for _, item in shown)
+        await self._stuck.resolve(mailbox, shown_ids)
+        stuck = await self._stuck.find_ids(mailbox)
+        live = [each for each in await self._store.items.find_live(mailbox.key) if each.item not in stuck]
+        comparison = compare_window(live, shown_ids, now, self._kinds)
+        set_aside = await self._fetch_hidden(mailbox, comparison.to_fetch, notified)
         gone = [absent(each, Absence.NOT_SHOWN) for each in comparison.gone]
         await self._activities.record_and_publish_all(mailbox, gone, notified)
+        missing = {item: count for item, count in comparison.missing.items() if item not in set_aside}
         await self._store.items.set_missing_counts(
-            mailbox.key, {**comparison.missing, **dict.fromkeys(comparison.shown_again, 0)}
+            mailbox.key, {**missing, **dict.fromkeys(comparison.shown_again, 0)}
         )
         await self._finish(mailbox, now)
 
@@ -93,15 +101,20 @@ class WindowReconciliation:
 
     async def _fetch_hidden(
         self, mailbox: Mailbox, hidden: tuple[CapturedItem, ...], notified: AbstractSet[str]
-    ) -> None:
-        """Fetches the captured items that the window no longer shows, by their ids."""
+    ) -> AbstractSet[str]:
+        """Fetches the captured items that the window no longer shows, by their ids.
+
+        Returns:
+            Those that Graph does not return; nothing is known of them.
+        """
+        set_aside: set[str] = set()
         for start in range(0, len(hidden), FETCH_BATCH_SIZE):
             batch = [(each.kind, each.item) for each in hidden[start : start + FETCH_BATCH_SIZE]]
-            fetched = await self._reader.fetch(mailbox, batch)
-            observed = await self._reader.observe(mailbox, fetched.payloads)
-            await self._activities.record_and_publish_all(mailbox, observed, notified)
-            if fetched.failure:
-                raise fetched.failure
+            outcome = await self._fetching.fetch_and_publish(mailbox, batch, notified)
+            set_aside |= outcome.set_aside
+            if outcome.failure:
+                raise outcome.failure
+        return set_aside
 
     async def _finish(self, mailbox: Mailbox, now: datetime) -> None:
         is_first = mailbox.complete_as_of is None  # no notification could have come before

@@ -36,6 +36,8 @@ class Withdrawal:
         expired = await self._store.items.find_expired(mailbox.key, self._clock(), BATCH_SIZE)
         observed = [absent(each, Absence.EXPIRED) for each in expired]
         await self._activities.record_and_publish(mailbox, observed)
+        if expired and mailbox.stuck_items_due_at is not None:
+            await self._store.stuck_items.delete(mailbox.key, [each.item for each in expired])
         return bool(expired)
 
     async def withdraw_removed(self, mailbox: Mailbox) -> bool:
@@ -48,6 +50,7 @@ class Withdrawal:
         pending = await self._store.items.find_pending(mailbox.key, BATCH_SIZE)
         observed = {each.item: absent(each, Absence.REMOVED) for each in (*live, *pending)}
         await self._activities.record_and_publish_all(mailbox, list(observed.values()))
+        await self._store.stuck_items.delete(mailbox.key)
         await self._subscriptions.delete_all(mailbox)
         await self._held.set_fields(addresses=None, folders=None)
         return len(live) + len(pending) >= BATCH_SIZE

@@ -45,6 +45,7 @@ const REASONS = {
     notice: true,
   },
   no_answer: { short: "no response in time", text: "There was no response in time." },
+  item_unavailable: { short: "not readable now", text: "Microsoft 365 does not return it now. Try again later." },
   gone: { short: "no longer in your mailbox", text: "It is no longer in your mailbox." },
   not_enrolled: { short: "mailbox not connected", text: "Your mailbox is not connected." },
   paused: { short: "capture paused", text: "Capture of your mailbox is paused." },

@@ -1,6 +1,7 @@
 """Which content requests are fetched, and how much of a text is in the answer."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,6 +10,7 @@ import pytest
 
 from services.mail_ingest.content.responder import ContentResponder, PreparedAnswer
 from services.mail_ingest.domain.kinds import KINDS
+from services.mail_ingest.graph.errors import MailboxBlockedError
 from services.mail_ingest.graph.items import ItemWithText
 from services.mail_ingest.store.documents import Mailbox
 from services.mail_ingest.store.lease import Lease
@@ -24,14 +26,17 @@ MINUTE = timedelta(minutes=1)
 
 
 class StubItems:
-    """Graph's items: the same text under every id."""
+    """Graph's items: the same text under every id but one."""
 
-    def __init__(self, text: str = "Dear all") -> None:
+    def __init__(self, text: str = "Dear all", stuck: str | None = None) -> None:
         self.text = text
+        self.stuck = stuck
         self.fetched: list[str] = []
 
     async def fetch_with_text(self, _mailbox: MailboxKey, _kind: ActivityKind, item: str) -> ItemWithText:
         self.fetched.append(item)
+        if item == self.stuck:
+            raise MailboxBlockedError("graph_400", status=400)
         return ItemWithText(message(id=item), self.text, html=False)
 
 
@@ -45,6 +50,10 @@ class StubOutbox:
         self.messages += messages
 
 
+async def answers_for_the_mailbox(*_: Any) -> None:
+    """Graph has a failure for an item alone."""
+
+
 def mailbox(status: MailboxStatus = MailboxStatus.ENROLLED, deadline: timedelta = MINUTE) -> Mailbox:
     """A mailbox with one content request."""
     request = FetchContent(request="r", item="i", kind=ActivityKind.EMAIL, deadline=NOW + deadline)
@@ -52,7 +61,7 @@ def mailbox(status: MailboxStatus = MailboxStatus.ENROLLED, deadline: timedelta 
 
 
 def responder(items: StubItems, outbox: StubOutbox | None = None) -> ContentResponder:
-    graph = SimpleNamespace(items=items)
+    graph = SimpleNamespace(items=items, find_mailbox_failure=answers_for_the_mailbox)
     return ContentResponder(cast("Any", graph), cast("Any", outbox), lambda: NOW, KINDS)
 
 
@@ -67,6 +76,21 @@ async def test_request_past_its_deadline_is_dropped_without_a_fetch() -> None:
     items = StubItems()
     prepared = await prepare(items, mailbox(deadline=-timedelta(seconds=1)))
     assert (prepared.answer, items.fetched) == (None, [])
+
+
+async def test_item_that_graph_does_not_return_is_answered_and_holds_no_other_request_up() -> None:
+    items = StubItems(stuck="i")
+    requests = [
+        FetchContent(request=f"r-{item}", item=item, kind=ActivityKind.EMAIL, deadline=NOW + MINUTE)
+        for item in ("i", "j")
+    ]
+
+    prepared = await responder(items).prepare(replace(mailbox(), content_requests=tuple(requests)))
+
+    assert prepared.failure is None
+    answers = [each.answer and each.answer.unavailable for each in prepared.answers]
+    assert answers == ["item_unavailable", None]
+    assert list(prepared.fetched) == [(ActivityKind.EMAIL, "j")]
 
 
 @pytest.mark.parametrize("status", [MailboxStatus.PAUSED, MailboxStatus.BLOCKED, MailboxStatus.REMOVED])

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from services.mail_ingest.domain.folders import Folders
 from services.mail_ingest.domain.items import CapturedItem, ItemUpdate
 from services.mail_ingest.domain.kinds import KINDS
+from services.mail_ingest.domain.stuck_items import StuckItem
 from services.mail_ingest.domain.subscriptions import GraphSubscription, plan_subscriptions
 from services.mail_ingest.settings import IngestSettings
 from services.mail_ingest.store.database import Store
@@ -447,6 +448,74 @@ async def test_lifecycle_event_during_work_on_subscriptions_is_handled_next(stor
     assert (await read(store)).subscriptions_due_at > now() + timedelta(hours=1)  # type: ignore[operator]
 
 
+# -- stuck items ----------------------------------------------------------------------------------
+
+
+def stuck(item: str, owner: MailboxKey = ANN, minutes: float = 0) -> StuckItem:
+    """A stuck item that is fetched again in so many minutes."""
+    retry_at = now() + timedelta(minutes=minutes)
+    return StuckItem(item, owner, EMAIL, "graph_500", since=now(), failures=1, retry_at=retry_at)
+
+
+async def test_stuck_items_are_due_at_their_own_times(store: Store) -> None:
+    await store.stuck_items.save([stuck("b", minutes=-1), stuck("a", minutes=-2), stuck("c", minutes=5)])
+    await store.stuck_items.save([stuck("d", BO, minutes=-3), stuck("c", minutes=6)])
+
+    due = await store.stuck_items.find_due(ANN, now(), 10)
+    next_at = await store.stuck_items.next_retry(BO)
+
+    assert [each.item for each in due] == ["a", "b"]
+    assert next_at is not None
+    assert next_at < now()
+    assert await store.stuck_items.find_ids(ANN) == {"a", "b", "c"}
+    assert await store.stuck_items.make_due(ANN, "c", now()) == 1
+    assert len(await store.stuck_items.find_due(ANN, now(), 10)) == 3
+    assert await store.stuck_items.delete(ANN) == 3
+    assert await store.stuck_items.find_ids(BO) == {"d"}
+
+
+async def test_mailbox_is_due_when_its_next_stuck_item_is(store: Store) -> None:
+    held = await acquire(store)
+    mailbox = await held.read()
+    await store.mailboxes.acknowledge(ANN, mailbox.version)
+    await held.finish_window(mailbox.window_due)
+    soon, later = now() + timedelta(minutes=5), now() + timedelta(minutes=9)
+
+    for due_at in (later, soon, later):
+        await held.add_stuck_items_due_at(due_at)
+    await held.release_lease(None)
+
+    waiting = await read(store)
+    assert waiting.due_at == waiting.stuck_items_due_at
+    assert waiting.due_at is not None
+    assert abs(waiting.due_at - soon) < timedelta(seconds=1)
+    assert await store.mailboxes.acquire_lease("early", LEASE) is None
+    await store.mailboxes.request_stuck_items(ANN)
+    assert await store.mailboxes.acquire_lease("next", LEASE) == ANN
+
+
+async def test_stuck_items_that_an_administrator_makes_due_meanwhile_stay_due(store: Store) -> None:
+    held = await acquire(store)
+    await held.add_stuck_items_due_at(now() - timedelta(minutes=1))
+    seen = (await held.read()).stuck_items_due_at
+
+    await store.mailboxes.request_stuck_items(ANN)
+    await held.schedule_stuck_items(seen, None)
+
+    due_at = (await held.read()).stuck_items_due_at
+    assert due_at is not None
+    await held.schedule_stuck_items(due_at, None)
+    assert (await held.read()).stuck_items_due_at is None
+
+
+async def test_stuck_item_is_not_published_with_the_pending_ones(store: Store) -> None:
+    await record(store, "h", update("a", 0, 10), update("b", 0, 10))
+
+    pending = await store.items.find_pending(ANN, 10, {"a"})
+
+    assert [captured.item for captured in pending] == ["b"]
+
+
 # -- status ---------------------------------------------------------------------------------------
 
 
@@ -454,6 +523,7 @@ async def test_status_counts_the_work(store: Store) -> None:
     await store.mailboxes.add_notified_items({ANN: [(EMAIL, "i"), (EMAIL, "j")]})
     await store.mailboxes.add_content_requests({ANN: [request()]})
     await record(store, "h", update("a", 0, 10))
+    await store.stuck_items.save([stuck("s")])
     await acquire(store)
 
     assert await store.count_work() == {
@@ -466,5 +536,7 @@ async def test_status_counts_the_work(store: Store) -> None:
         "notified items waiting": 2,
         "content requests waiting": 1,
         "publish pending items": 1,
+        "stuck items": 1,
+        "stuck items: graph_500": 1,
         "subscriptions": 0,
     }

@@ -89,7 +89,7 @@ async def test_missed_items_of_an_interrupted_reading_are_counted_by_the_next(re
     before = [count for count in await missed_counts(world, ann) if count]
     world.simulator.delivery(loss=1.0, followed_by_updated=False)
     # The window can be read, and the items that it lacks cannot be fetched.
-    world.simulator.fault(503, mailbox=ann, kind="message.by_id")
+    world.simulator.fault(429, mailbox=ann, kind="message.by_id")
     fetches_before = count_requests(world, "message.by_id")
 
     world.tenant.delete(ann, deleted, hard=True)

@@ -1,0 +1,97 @@
+"""The collection `stuck_items`: items that Graph does not return, with their retry times."""
+
+from collections.abc import Collection
+from collections.abc import Set as AbstractSet
+from datetime import datetime
+
+from services.mail_ingest.domain.stuck_items import StuckItem
+from shared.keys import ItemKey, MailboxKey, join_key, split_key
+from shared.mongodb import ASCENDING, Document, IndexModel, MongoCollection, MongoDatabase, UpdateOne
+
+from .documents import STUCK_ITEM
+
+
+class StuckItemCollection:
+    """The stuck items of all mailboxes."""
+
+    def __init__(self, database: MongoDatabase) -> None:
+        self._collection: MongoCollection = database.collection("stuck_items")
+
+    async def create_indexes(self) -> None:
+        """Creates the indexes that are missing."""
+        await self._collection.create_indexes([IndexModel([("owner", ASCENDING), ("retry_at", ASCENDING)])])
+
+    async def find(self, owner: MailboxKey, items: Collection[str]) -> dict[str, StuckItem]:
+        """Those of these items that are stuck, by item."""
+        return {stuck.item: stuck for stuck in await self._read(_query([owner], items))}
+
+    async def find_due(self, owner: MailboxKey, now: datetime, limit: int) -> list[StuckItem]:
+        """Items whose retry time has come, the longest due ones first."""
+        return await self._read({**_query([owner]), "retry_at": {"$lte": now}}, limit)
+
+    async def find_all(self, owners: Collection[MailboxKey]) -> list[StuckItem]:
+        """All stuck items of these mailboxes."""
+        return await self._read(_query(owners))
+
+    async def find_ids(self, owner: MailboxKey) -> AbstractSet[str]:
+        """The ids of a mailbox's stuck items."""
+        found = self._collection.find(_query([owner]), {"_id": 1})
+        return {split_key(ItemKey, document["_id"]).item async for document in found}
+
+    async def next_retry(self, owner: MailboxKey) -> datetime | None:
+        """When the next stuck item of a mailbox is fetched again."""
+        document = await self._collection.find_one(
+            _query([owner]), {"retry_at": 1}, sort=[("retry_at", ASCENDING)]
+        )
+        return document["retry_at"] if document else None
+
+    async def save(self, stuck: Collection[StuckItem]) -> None:
+        """Stores stuck items in the place of their former states."""
+        await self._collection.bulk_write(
+            [
+                UpdateOne({"_id": _id(each.owner, each.item)}, {"$set": STUCK_ITEM.write(each)}, upsert=True)
+                for each in stuck
+            ]
+        )
+
+    async def make_due(self, owner: MailboxKey, item: str | None, now: datetime) -> int:
+        """Makes one stuck item of a mailbox due, or all of them.
+
+        Returns:
+            The number of these items.
+        """
+        query = _query([owner], None if item is None else [item])
+        result = await self._collection.update_many(query, {"$set": STUCK_ITEM.write_fields(retry_at=now)})
+        return result.matched
+
+    async def delete(self, owner: MailboxKey, items: Collection[str] | None = None) -> int:
+        """Deletes these stuck items of a mailbox, or all of them; returns how many there were."""
+        return await self._collection.delete_many(_query([owner], items))
+
+    async def count_by_reason(self) -> dict[str, int]:
+        """The stuck items of all mailboxes, by reason."""
+        groups = self._collection.aggregate([{"$group": {"_id": "$reason", "count": {"$sum": 1}}}])
+        return {row["_id"]: row["count"] async for row in groups}
+
+    async def count_by_owner(self) -> dict[MailboxKey, int]:
+        """The stuck items of each mailbox."""
+        groups = self._collection.aggregate([{"$group": {"_id": "$owner", "count": {"$sum": 1}}}])
+        return {split_key(MailboxKey, row["_id"]): row["count"] async for row in groups}
+
+    async def _read(self, query: Document, limit: int = 0) -> list[StuckItem]:
+        order = [("owner", ASCENDING), ("retry_at", ASCENDING)]
+        found = self._collection.find(query, sort=order, limit=limit)
+        return [
+            STUCK_ITEM.read(document, split_key(ItemKey, document["_id"]).item) async for document in found
+        ]
+
+
+def _query(owners: Collection[MailboxKey], items: Collection[str] | None = None) -> Document:
+    query: Document = {"owner": {"$in": [join_key(owner) for owner in owners]}}
+    if items is not None:
+        query["_id"] = {"$in": [_id(owner, item) for owner in owners for item in items]}
+    return query
+
+
+def _id(owner: MailboxKey, item: str) -> str:
+    return join_key(ItemKey(owner.tenant, owner.mailbox, item))

@@ -1,0 +1,76 @@
+"""Fetches items by their ids, publishes what they are, and sets aside those that Graph does not return."""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from services.mail_ingest.domain.items import needs_window
+from services.mail_ingest.domain.kinds import KindTable
+from services.mail_ingest.publishing.activities import ActivityPublisher
+from services.mail_ingest.store.database import Store
+from services.mail_ingest.store.documents import Mailbox
+from shared.events import ActivityKind
+
+from .item_reader import GraphFailure, ItemReader
+from .stuck_items import StuckItems
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOutcome:
+    """What became of the items of a fetch.
+
+    Attributes:
+        published: their state is recorded and published.
+        set_aside: they are stuck.
+        failure: why nothing became of the others.
+    """
+
+    published: AbstractSet[str]
+    set_aside: AbstractSet[str]
+    failure: GraphFailure | None
+
+    @property
+    def done(self) -> AbstractSet[str]:
+        """The items that need no further fetch now."""
+        return self.published | self.set_aside
+
+
+class ItemFetching:
+    """Fetches and publishes items of one mailbox."""
+
+    def __init__(
+        self,
+        store: Store,
+        reader: ItemReader,
+        activities: ActivityPublisher,
+        stuck: StuckItems,
+        kinds: KindTable,
+    ) -> None:
+        self._store = store
+        self._reader = reader
+        self._activities = activities
+        self._stuck = stuck
+        self._kinds = kinds
+
+    async def fetch_and_publish(
+        self,
+        mailbox: Mailbox,
+        items: Sequence[tuple[ActivityKind, str]],
+        notified: AbstractSet[str] | None = None,
+    ) -> FetchOutcome:
+        """Fetches items by their ids; a failure of one harms no other.
+
+        Args:
+            mailbox: the mailbox.
+            items: their kinds and ids.
+            notified: see `ActivityPublisher.record_and_publish`.
+        """
+        fetched = await self._reader.fetch(mailbox, items)
+        observed = await self._reader.observe(mailbox, fetched.payloads)
+        processed = await self._activities.record_and_publish(mailbox, observed, notified)
+        if any(needs_window(each.captured, each.observed, self._kinds) for each in processed.values()):
+            await self._store.mailboxes.request_window(mailbox.key)
+        await self._stuck.resolve(mailbox, processed.keys())
+        await self._stuck.set_aside(mailbox, fetched.set_aside)
+        set_aside = {item for _, item in fetched.set_aside}
+        return FetchOutcome(processed.keys(), set_aside, fetched.failure)

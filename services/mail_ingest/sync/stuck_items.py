@@ -1,0 +1,61 @@
+"""Sets the items aside that Graph does not return, so that the rest of their mailbox goes on."""
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
+
+from services.mail_ingest.domain.stuck_items import ItemFailure, set_aside
+from services.mail_ingest.metrics import ITEMS_SET_ASIDE
+from services.mail_ingest.store.database import Store
+from services.mail_ingest.store.documents import Mailbox
+from services.mail_ingest.store.held_mailbox import HeldMailbox
+from shared.clock import Clock
+from shared.events import ActivityKind
+
+log = logging.getLogger(__name__)
+
+
+class StuckItems:
+    """The stuck items of one mailbox. A mailbox with stuck items has a `stuck_items_due_at`."""
+
+    def __init__(self, store: Store, held: HeldMailbox, clock: Clock) -> None:
+        self._store = store
+        self._held = held
+        self._clock = clock
+
+    async def find_ids(self, mailbox: Mailbox) -> AbstractSet[str]:
+        """The ids of all stuck items."""
+        if mailbox.stuck_items_due_at is None:
+            return frozenset()
+        return await self._store.stuck_items.find_ids(mailbox.key)
+
+    async def set_aside(
+        self, mailbox: Mailbox, failed: Mapping[tuple[ActivityKind, str], ItemFailure]
+    ) -> None:
+        """Sets these items aside, each until a retry time of its own."""
+        if not failed:
+            return
+        now = self._clock()
+        before = await self._store.stuck_items.find(mailbox.key, [item for _, item in failed])
+        stuck = [
+            set_aside(before.get(item[1]), mailbox.key, item, failure, now, random.random())
+            for item, failure in failed.items()
+        ]
+        # The mailbox first: after a crash in between it is due for nothing, which does no harm.
+        await self._held.add_stuck_items_due_at(min(each.retry_at for each in stuck))
+        await self._store.stuck_items.save(stuck)
+        reasons = Counter(each.reason for each in stuck)
+        for reason, count in reasons.items():
+            ITEMS_SET_ASIDE.labels(reason).inc(count)
+        log.warning(
+            "items set aside, retrying later",
+            extra={"tenant": mailbox.tenant, "mailbox": mailbox.mailbox, "reasons": dict(reasons)},
+        )
+
+    async def resolve(self, mailbox: Mailbox, items: Collection[str]) -> None:
+        """These items are no longer stuck, if they were."""
+        resolved = (await self.find_ids(mailbox)) & set(items)
+        if resolved:
+            await self._store.stuck_items.delete(mailbox.key, resolved)
