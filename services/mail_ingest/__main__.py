@@ -3,6 +3,8 @@
 python -m services.mail_ingest                                      runs until SIGTERM
 python -m services.mail_ingest mailboxes list [--tenant T]
 python -m services.mail_ingest mailboxes enrol|pause|resume|remove TENANT MAILBOX
+python -m services.mail_ingest stuck-items list [--tenant T]        items that Graph does not return
+python -m services.mail_ingest stuck-items retry|drop TENANT MAILBOX [ITEM]
 python -m services.mail_ingest resend [--tenant T] [--mailbox M]    publishes every live item again
 python -m services.mail_ingest normalise FILE…                      shows what these Graph payloads become
 """
@@ -50,6 +52,16 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("tenant", help="the tenant's id")
         names = "the owner's object id" + (", or user principal name" if action == ENROL else "")
         command.add_argument("mailbox", help=names)
+    stuck_items = commands.add_parser(
+        "stuck-items", help="items that Graph does not return while it answers for their mailbox"
+    ).add_subparsers(dest="action", required=True)
+    list_stuck = stuck_items.add_parser("list", help="all stuck items, one JSON line each")
+    list_stuck.add_argument("--tenant")
+    for action, effect in (("retry", "fetch stuck items now"), ("drop", "fetch stuck items no more")):
+        command = stuck_items.add_parser(action, help=effect)
+        command.add_argument("tenant", help="the tenant's id")
+        command.add_argument("mailbox", help="the owner's object id")
+        command.add_argument("item", nargs="?", help="the only item; without it all of the mailbox")
     resend = commands.add_parser("resend", help="publish every live item again")
     resend.add_argument("--tenant")
     resend.add_argument("--mailbox")
@@ -87,17 +99,23 @@ def _serve() -> None:
 
 
 async def _administer(arguments: argparse.Namespace) -> int:
-    from .administration.commands import CommandError, change_mailbox, list_mailboxes, resend
+    from .administration import commands
 
     try:
-        if arguments.command == "resend":
-            lines = await resend(arguments.tenant, arguments.mailbox)
-        elif arguments.action == "list":
-            lines = await list_mailboxes(arguments.tenant)
-        else:
-            key = MailboxKey(arguments.tenant, arguments.mailbox)
-            lines = await change_mailbox(arguments.action, key)
-    except CommandError as error:
+        match arguments.command, getattr(arguments, "action", None):
+            case "resend", _:
+                lines = await commands.resend(arguments.tenant, arguments.mailbox)
+            case "stuck-items", "list":
+                lines = await commands.list_stuck_items(arguments.tenant)
+            case "stuck-items", action:
+                change = commands.retry_stuck_items if action == "retry" else commands.drop_stuck_items
+                lines = await change(MailboxKey(arguments.tenant, arguments.mailbox), arguments.item)
+            case _, "list":
+                lines = await commands.list_mailboxes(arguments.tenant)
+            case _:
+                key = MailboxKey(arguments.tenant, arguments.mailbox)
+                lines = await commands.change_mailbox(arguments.action, key)
+    except commands.CommandError as error:
         print(error, file=sys.stderr)
         return 1
     for line in lines:

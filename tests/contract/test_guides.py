@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from docs.generate import SETTINGS
 from services.mail_ingest.domain.retries import BlockReason
 from services.mail_ingest.domain.subscriptions import LIFECYCLE_PATH, NOTIFICATION_PATH
+from services.mail_ingest.graph.errors import FailureReason
 from services.matcher.rules_file import load_rules
 from services.tracking.signin import ADMIN_ROLE, SCOPE
 from shared.settings import FILE_SUFFIX, EnvironmentSettings, is_secret, variable_name
@@ -211,8 +212,8 @@ def test_tenant_guide_explains_every_required_setting() -> None:
     assert required - set(inline_code("docs/connecting-a-tenant.md")) == set()
 
 
-def test_tenant_guide_explains_every_reason_of_a_blocked_mailbox() -> None:
-    reasons = {reason.value for reason in BlockReason}
+def test_tenant_guide_explains_every_reason_of_a_blocked_mailbox_and_of_a_stuck_item() -> None:
+    reasons = {reason.value for reason in (*BlockReason, *FailureReason)}
     for file in (ROOT / "services/mail_ingest").rglob("*.py"):
         reasons |= set(re.findall(r'MailboxBlockedError\(\s*"(\w+)"', file.read_text()))
     rows = re.findall(

@@ -47,6 +47,14 @@ class EnrolRequest(_RequestBody):
     mailbox: Name
 
 
+class StuckItemsRequest(_RequestBody):
+    """A mailbox whose stuck items are meant; only one of them, if it is named."""
+
+    tenant: Name
+    mailbox: Name
+    item: Id | None = None
+
+
 def create_api(
     administration: MailboxAdministration, previews: Previews, token: SecretStr, wake: Callable[[], None]
 ) -> FastAPI:
@@ -91,10 +99,31 @@ def create_api(
     async def remove(tenant: str, mailbox: str) -> dict[str, object]:
         return await change_status(StatusChange.REMOVE, tenant, mailbox)
 
+    _add_stuck_items(router, administration, wake)
     app = FastAPI(title="mail-ingest, internal", openapi_url=None)
     app.include_router(router)
     _register_errors(app)
     return app
+
+
+def _add_stuck_items(
+    router: APIRouter, administration: MailboxAdministration, wake: Callable[[], None]
+) -> None:
+    @router.get("/stuck-items")
+    async def list_stuck_items(tenant: str | None = None) -> list[dict[str, object]]:
+        return await administration.list_stuck_items(tenant)
+
+    @router.post("/stuck-items/retry")
+    async def retry_stuck_items(body: StuckItemsRequest) -> dict[str, int]:
+        key = MailboxKey(body.tenant, body.mailbox)
+        count = await administration.retry_stuck_items(key, body.item)
+        wake()
+        return {"items": count}
+
+    @router.post("/stuck-items/drop")
+    async def drop_stuck_items(body: StuckItemsRequest) -> dict[str, int]:
+        key = MailboxKey(body.tenant, body.mailbox)
+        return {"items": await administration.drop_stuck_items(key, body.item)}
 
 
 def _register_errors(app: FastAPI) -> None:

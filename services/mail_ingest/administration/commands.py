@@ -1,4 +1,4 @@
-"""The commands of administrators: `mailboxes …` and `resend`. They return the lines to print."""
+"""The commands of administrators: `mailboxes …`, `stuck-items …`, `resend`. They return lines to print."""
 
 import getpass
 import json
@@ -37,6 +37,24 @@ async def change_mailbox(action: str, key: MailboxKey) -> list[str]:
         else:
             mailbox = await administration.change_status(StatusChange(action), key)
         return [json.dumps(describe(mailbox))]
+
+
+async def list_stuck_items(tenant: str | None) -> list[str]:
+    """The stuck items of a tenant, or all, as JSON lines."""
+    async with _administration() as administration:
+        return [json.dumps(stuck) for stuck in await administration.list_stuck_items(tenant)]
+
+
+async def retry_stuck_items(key: MailboxKey, item: str | None) -> list[str]:
+    """Has stuck items of a mailbox fetched again now; returns a sentence with their number."""
+    async with _administration() as administration:
+        return [f"{await administration.retry_stuck_items(key, item)} items will be fetched again now"]
+
+
+async def drop_stuck_items(key: MailboxKey, item: str | None) -> list[str]:
+    """Ends the retries of stuck items of a mailbox; returns a sentence with their number."""
+    async with _administration() as administration:
+        return [f"{await administration.drop_stuck_items(key, item)} items will not be fetched again"]
 
 
 async def resend(tenant: str | None, mailbox: str | None) -> list[str]:

@@ -3,7 +3,15 @@
 import re
 from typing import Any, assert_never
 
-from services.mail_ingest.domain.status_changes import ENROL, RESEND, TRANSITIONS, StatusChange
+from services.mail_ingest.domain.status_changes import (
+    DROP_STUCK,
+    ENROL,
+    RESEND,
+    RETRY_STUCK,
+    TRANSITIONS,
+    StatusChange,
+)
+from services.mail_ingest.domain.stuck_items import StuckItem
 from services.mail_ingest.graph.graph import Graph
 from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.documents import AuditEntry, Mailbox
@@ -104,8 +112,44 @@ class MailboxAdministration:
         listed = await self._store.list_mailboxes(tenant)
         return [describe(mailbox) | {"items": items} for mailbox, items in listed]
 
-    async def _audit(self, action: str, tenant: str, mailbox: str) -> None:
-        await self._store.audit.insert(AuditEntry(self._clock(), action, tenant, mailbox, self._actor))
+    async def list_stuck_items(self, tenant: str | None = None) -> list[dict[str, object]]:
+        """Each stuck item with its reason and retry time."""
+        return [_describe_stuck(stuck) for stuck in await self._store.list_stuck_items(tenant)]
+
+    async def retry_stuck_items(self, key: MailboxKey, item: str | None) -> int:
+        """Has a stuck item of a mailbox, or all of them, fetched again now.
+
+        Returns:
+            The number of these items.
+
+        Raises:
+            MailboxNotEnrolledError: the mailbox does not exist.
+        """
+        key = (await self.get(key)).key
+        await self._audit(RETRY_STUCK, key.tenant, key.mailbox, item)
+        count = await self._store.stuck_items.make_due(key, item, self._clock())
+        if count:
+            await self._store.mailboxes.request_stuck_items(key)
+        return count
+
+    async def drop_stuck_items(self, key: MailboxKey, item: str | None) -> int:
+        """Ends the retries of a stuck item of a mailbox, or of all of them.
+
+        What was published of them stays; a later notification has them fetched again.
+
+        Returns:
+            The number of these items.
+
+        Raises:
+            MailboxNotEnrolledError: the mailbox does not exist.
+        """
+        key = (await self.get(key)).key
+        await self._audit(DROP_STUCK, key.tenant, key.mailbox, item)
+        return await self._store.stuck_items.delete(key, None if item is None else [item])
+
+    async def _audit(self, action: str, tenant: str, mailbox: str, item: str | None = None) -> None:
+        entry = AuditEntry(self._clock(), action, tenant, mailbox, self._actor, item)
+        await self._store.audit.insert(entry)
 
 
 def describe(mailbox: Mailbox) -> dict[str, object]:
@@ -118,4 +162,18 @@ def describe(mailbox: Mailbox) -> dict[str, object]:
         "content_requests_waiting": len(mailbox.content_requests),
         "window_due": mailbox.window_due is not None,
         "publish_pending": mailbox.publish_pending,
+    }
+
+
+def _describe_stuck(stuck: StuckItem) -> dict[str, object]:
+    """A stuck item as the command line and the API show it."""
+    return {
+        "tenant": stuck.owner.tenant,
+        "mailbox": stuck.owner.mailbox,
+        "item": stuck.item,
+        "kind": stuck.kind,
+        "reason": stuck.reason,
+        "since": stuck.since.isoformat(),
+        "failures": stuck.failures,
+        "retry_at": stuck.retry_at.isoformat(),
     }

@@ -8,6 +8,7 @@ from enum import StrEnum
 from shared.events import MailboxStatus
 
 ENROL, RESEND = "enrol", "resend"
+RETRY_STUCK, DROP_STUCK = "retry stuck items", "drop stuck items"
 """Actions of administrators beside the status changes, as audit records name them."""
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -110,6 +111,9 @@ async def test_internal_port_needs_the_token(world: World) -> None:
         ("DELETE", "/mailboxes/t/m"),
         ("POST", "/mailboxes/t/m/pause"),
         ("POST", "/mailboxes/t/m/resume"),
+        ("GET", "/stuck-items"),
+        ("POST", "/stuck-items/retry"),
+        ("POST", "/stuck-items/drop"),
     ]
 
     for token in (None, "wrong", "a-service-token-for-tests-and-more"):
@@ -137,6 +141,30 @@ async def test_errors_are_problem_details(world: World) -> None:
     )
     assert problem("POST", "/mailboxes", tenant=tenant, mailbox="ann", more=1) == (422, "invalid")
     assert problem("GET", "/nowhere") == (404, "not_found")
+
+
+async def test_command_line_lists_retries_and_drops_stuck_items(world: World) -> None:
+    ann = world.add_user("ann")
+    await world.enrol(ann)
+    owner = f"{world.tenant.id}/{ann}"
+    at = datetime.now(UTC) + timedelta(days=1)
+    stuck = {"kind": "email", "reason": "graph_500", "since": at, "failures": 1, "retry_at": at}
+    world.add_documents("stuck_items", [{"_id": f"{owner}/{i}", "owner": owner, **stuck} for i in "ab"])
+
+    status, out, _ = await run_command(world, "stuck-items", "list", "--tenant", world.tenant.id)
+    listed = [json.loads(line) for line in out.splitlines()]
+    assert (status, [(each["item"], each["reason"]) for each in listed]) == (
+        0,
+        [("a", "graph_500"), ("b", "graph_500")],
+    )
+    status, out, _ = await run_command(world, "stuck-items", "drop", world.tenant.id, ann, "a")
+    assert (status, out) == (0, "1 items will not be fetched again\n")
+    status, out, _ = await run_command(world, "stuck-items", "retry", world.tenant.id, ann)
+    assert (status, out) == (0, "1 items will be fetched again now\n")
+
+    await eventually(lambda: not world.documents("stuck_items"))  # Graph does not find it
+    actions = [entry["action"] for entry in world.documents("audit")]
+    assert actions == ["enrol", "drop stuck items", "retry stuck items"]
 
 
 async def test_command_line_does_the_same(world: World) -> None:

@@ -1,0 +1,95 @@
+"""An item that Graph does not return is set aside; the rest of its mailbox goes on."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from tests.mail_ingest.world import World, eventually
+
+ANN = "ann@contoso.example"
+
+
+def stuck_items(world: World) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = world.ingest.call("GET", f"/stuck-items?tenant={world.tenant.id}").json()
+    return listed
+
+
+def change(world: World, action: str, mailbox: str, **item: str) -> int:
+    """Retries or drops stuck items, and returns how many."""
+    path = f"/stuck-items/{action}"
+    return int(
+        world.ingest.call("POST", path, tenant=world.tenant.id, mailbox=mailbox, **item).json()["items"]
+    )
+
+
+def receive_email(world: World, subject: str) -> str:
+    return str(world.tenant.send("x@fabrikam.com", [ANN], subject=subject)["copies"][0]["id"])
+
+
+async def test_stuck_item_harms_no_other_and_is_captured_when_it_is_retried(world: World) -> None:
+    ann = world.add_user("ann")
+    await world.enrol(ann)
+    mailbox = f"/mailboxes/{world.tenant.id}/{ann}"
+    world.ingest.call("POST", f"{mailbox}/pause")
+    bad = receive_email(world, "Broken")
+    world.simulator.fault(410, item=bad, code="ErrorGone")
+    receive_email(world, "Whole")
+    world.ingest.call("POST", f"{mailbox}/resume")
+
+    await eventually(lambda: world.has_subjects("Whole"))
+    (stuck,) = await eventually(lambda: stuck_items(world))
+    assert (stuck["mailbox"], stuck["item"], stuck["reason"]) == (ann, bad, "graph_410")
+    assert world.mailbox(ann)["status"] == "enrolled"
+    assert world.ingest.work()["stuck items: graph_410"] == 1
+    world.change_documents("stuck_items", {}, {"retry_at": datetime.now(UTC) + timedelta(days=1)})
+    world.simulator.clear_faults()
+
+    assert change(world, "retry", ann, item=bad) == 1
+
+    await eventually(lambda: world.has_subjects("Broken", "Whole"))
+    await eventually(lambda: not stuck_items(world))
+    (audited,) = world.documents("audit", action="retry stuck items")
+    assert (audited["mailbox"], audited["item"], audited["by"]) == (ann, bad, "api")
+
+
+async def test_hidden_item_that_cannot_be_fetched_is_not_gone_and_the_reading_is_complete(
+    on_demand: World,
+) -> None:
+    world, ann = on_demand, on_demand.add_user("ann")
+    world.simulator.delivery(followed_by_updated=False)
+    await world.enrol(ann)
+    hidden = receive_email(world, "Hidden")
+    await eventually(lambda: world.has_subjects("Hidden"))
+    await eventually(lambda: world.mailbox(ann)["complete_as_of"] and world.ingest.is_idle())
+    before = world.mailbox(ann)["complete_as_of"]
+    world.simulator.delivery(loss=1.0, followed_by_updated=False)
+    world.simulator.fault(400, item=hidden, code="ErrorInvalidIdMalformed")
+    world.tenant.delete(ann, hidden, hard=True)
+    world.simulator.delivery(loss=0.0)
+
+    world.simulator.lifecycle("missed", mailbox=ann)
+
+    await eventually(lambda: world.mailbox(ann)["complete_as_of"] > before)
+    assert await world.has_subjects("Hidden")
+    assert [each["reason"] for each in stuck_items(world)] == ["graph_400"]
+    world.simulator.clear_faults()
+    change(world, "retry", ann)
+
+    await eventually(world.has_subjects)
+    await eventually(lambda: not stuck_items(world))
+
+
+async def test_dropped_item_is_fetched_no_more_and_stays_as_it_is(world: World) -> None:
+    ann = world.add_user("ann")
+    await world.enrol(ann)
+    item = receive_email(world, "Stays")
+    await eventually(lambda: world.has_subjects("Stays"))
+    await eventually(world.ingest.is_idle)
+    world.simulator.fault(403, item=item, code="ErrorAccessDenied")
+    await world.post([world.notification(item=item)])
+    await eventually(lambda: stuck_items(world))
+
+    assert change(world, "drop", ann) == 1
+
+    assert (stuck_items(world), change(world, "drop", ann)) == ([], 0)
+    assert await world.has_subjects("Stays")
+    assert world.mailbox(ann)["status"] == "enrolled"
