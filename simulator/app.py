@@ -2,6 +2,7 @@
 
 import contextlib
 import ssl
+from base64 import b64encode
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from .control import page
 from .control.api import ControlApi
 from .entra.authority import Authority
 from .entra.signing_keys import KeyRing
-from .entra.tokens import AppToken, Tokens
+from .entra.tokens import CP1, GRAPH_APP, AppToken, Tokens
 from .graph import errors
 from .graph.api import Graph
 from .graph.batch_endpoint import BatchEndpoint
@@ -29,6 +30,7 @@ from .state.world import World
 ODATA_JSON = (
     "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
 )
+TOKEN_REJECTED = 'error="invalid_token"'  # noqa: S105 - a part of a header
 METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE"]
 
 
@@ -116,10 +118,15 @@ class _GraphGateway:
             keys=keys,
         )
         if isinstance(token, str):
-            return _http_response(self._unauthorized(graph_request, token))
+            return _http_response(self._unauthorized(graph_request, token, TOKEN_REJECTED))
+        tenant = self._world.tenants.get(token.tenant)
+        not_before = tenant.tokens_not_before if tenant else 0
+        if CP1 in token.capabilities and token.not_before < not_before:
+            challenge = _claims_challenge(not_before)
+            return _http_response(self._unauthorized(graph_request, errors.REVOKED_TEXT, challenge))
         return _http_response(await self._graph.respond(graph_request))
 
-    def _unauthorized(self, request: GraphRequest, message: str) -> GraphResponse:
+    def _unauthorized(self, request: GraphRequest, message: str, challenge: str) -> GraphResponse:
         error = GraphError(errors.TOKEN, message)
         body = error.body(self._world.clock(), request.request_id, request.client_request_id)
         self._world.counters.statuses[error.status] += 1
@@ -131,9 +138,16 @@ class _GraphGateway:
             {
                 "request-id": request.request_id,
                 "client-request-id": request.client_request_id,
-                "WWW-Authenticate": 'Bearer realm="", error="invalid_token"',
+                "WWW-Authenticate": f'Bearer realm="", {challenge}',
             },
         )
+
+
+def _claims_challenge(not_before: int) -> str:
+    """The challenge of Continuous Access Evaluation: the claims that the next token needs."""
+    claims = {"access_token": {"nbf": {"essential": True, "value": str(not_before)}}}
+    encoded = b64encode(orjson.dumps(claims)).decode()
+    return f'client_id="{GRAPH_APP}", error="insufficient_claims", claims="{encoded}"'
 
 
 def _http_response(response: GraphResponse) -> Response:

@@ -33,6 +33,9 @@ from .item_actions import ITEM_ACTIONS
 
 Body = dict[str, Any]
 
+REVOCATION_MARGIN = timedelta(seconds=5)
+"""A token needs the claims of the challenge: a new one without them is before the revocation, too."""
+
 
 class ControlApi:
     """Routes of the control interface for one world."""
@@ -270,6 +273,12 @@ class ControlApi:
         app = app if roles is None else replace(app, roles=tuple(roles))
         return {"access_token": self.tokens.sign(self.tokens.app_claims(tenant, app))}
 
+    def revoke_tokens(self, tenant: Tenant, body: Body) -> Any:
+        """Make Graph challenge the tokens of applications that can respond to a claims challenge."""
+        now = int(self.world.clock().timestamp())
+        tenant.tokens_not_before = now + int(REVOCATION_MARGIN.total_seconds())
+        return {"tokens_not_before": tenant.tokens_not_before}
+
     async def load_archive(self, tenant: Tenant, body: Body) -> Any:
         """Load folders of mail and of calendars; no item arrives before it is released."""
         mail, events = body.get("mail"), body.get("meetings")
@@ -389,6 +398,7 @@ TENANT_ACTIONS: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("DELETE", "/users"): ControlApi.remove_user,
     ("POST", "/tokens"): ControlApi.mint_user_token,
     ("POST", "/tokens/app"): ControlApi.mint_app_token,
+    ("POST", "/tokens/revoke"): ControlApi.revoke_tokens,
     ("POST", "/archive"): ControlApi.load_archive,
     ("GET", "/archive"): ControlApi.show_archive,
     ("POST", "/archive/release"): ControlApi.release_archive,

@@ -61,7 +61,7 @@ class Simulator:
         self.call("DELETE", "/counters")
 
     def fault(self, status: int, **selection: Any) -> None:
-        """Inject responses: `code`, `body`, `headers`, `retry_after`; for `mailbox`, `item`, `kind`.
+        """Inject responses: `code`, `message`, `body`, `headers`, `retry_after`; for `mailbox`, `item`, `kind`.
 
         `count`, `seconds` and `rate` limit them.
         """
@@ -129,6 +129,10 @@ class TenantControl:
     def conditional_access(self, blocks: bool) -> None:
         """Set whether a conditional access policy blocks tokens of applications."""
         self.simulator.call("PATCH", f"/tenants/{self.id}", conditional_access=blocks)
+
+    def revoke_tokens(self) -> None:
+        """Make Graph challenge the tokens of applications that can respond to a claims challenge."""
+        self.do("/tokens/revoke")
 
     def app(self, client_id: str, **properties: Any) -> None:
         """Add or change a registration: secrets, certificates, redirects, roles, scope."""

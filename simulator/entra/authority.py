@@ -59,6 +59,9 @@ class Authority:
     async def configuration(self, request: Request) -> Response:
         """A tenant's OpenID configuration."""
         segment = request.path_params["tenant"]
+        fault = self._world.faults.next_for("discovery", None, self._world.clock())
+        if fault is not None:
+            return Response(fault.body or "", fault.status)
         try:
             tenant = segment if segment in COMMON else self._find_tenant(request).id
         except AuthorityError as error:
@@ -100,6 +103,8 @@ class Authority:
         if request.method == "OPTIONS":
             return _with_cors(Response(status_code=204), origin)
         fault = self._world.faults.next_for("token", None, self._world.clock())
+        if fault is not None and fault.body is not None:
+            return _with_cors(Response(fault.body, fault.status), origin)
         try:
             if fault is not None:
                 raise AuthorityError(errors.THROTTLED if fault.status == 429 else errors.DOWN)

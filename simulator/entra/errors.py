@@ -148,6 +148,9 @@ CONDITIONAL_ACCESS = Problem(
     "Access has been blocked due to Conditional Access policies. The access policy does not allow "
     "token issuance.",
 )
+CLAIMS = Problem(
+    50201, "invalid_request", 400, "The value of the parameter 'claims' is not valid JSON of claims."
+)
 THROTTLED = Problem(90055, "temporarily_unavailable", 429, "The server has received too many requests.")
 DOWN = Problem(90033, "temporarily_unavailable", 503, "A transient error has occurred. Please try again.")
 

@@ -105,7 +105,7 @@ class Grants:
         self._world.counters.tokens[grant_type] += 1
         if grant_type == "client_credentials":
             authenticate(app, form, endpoint)
-            return self._app_response(tenant, app, _required(form, "scope"))
+            return self._app_response(tenant, app, _required(form, "scope"), _requested_claims(form))
         if grant_type == "authorization_code":
             grant = self._redeem_code(tenant, app, form, endpoint, origin)
         elif grant_type == "refresh_token":
@@ -114,7 +114,9 @@ class Grants:
             raise AuthorityError(errors.GRANT_TYPE, grant_type)
         return self._user_response(tenant, app, grant, bool(form.get("client_info")))
 
-    def _app_response(self, tenant: Tenant, app: App, scope: str) -> dict[str, Any]:
+    def _app_response(
+        self, tenant: Tenant, app: App, scope: str, requested: Mapping[str, Any]
+    ) -> dict[str, Any]:
         resource = scope.removesuffix("/.default")
         if resource == scope:
             raise AuthorityError(errors.APP_SCOPE, scope)
@@ -122,12 +124,13 @@ class Grants:
             raise AuthorityError(errors.RESOURCE, resource, tenant.name)
         if tenant.conditional_access:
             raise AuthorityError(errors.CONDITIONAL_ACCESS)
-        seconds = int(LIFETIME.total_seconds())
+        claims = self._tokens.app_claims(tenant, app, requested)
+        seconds = claims["exp"] - claims["iat"] - 1
         return {
             "token_type": "Bearer",
             "expires_in": seconds,
             "ext_expires_in": seconds,
-            "access_token": self._tokens.sign(self._tokens.app_claims(tenant, app)),
+            "access_token": self._tokens.sign(claims),
         }
 
     def _user_response(
@@ -235,6 +238,16 @@ def _check_client(app: App, grant: Grant, form: Mapping[str, str], endpoint: str
         raise AuthorityError(errors.SPA_ONLY)
     if kind == "web":
         authenticate(app, form, endpoint)
+
+
+def _requested_claims(form: Mapping[str, str]) -> Mapping[str, Any]:
+    """The claims of the access token in a request's parameter `claims`."""
+    try:
+        claims = orjson.loads(form.get("claims") or "{}")
+        requested: Mapping[str, Any] = claims.get("access_token") or {}
+    except (orjson.JSONDecodeError, AttributeError) as error:
+        raise AuthorityError(errors.CLAIMS) from error
+    return requested
 
 
 def _required(form: Mapping[str, str], name: str) -> str:

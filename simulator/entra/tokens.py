@@ -1,5 +1,6 @@
 """Tokens: their claims, their signature, and their verification by Graph."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,6 +20,12 @@ GRAPH_APP = "00000003-0000-0000-c000-000000000000"
 LIFETIME = timedelta(seconds=3599)
 """The default of `expires_in` in Entra's responses."""
 
+CHALLENGEABLE_LIFETIME = timedelta(hours=24)
+"""Of a token of a client that can respond to a claims challenge."""
+
+CP1 = "CP1"
+"""The client capability to respond to a claims challenge."""
+
 MAX_GROUPS = 200
 """Entra's limit; a token of a user with more groups has the overage marker instead of the groups."""
 
@@ -27,11 +34,16 @@ MAX_CACHED_TOKENS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class AppToken:
-    """The claims of an application's token that Graph uses."""
+    """The claims of an application's token that Graph uses.
+
+    `capabilities` are those that the client has declared.
+    """
 
     tenant: str
     app: str
     roles: frozenset[str]
+    capabilities: frozenset[str] = frozenset()
+    not_before: int = 0
 
 
 class Tokens:
@@ -53,10 +65,27 @@ class Tokens:
         key = self.keys.current
         return jwt.encode(claims, key.private, "RS256", headers={"kid": key.kid})
 
-    def app_claims(self, tenant: Tenant, app: App) -> dict[str, Any]:
-        """Claims of an application's own token for Graph."""
+    def app_claims(
+        self, tenant: Tenant, app: App, requested: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Claims of an application's own token for Graph.
+
+        Args:
+            tenant: of the token.
+            app: of the token.
+            requested: the claims of the access token that the client requests, each with its value.
+        """
+        requested = requested or {}
+        time_claims = self._time_claims()
+        own = {}
+        if CP1 in _claim_values(requested, "xms_cc"):
+            own["xms_cc"] = [CP1]
+            time_claims["exp"] = time_claims["iat"] + int(CHALLENGEABLE_LIFETIME.total_seconds())
+        for value in _claim_values(requested, "nbf"):
+            time_claims["nbf"] = max(time_claims["nbf"], int(value))
         return {
-            **self._time_claims(),
+            **time_claims,
+            **own,
             "aud": GRAPH,
             "iss": f"{self._base}/{tenant.id}/",
             "appid": app.client_id,
@@ -182,7 +211,13 @@ class Tokens:
             return "Access token validation failure."
         if claims["exp"] <= now:
             return "Lifetime validation failed, the token is expired."
-        verified = AppToken(claims["tid"], claims["appid"], frozenset(claims.get("roles", ())))
+        verified = AppToken(
+            claims["tid"],
+            claims["appid"],
+            frozenset(claims.get("roles", ())),
+            frozenset(claims.get("xms_cc", ())),
+            claims["nbf"],
+        )
         if len(self._verified) >= MAX_CACHED_TOKENS:
             self._verified.clear()
         self._verified[token] = (verified, claims["exp"])
@@ -196,6 +231,12 @@ class Tokens:
         now: datetime = self._clock()
         begin = int(now.timestamp())
         return {"iat": begin, "nbf": begin, "exp": begin + int(LIFETIME.total_seconds()) + 1}
+
+
+def _claim_values(requested: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    """The values of a claim in a claims request."""
+    claim = requested.get(name) or {}
+    return tuple(claim.get("values") or ([claim["value"]] if "value" in claim else ()))
 
 
 _OTHER = "99999999-9999-4999-8999-999999999999"

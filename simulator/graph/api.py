@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 
-from simulator.state.faults import FAULT_MESSAGES
 from simulator.state.mailbox import Mailbox
 from simulator.state.tenants import ACCESS_POLICY, NO_LICENCE, REMOVED, Tenant
 from simulator.state.world import World
@@ -62,7 +61,7 @@ class Graph:
         self.world.counters.requests[endpoint.kind] += 1
         tenant = self.find_tenant(request)
         if endpoint.handler is None:
-            injected = self._injected_response(request, endpoint.kind, None)
+            injected = self.injected_response(request, endpoint.kind, None)
             if injected is not None:
                 return injected
             self._may_read_bodies(request, endpoint)
@@ -77,7 +76,7 @@ class Graph:
                 in_flight.enter_context(self.throttle.request(key, self.world.clock()))
                 if self.latency:
                     await asyncio.sleep(self.latency)
-            injected = self._injected_response(request, endpoint.kind, target.user.oid)
+            injected = self.injected_response(request, endpoint.kind, target.user.oid)
             if injected is not None:
                 return injected
             with self.world.lock:
@@ -129,7 +128,7 @@ class Graph:
             raise GraphError(denied)
         return False
 
-    def _injected_response(
+    def injected_response(
         self, request: GraphRequest, kind: str, mailbox: str | None
     ) -> GraphResponse | None:
         """The response of an injected fault, if one matches."""
@@ -139,8 +138,8 @@ class Graph:
             return None
         response = GraphResponse(fault.status, fault.body, headers=dict(fault.headers))
         if fault.body is None and fault.status >= 400:
-            code, text = FAULT_MESSAGES.get(fault.status, ("UnknownError", ""))
-            error = GraphError(ErrorTemplate(fault.status, fault.code or code, text))
+            code, text = fault.error()
+            error = GraphError(ErrorTemplate(fault.status, code, "{0}"), text)
             response.body = error.body(now, request.request_id, request.client_request_id)
             response.kind = ERROR
         if fault.retry_after is not None:

@@ -85,6 +85,14 @@ TOO_MANY_SUBSCRIPTIONS = ErrorTemplate(
     "Operation: Create; Exception: [Status Code: Forbidden; Reason: Number of subscriptions on item "
     "has exceeded limit]",
 )
+SUBSCRIPTION_REFUSED = ErrorTemplate(
+    401, "ExtensionError", "Operation: Create; Exception: [Status Code: {0}; Reason: {1}]"
+)
+"""Exchange refuses a subscription: Graph answers 401, and the inner status is Exchange's."""
+REVOKED_TEXT = (
+    "Continuous access evaluation resulted in challenge with result: InteractionRequired and code: "
+    "TokenIssuedBeforeRevocationTimestamp"
+)
 
 
 class GraphError(Exception):

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -15,7 +16,7 @@ from . import errors, resources
 from .api import Graph
 from .endpoints import CALENDAR, CALENDAR_BASIC, MAIL, MAIL_BASIC
 from .errors import GraphError
-from .requests import GraphRequest, GraphResponse, parse_path
+from .requests import GraphRequest, GraphResponse, Target, parse_path
 
 MAX_LIFETIME = timedelta(minutes=10_070)
 """The limit of the real Graph; its documentation has 10,080."""
@@ -66,6 +67,9 @@ class SubscriptionEndpoint:
         if request.method == "GET":
             return self._render(subscription, 200)
         if request.method == "PATCH":
+            injected = self._count("renew", request, subscription)
+            if injected is not None:
+                return injected
             renewed = replace(subscription, expires=self._parse_expiry(_json(request)))
             with self._world.lock:
                 self._world.subscribe(renewed)
@@ -78,6 +82,9 @@ class SubscriptionEndpoint:
 
     async def _create(self, request: GraphRequest) -> GraphResponse:
         subscription = self._parse(request, _json(request))
+        injected = self._count("subscribe", request, subscription)
+        if injected is not None:
+            return injected
         self._check_limits(subscription)
         lifecycle_urls = [subscription.lifecycle_url] if subscription.lifecycle_url else []
         for url in (subscription.url, *lifecycle_urls):
@@ -87,6 +94,12 @@ class SubscriptionEndpoint:
             self._check_limits(subscription)
             self._world.subscribe(subscription)
         return self._render(subscription, 201)
+
+    def _count(self, kind: str, request: GraphRequest, subscription: Subscription) -> GraphResponse | None:
+        """Count a request for a subscription. Returns the response of an injected fault, if one matches."""
+        key = (subscription.tenant, subscription.mailbox)
+        self._world.counters.by_mailbox[key][kind] += 1
+        return self._graph.injected_response(request, kind, subscription.mailbox)
 
     def _check_limits(self, subscription: Subscription) -> None:
         """Raise GraphError for a duplicate of a subscription, and for too many of one mailbox."""
@@ -139,12 +152,22 @@ class SubscriptionEndpoint:
             allowed = MAIL + MAIL_BASIC if collection == MESSAGES else CALENDAR + CALENDAR_BASIC
             if request.token.roles.isdisjoint(allowed):
                 raise GraphError(errors.DENIED)
-            target = self._graph.find_mailbox(self._graph.find_tenant(request), keys[0])
+            target = self._find_mailbox(request, keys[0])
             folder = target.mailbox.find_folder(keys[1]) if in_folder else None
             if in_folder and folder is None:
                 raise GraphError(errors.NO_ITEM)
             return target.user.oid, collection, folder.id if folder else None
         raise GraphError(errors.INVALID, f"Resource '{resource}' is not supported.")
+
+    def _find_mailbox(self, request: GraphRequest, name: str) -> Target:
+        """The mailbox of a resource; Exchange's refusal of it is inside Graph's own."""
+        try:
+            return self._graph.find_mailbox(self._graph.find_tenant(request), name)
+        except GraphError as error:
+            if error.status not in (403, 404):
+                raise
+            status = HTTPStatus(error.status).phrase.replace(" ", "")
+            raise GraphError(errors.SUBSCRIPTION_REFUSED, status, error.text) from error
 
     def _parse_expiry(self, body: dict[str, Any]) -> datetime:
         now = self._world.clock()

@@ -15,6 +15,12 @@ FAULT_MESSAGES = {
 }
 """Code and message of Graph for each status that can be injected."""
 
+REFUSAL_MESSAGES = {
+    "ExtensionError": "Operation: Create; Exception: [Status Code: Unauthorized; Reason: Unauthorized]",
+    "NoPermissionsInAccessToken": "The token contains no permissions, or permissions can not be understood.",
+}
+"""Message of Graph for each code with which it refuses a request."""
+
 
 @dataclass(slots=True)
 class Fault:
@@ -22,9 +28,10 @@ class Fault:
 
     Attributes:
         status: the HTTP status of the response.
-        code: Graph's error code; by default that of the status.
+        code: Graph's error code; None for the usual one of the status.
+        message: Graph's error message; None for the usual one of the code.
         body: the JSON of the response, or the text of an HTML page; by default an error has Graph's body, and
-            any other response none.
+            any other response none. The authority's may be any text.
         headers: further headers.
         count: how many responses; None for no limit.
         until: when the fault ends; None for never.
@@ -37,6 +44,7 @@ class Fault:
 
     status: int
     code: str | None = None
+    message: str | None = None
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
     count: int | None = None
@@ -46,6 +54,13 @@ class Fault:
     mailbox: str | None = None
     item: str | None = None
     kind: str | None = None
+
+    def error(self) -> tuple[str, str]:
+        """Code and message of Graph's error."""
+        code, message = FAULT_MESSAGES.get(self.status, ("UnknownError", ""))
+        if self.code is not None:
+            code, message = self.code, REFUSAL_MESSAGES.get(self.code, "")
+        return code, message if self.message is None else self.message
 
 
 @dataclass(slots=True)

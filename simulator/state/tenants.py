@@ -71,7 +71,12 @@ class User:
 
 @dataclass(slots=True)
 class Tenant:
-    """One customer organisation."""
+    """One customer organisation.
+
+    Attributes:
+        conditional_access: whether a policy refuses tokens to applications.
+        tokens_not_before: Graph challenges earlier tokens of clients that declare the capability CP1.
+    """
 
     id: str
     name: str
@@ -79,6 +84,7 @@ class Tenant:
     users: dict[str, User] = field(default_factory=dict)
     apps: dict[str, App] = field(default_factory=dict)
     conditional_access: bool = False
+    tokens_not_before: int = 0
     _names: dict[str, str] = field(default_factory=dict)
 
     def add_user(self, user: User) -> User:

@@ -2,7 +2,7 @@
 
 import re
 import ssl
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -39,13 +39,18 @@ def no_other_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextmanager
 def msal_app(
-    server: Running, tenant: TenantControl, client: str, credential: Any
+    server: Running,
+    tenant: TenantControl,
+    client: str,
+    credential: Any,
+    capabilities: list[str] | None = None,
 ) -> Iterator[msal.ConfidentialClientApplication]:
     app = msal.ConfidentialClientApplication(
         client,
         client_credential=credential,
         authority=tenant.authority,
         instance_discovery=False,
+        client_capabilities=capabilities,
         verify=str(server.ca),
     )
     try:
@@ -281,6 +286,31 @@ def test_conditional_access_blocks_the_application(server: Running, tenant: Tena
     tenant.conditional_access(blocks=True)
     with msal_app(server, tenant, CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET) as app:
         assert app.acquire_token_for_client(SCOPE)["error_codes"] == [53003]
+
+
+def test_client_that_can_respond_to_a_challenge_gets_a_token_with_its_claims(
+    server: Running, tenant: TenantControl
+) -> None:
+    def status(token: str) -> tuple[int, str]:
+        headers = {"authorization": f"Bearer {token}"}
+        response = server.client.http.get("/v1.0/users/ann@contoso.example", headers=headers)
+        return response.status_code, response.headers.get("www-authenticate", "")
+
+    with msal_app(server, tenant, CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET, capabilities=["CP1"]) as app:
+        challenged = app.acquire_token_for_client(SCOPE)["access_token"]
+        with msal_app(server, tenant, CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET) as other:
+            old = other.acquire_token_for_client(SCOPE)["access_token"]
+        tenant.revoke_tokens()
+        assert status(old)[0] == 200
+        refused, challenge = status(challenged)
+        assert refused == 401
+        assert 'error="insufficient_claims"' in challenge
+        claims = b64decode(challenge.partition('claims="')[2].partition('"')[0]).decode()
+        app.remove_tokens_for_client()
+        assert status(app.acquire_token_for_client(SCOPE)["access_token"])[0] == 401
+        answer = app.acquire_token_for_client(SCOPE, claims_challenge=claims)
+    assert status(answer["access_token"])[0] == 200
+    assert answer["expires_in"] > 23 * 3600
 
 
 def test_unknown_tenant_is_an_error(server: Running) -> None:

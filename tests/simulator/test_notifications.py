@@ -56,7 +56,7 @@ def test_failed_handshake_creates_no_subscription(graph: Graph, webhook: Webhook
         ({"clientState": "x" * 129}, 400, "InvalidRequest"),
         ({"expirationDateTime": "soon"}, 400, "InvalidRequest"),
         ({"expirationDateTime": "2036-01-01T00:00:00Z"}, 400, "ExtensionError"),
-        ({"resource": "users/nobody/messages"}, 404, "ErrorInvalidUser"),
+        ({"resource": "users/nobody/messages"}, 401, "ExtensionError"),
         ({"resource": "me/messages"}, 400, "BadRequest"),
         ({"resource": f"{ANN}/contacts"}, 400, "InvalidRequest"),
         ({"includeResourceData": True}, 400, "InvalidRequest"),
@@ -67,6 +67,27 @@ def test_invalid_subscriptions_are_rejected(
 ) -> None:
     body = subscription_body(webhook) | changes
     assert graph.send("POST", "subscriptions", body, status)["error"]["code"] == code
+
+
+def test_refusal_of_exchange_is_inside_a_401(
+    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
+) -> None:
+    ann = next(u["oid"] for u in tenant.show()["users"] if u["address"] == "ann@contoso.example")
+    made = subscribe(graph, webhook, f"users/{ann}/events")
+    tenant.block(ann, "access-policy")
+
+    error = subscribe(graph, webhook, status=401)["error"]
+    assert error["code"] == "ExtensionError"
+    assert error["message"].startswith("Operation: Create; Exception: [Status Code: Forbidden; Reason: ")
+
+    tenant.unblock(ann)
+    simulator.fault(401, kind="subscribe", mailbox=ann, count=1, code="ExtensionError")
+    assert "[Status Code: Unauthorized;" in subscribe(graph, webhook, status=401)["error"]["message"]
+    simulator.fault(401, kind="renew", mailbox=ann, count=1, code="NoPermissionsInAccessToken")
+    renewed = {"expirationDateTime": made["expirationDateTime"]}
+    refused = graph.send("PATCH", f"subscriptions/{made['id']}", renewed, status=401)
+    assert refused["error"]["code"] == "NoPermissionsInAccessToken"
+    subscribe(graph, webhook)
 
 
 def test_duplicate_subscription_is_a_conflict(graph: Graph, webhook: Webhook) -> None:
