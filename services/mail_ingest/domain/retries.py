@@ -10,6 +10,7 @@ class BlockReason(StrEnum):
 
     ACCESS_POLICY = "access_policy"
     CONDITIONAL_ACCESS = "conditional_access"
+    CONSENT_MISSING = "consent_missing"
     CREDENTIAL_REFUSED = "credential_refused"
     NO_MAILBOX = "no_mailbox"
     PERMISSION = "permission"

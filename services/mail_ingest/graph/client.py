@@ -5,8 +5,11 @@ Every request prefers immutable ids and UTC. At most three requests are in fligh
 """
 
 import asyncio
+import base64
+import json
 import logging
 import random
+import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -41,6 +44,9 @@ MAX_PAGES = 1000
 """A collection with more pages is not read to its end: a window has at most some hundred."""
 PREFER = 'IdType="ImmutableId", outlook.timezone="UTC"'
 TEMPORARY_STATUSES = {408, 429, 500, 502, 503, 504, 509}
+INSUFFICIENT_CLAIMS = 'error="insufficient_claims"'
+CLAIMS = re.compile(r'[ ,]claims="([^"]*)"')
+"""The claims of a challenge, in Base64."""
 
 
 @dataclass(slots=True)
@@ -273,10 +279,18 @@ def quote_segment(text: str) -> str:
 
 
 def _claims_challenge(response: httpx2.Response) -> str | None:
-    """The claims challenge of Continuous Access Evaluation, if there is one."""
+    """The claims, as JSON, of a challenge of Continuous Access Evaluation; None where there is none."""
     challenge = response.headers.get("WWW-Authenticate", "")
-    _, found, rest = challenge.partition('claims="')
-    return rest.partition('"')[0] if found else None
+    claims = CLAIMS.search(challenge)
+    if claims is None or INSUFFICIENT_CLAIMS not in challenge:
+        return None
+    encoded = claims[1].rstrip("=")
+    try:
+        decoded = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars="-_").decode()
+        claims_of_token = json.loads(decoded)["access_token"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return decoded if isinstance(claims_of_token, dict) else None
 
 
 def _backoff_seconds(attempt: int) -> float:

@@ -34,6 +34,11 @@ const REASONS = {
     text: "Microsoft 365 no longer accepts this application's credential. Your administrator must renew it.",
     notice: true,
   },
+  consent_missing: {
+    short: "mailbox blocked",
+    text: "This application is not approved in your organisation. Your administrator must grant its permissions.",
+    notice: true,
+  },
   token_refused: {
     short: "mailbox blocked",
     text: "Microsoft 365 refuses this application. Your administrator must grant its permissions again.",
@@ -59,7 +64,8 @@ const otherReason = (reason) => ({
   notice: true,
 });
 
-const reasonTexts = (reason) => REASONS[reason] ?? otherReason(reason);
+// A reason may name what it is about: `permission:Mail.Read`.
+const reasonTexts = (reason) => REASONS[String(reason).split(":")[0]] ?? otherReason(reason);
 export const reasonText = (reason) => reasonTexts(reason).text;
 export const shortReason = (reason) => reasonTexts(reason).short;
 export const needsNotice = (reason) => Boolean(reasonTexts(reason).notice);
