@@ -128,6 +128,11 @@ class MailboxChanged(Event):
     missed_by_notifications: int | None = Field(
         default=None, description="Items that the last reconciliation found and no notification had named."
     )
+    no_notifications: str | None = Field(
+        default=None,
+        description="Why Graph sends no notifications of the mailbox's e-mails, meetings or both: capture is "
+        "slow, by reconciliations alone.",
+    )
 
 
 # -- activities -----------------------------------------------------------------------------------

@@ -23,6 +23,9 @@ PAYLOAD_ODDITIES = Counter(
 GRAPH_REQUESTS = Counter("graph_requests_total", "Requests that Graph answered.", ["what"])
 GRAPH_ERRORS = Counter("graph_errors_total", "Error responses of Graph.", ["status", "code"])
 GRAPH_THROTTLED = Counter("graph_throttled_total", "Responses of Graph with status 429.")
+SUBSCRIPTIONS_REFUSED = Counter(
+    "subscriptions_refused_total", "Refusals of subscriptions by Graph.", ["reason"]
+)
 MISSED_BY_NOTIFICATIONS = Histogram(
     "missed_by_notifications",
     "Changes that a reconciliation found and no notification had named.",

@@ -29,8 +29,8 @@ class StubTokens:
     async def get(self, _tenant: str) -> str:
         return "token"
 
-    async def replace(self, _tenant: str, _refused: str, _claims: str | None) -> None:
-        """The next token is the same."""
+    async def replace(self, _tenant: str, _refused: str, _claims: str | None) -> bool:
+        return True
 
 
 def create_graph(respond: Respond, kinds: KindTable = KINDS) -> Graph:

@@ -82,7 +82,7 @@ class MailboxAdministration:
             case StatusChange.PAUSE:
                 also = {}
             case StatusChange.RESUME:
-                also = {"subscriptions_due_at": None, "window_due": now}
+                also = {"subscriptions_due_at": None, "subscription_failures": 0, "window_due": now}
             case StatusChange.REMOVE:
                 also = {
                     "notified_items": (),
@@ -90,6 +90,7 @@ class MailboxAdministration:
                     "addresses": None,
                     "folders": None,
                     "next_window_at": None,
+                    "no_notifications": None,
                 }
             case _:
                 assert_never(change)

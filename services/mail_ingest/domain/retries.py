@@ -6,7 +6,10 @@ from enum import StrEnum
 
 
 class BlockReason(StrEnum):
-    """Why a mailbox is blocked; a refusal without an own name is `graph_` and the HTTP status."""
+    """Why a mailbox is blocked, or has no notifications; any other refusal is `graph_` and the HTTP status.
+
+    `permission` may be followed by `:` and the name of the missing permission.
+    """
 
     ACCESS_POLICY = "access_policy"
     CONDITIONAL_ACCESS = "conditional_access"
@@ -16,8 +19,10 @@ class BlockReason(StrEnum):
     PERMISSION = "permission"
     THROTTLED = "throttled"
     TOKEN_REFUSED = "token_refused"  # noqa: S105  # a reason, not a credential
+    UNAVAILABLE = "unavailable"
     UNEXPECTED = "unexpected"
     UNKNOWN_TENANT = "unknown_tenant"
+    WEBHOOK = "webhook"
 
 
 THROTTLED_SYNCS = 5
@@ -28,6 +33,11 @@ FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=2), timedelta(minutes=5)
 """Back-off after a temporary failure: it doubles from the first to the maximum."""
 MAX_BLOCKED_BACKOFF = timedelta(minutes=30)
 """A blocked mailbox is retried at least this often; Exchange's policies take up to two hours to apply."""
+
+FIRST_SUBSCRIPTION_PAUSE, MAX_SUBSCRIPTION_PAUSE = timedelta(seconds=15), timedelta(hours=1)
+"""Pauses after Graph refused or lacked a subscription; capture by windows goes on meanwhile."""
+JITTER = 1 / 4
+"""The part by which a pause is longer at most, so that mailboxes do not retry together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +79,21 @@ def after_block(failures: int, now: datetime, reason: str, first: timedelta) -> 
         first: the first back-off; it doubles up to `MAX_BLOCKED_BACKOFF`.
     """
     return RetryDecision(now + _doubled(first, failures, max(first, MAX_BLOCKED_BACKOFF)), reason)
+
+
+def next_subscription_attempt(
+    failures: int, now: datetime, retry_after: timedelta | None, random: float
+) -> datetime:
+    """When a mailbox's subscriptions are requested again after a refusal or an outage.
+
+    Args:
+        failures: attempts in a row that failed, this one included.
+        now: the present time.
+        retry_after: Graph's `Retry-After`, if there is one.
+        random: the jitter, from 0 to 1.
+    """
+    pause = _doubled(FIRST_SUBSCRIPTION_PAUSE, failures, MAX_SUBSCRIPTION_PAUSE)
+    return now + max(pause, retry_after or timedelta()) * (1 + JITTER * random)
 
 
 def _doubled(first: timedelta, times: int, maximum: timedelta) -> timedelta:

@@ -26,7 +26,8 @@ from services.mail_ingest.settings import IngestSettings
 from shared.keys import MailboxKey
 
 from .answers import Form, error_details, read_answer, retry_after
-from .errors import FailureReason, GraphUnavailableError, ItemNotFoundError, refusal
+from .errors import EXTENSION_ERROR, FailureReason, GraphUnavailableError, ItemNotFoundError, refusal
+from .permissions import needed_permission
 from .tokens import TokenSource
 
 log = logging.getLogger(__name__)
@@ -159,7 +160,6 @@ class GraphClient:
         body: Any = None,
         immutable_ids: bool = False,
         missing_is_item: bool = False,
-        refusal_is_temporary: bool = False,
     ) -> Any:
         """Sends a request, with retries, and returns the JSON object with an id that Graph answers.
 
@@ -172,7 +172,6 @@ class GraphClient:
             body: the request's JSON.
             immutable_ids: an answer with other ids is none.
             missing_is_item: see `errors.refusal`.
-            refusal_is_temporary: see `errors.refusal`.
 
         Raises:
             GraphUnavailableError: Graph or the authority does not answer now, or with nothing that is an
@@ -188,7 +187,6 @@ class GraphClient:
             self._http.build_request(method, f"{self._url}/{path}", params=options, json=body),
             Form.NOTHING if method == "DELETE" else form,
             missing_is_item=missing_is_item,
-            refusal_is_temporary=refusal_is_temporary,
         )
 
     async def _send(
@@ -199,10 +197,9 @@ class GraphClient:
         form: Form,
         *,
         missing_is_item: bool = False,
-        refusal_is_temporary: bool = False,
     ) -> dict[str, Any]:
         limit = self._limits.setdefault(mailbox, _MailboxLimit())
-        refused_token: str | None = None
+        is_token_new = False
         failure = FailureReason.NO_ANSWER
         async with limit.slots:
             for attempt in range(1, MAX_ATTEMPTS + 1):
@@ -230,15 +227,20 @@ class GraphClient:
                 GRAPH_ERRORS.labels(response.status_code, code[:60]).inc()
                 if response.status_code in TEMPORARY_STATUSES:
                     await self._wait_for_retry(limit, response, details, attempt)
-                elif response.status_code == 401 and refused_token is None:
-                    refused_token = token
-                    await self._tokens.replace(mailbox.tenant, refused_token, _claims_challenge(response))
+                elif (
+                    response.status_code == 401
+                    and code != EXTENSION_ERROR
+                    and not is_token_new
+                    and await self._tokens.replace(mailbox.tenant, token, _claims_challenge(response))
+                ):
+                    is_token_new = True
                 else:
                     raise refusal(
                         response.status_code,
                         code,
+                        str(details.get("message") or ""),
+                        permission=needed_permission(request.url.path),
                         missing_is_item=missing_is_item,
-                        refusal_is_temporary=refusal_is_temporary,
                     )
         raise GraphUnavailableError("Graph does not answer", reason=failure)
 

@@ -67,6 +67,8 @@ class Mailbox:
         content_requests: requests to answer.
         stuck_items_due_at: when the next stuck item is fetched again; None: there is none.
         subscriptions_due_at: when the subscriptions need work; None: now.
+        subscription_failures: attempts in a row that left a subscription missing or not renewed.
+        no_notifications: why Graph sends no notifications of some or all items; None: it sends them.
         lease: None: nobody holds the mailbox.
         due_at: when the mailbox next has work; one index finds the mailboxes with work.
         retry_at: no request to Graph before this time.
@@ -93,6 +95,8 @@ class Mailbox:
     content_requests: tuple[FetchContent, ...] = ()
     stuck_items_due_at: datetime | None = None
     subscriptions_due_at: datetime | None = None
+    subscription_failures: int = 0
+    no_notifications: str | None = None
     lease: LeaseState | None = None
     due_at: datetime | None = None
     retry_at: datetime | None = None
@@ -117,6 +121,7 @@ class Mailbox:
             enrolled_at=self.enrolled_at,
             complete_as_of=self.complete_as_of,
             missed_by_notifications=self.missed_by_notifications,
+            no_notifications=self.no_notifications,
         )
 
 

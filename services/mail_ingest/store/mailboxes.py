@@ -225,6 +225,9 @@ class MailboxCollection:
             "mailboxes": {"$ne": ["$status", MailboxStatus.REMOVED]},
             "mailboxes with work": has_work,
             "mailboxes blocked": {"$eq": ["$status", MailboxStatus.BLOCKED]},
+            "mailboxes without notifications": {
+                "$and": [{"$eq": ["$status", MailboxStatus.ENROLLED]}, {"$gt": ["$no_notifications", None]}]
+            },
             "leases held": {"$gt": [{"$ifNull": ["$lease.until", None]}, NOW]},
             "windows due": window,
             "publish pending mailboxes": "$publish_pending",

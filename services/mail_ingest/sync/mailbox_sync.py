@@ -74,7 +74,7 @@ class MailboxSync:
         self._state = MailboxStatePublisher(store, held, outbox, clock)
         self._blocking = MailboxBlocking(store, held, profile, self._state, clock, settings)
         self._content_requests = ContentRequests(held, responder, reader, activities)
-        self._subscriptions = SubscriptionManager(store, graph, held, clock, kinds)
+        self._subscriptions = SubscriptionManager(store, graph, held, self._state, clock, kinds)
         self._withdrawal = Withdrawal(store, held, activities, self._subscriptions, clock)
         self._pending_items = PendingItems(store, activities, fetching, stuck)
         self._notified_items = NotifiedItems(held, fetching)

@@ -1,11 +1,24 @@
-"""Keeps a mailbox subscribed: creates, renews and replaces its Graph subscriptions."""
+"""Keeps a mailbox subscribed: creates, renews and replaces its Graph subscriptions.
+
+A mailbox to which Graph refuses a subscription is captured by its windows alone, which takes longer: its
+state has the reason, and the subscription is requested again at growing intervals.
+"""
 
 import logging
+import random
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import uuid4
 
 from services.mail_ingest.domain.kinds import KindTable
+from services.mail_ingest.domain.retries import (
+    FIRST_SUBSCRIPTION_PAUSE,
+    BlockReason,
+    next_subscription_attempt,
+)
 from services.mail_ingest.domain.subscriptions import (
     GraphSubscription,
     SubscriptionPlan,
@@ -17,65 +30,89 @@ from services.mail_ingest.graph.errors import (
     GraphUnavailableError,
     ItemNotFoundError,
     MailboxBlockedError,
+    SubscriptionRefusedError,
 )
 from services.mail_ingest.graph.graph import Graph
+from services.mail_ingest.metrics import SUBSCRIPTIONS_REFUSED
+from services.mail_ingest.publishing.mailbox_state import MailboxStatePublisher
 from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.documents import Mailbox
 from services.mail_ingest.store.held_mailbox import HeldMailbox
 from shared.clock import Clock
-from shared.events import ActivityKind
+from shared.events import ActivityKind, MailboxStatus
 
 log = logging.getLogger(__name__)
 
 CLIENT_STATE_BYTES = 48
 """Random bytes of a subscription's secret; Graph accepts up to 128 characters."""
-RETRY_PAUSE = timedelta(seconds=15)
-"""Wait after Graph refused or lacked a subscription; capture goes on meanwhile."""
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What the work of a plan led to.
+
+    Attributes:
+        created: the count of new subscriptions.
+        reasons: why parts of the work failed.
+        retry_after: Graph's longest `Retry-After` among these.
+    """
+
+    created: int = 0
+    reasons: list[str] = field(default_factory=list)
+    retry_after: timedelta | None = None
 
 
 class SubscriptionManager:
     """The subscriptions of one mailbox, for the holder of its lease."""
 
-    def __init__(self, store: Store, graph: Graph, held: HeldMailbox, clock: Clock, kinds: KindTable) -> None:
+    def __init__(
+        self,
+        store: Store,
+        graph: Graph,
+        held: HeldMailbox,
+        state: MailboxStatePublisher,
+        clock: Clock,
+        kinds: KindTable,
+    ) -> None:
         self._store = store
         self._graph = graph
         self._held = held
+        self._state = state
         self._clock = clock
         self._kinds = kinds
 
     async def reconcile(self, mailbox: Mailbox) -> None:
         """Does what is due, and stores when the subscriptions need work again.
 
-        A failure of Graph is retried later.
+        A refusal, or a failure of Graph, is stored and retried later.
 
         Raises:
-            MailboxBlockedError: Graph refuses the mailbox.
+            MailboxBlockedError: the authority refuses the tenant.
         """
         now = self._clock()
         existing = await self._store.subscriptions.find_by_owner(mailbox.key)
-        retry_at: datetime | None = None
-        try:
-            created = await self._carry_out(plan_subscriptions(existing, now, self._kinds), mailbox, now)
-            if created and existing:
-                # Nobody was notified of changes between the old subscription and the new one.
-                await self._store.mailboxes.request_window(mailbox.key)
-        except GraphUnavailableError as error:
-            wait = error.retry_after or RETRY_PAUSE
-            log.warning(
-                "subscription failed, retrying",
-                extra={
-                    "tenant": mailbox.tenant,
-                    "mailbox": mailbox.mailbox,
-                    "error": str(error),
-                    "retry_in": wait.total_seconds(),
-                },
-            )
-            retry_at = now + wait
+        outcome = await self._carry_out(plan_subscriptions(existing, now, self._kinds), mailbox, now)
+        if outcome.created and (existing or mailbox.subscription_failures):
+            # Nobody was notified of changes between the old subscription and the new one.
+            await self._store.mailboxes.request_window(mailbox.key)
         current = await self._store.subscriptions.find_by_owner(mailbox.key)
+        failures = mailbox.subscription_failures + 1 if outcome.reasons else 0
         renewals = [each.renew_at for each in current if each.renew_at]
-        await self._held.schedule_subscriptions(
-            mailbox.subscriptions_due_at, retry_at or min(renewals, default=now + RETRY_PAUSE)
-        )
+        next_at = min(renewals, default=now + FIRST_SUBSCRIPTION_PAUSE)
+        if failures:
+            next_at = next_subscription_attempt(failures, now, outcome.retry_after, random.random())
+        if failures != mailbox.subscription_failures:
+            await self._held.set_fields(subscription_failures=failures)
+        await self._held.schedule_subscriptions(mailbox.subscriptions_due_at, next_at)
+        lacks_one = bool(plan_subscriptions(current, now, self._kinds).create)
+        await self._publish_reason(mailbox, outcome.reasons[0] if lacks_one and outcome.reasons else None)
+
+    async def _publish_reason(self, mailbox: Mailbox, reason: str | None) -> None:
+        """Records and publishes why Graph sends no notifications, when that is new; None: it sends them."""
+        if reason == BlockReason.UNAVAILABLE:
+            reason = mailbox.no_notifications or BlockReason.UNAVAILABLE
+        if reason != mailbox.no_notifications:
+            await self._state.record_and_publish(only_from=[MailboxStatus.ENROLLED], no_notifications=reason)
 
     async def delete_all(self, mailbox: Mailbox) -> None:
         """Deletes all subscriptions; those that Graph does not delete expire by themselves."""
@@ -83,27 +120,52 @@ class SubscriptionManager:
             try:
                 if subscription.graph_id:
                     await self._graph.subscriptions.delete(mailbox.key, subscription.graph_id)
-            except (GraphUnavailableError, MailboxBlockedError) as error:
+            except (GraphUnavailableError, MailboxBlockedError, SubscriptionRefusedError) as error:
                 log.info(
                     "subscription not deleted, it will expire",
                     extra={"tenant": mailbox.tenant, "mailbox": mailbox.mailbox, "error": str(error)},
                 )
             await self._store.subscriptions.delete([subscription.key])
 
-    async def _carry_out(self, plan: SubscriptionPlan, mailbox: Mailbox, now: datetime) -> bool:
-        """Does the work of a plan.
-
-        Returns:
-            Whether a subscription was created.
-        """
+    async def _carry_out(self, plan: SubscriptionPlan, mailbox: Mailbox, now: datetime) -> _Outcome:
+        """Does the work of a plan; a failure of one subscription harms no other."""
+        outcome = _Outcome()
         for subscription in plan.delete:
-            if subscription.graph_id and not subscription.removed:
-                await self._graph.subscriptions.delete(mailbox.key, subscription.graph_id)
+            async with self._failures(mailbox, outcome):
+                if subscription.graph_id and not subscription.removed:
+                    await self._graph.subscriptions.delete(mailbox.key, subscription.graph_id)
+            # One that Graph does not delete is unusable for us, and expires by itself.
             await self._store.subscriptions.delete([subscription.key])
-        lost = [each.kind for each in plan.renew if not await self._renew(mailbox, each, now)]
-        for kind in (*plan.create, *lost):
-            await self._create(mailbox, kind, now)
-        return bool(plan.create or lost)
+        to_create = list(plan.create)
+        for subscription in plan.renew:
+            async with self._failures(mailbox, outcome):
+                if not await self._renew(mailbox, subscription, now):
+                    to_create.append(subscription.kind)
+        for kind in to_create:
+            async with self._failures(mailbox, outcome):
+                await self._create(mailbox, kind, now)
+                outcome.created += 1
+        return outcome
+
+    @asynccontextmanager
+    async def _failures(self, mailbox: Mailbox, outcome: _Outcome) -> AsyncIterator[None]:
+        """Adds a failure of Graph in the block to the outcome."""
+        try:
+            yield
+        except SubscriptionRefusedError as error:
+            SUBSCRIPTIONS_REFUSED.labels(error.reason).inc()
+            outcome.reasons.insert(0, error.reason)
+            log.warning(
+                "subscription refused, retrying later",
+                extra={"tenant": mailbox.tenant, "mailbox": mailbox.mailbox, "reason": error.reason},
+            )
+        except GraphUnavailableError as error:
+            outcome.reasons.append(BlockReason.UNAVAILABLE)
+            outcome.retry_after = max(error.retry_after or timedelta(), outcome.retry_after or timedelta())
+            log.warning(
+                "subscription failed, retrying later",
+                extra={"tenant": mailbox.tenant, "mailbox": mailbox.mailbox, "error": str(error)},
+            )
 
     async def _create(self, mailbox: Mailbox, kind: ActivityKind, now: datetime) -> None:
         subscription = GraphSubscription(
@@ -112,9 +174,13 @@ class SubscriptionManager:
         self._held.lease.check()
         # Stored before the request: Graph may notify before it answers.
         await self._store.subscriptions.insert(subscription)
-        graph_id, expires = await self._graph.subscriptions.create(
-            mailbox.key, self._kinds[kind], subscription.client_state, requested_expiry(now)
-        )
+        try:
+            graph_id, expires = await self._graph.subscriptions.create(
+                mailbox.key, self._kinds[kind], subscription.client_state, requested_expiry(now)
+            )
+        except SubscriptionRefusedError:
+            await self._store.subscriptions.delete([subscription.key])
+            raise
         await self._store.subscriptions.set_created(
             subscription.key, graph_id, renewal_time(now, expires), expires
         )

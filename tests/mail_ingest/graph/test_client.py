@@ -6,8 +6,12 @@ from datetime import timedelta
 import httpx2
 import pytest
 
-from services.mail_ingest.domain.kinds import EMAIL
-from services.mail_ingest.graph.errors import GraphUnavailableError, MailboxBlockedError
+from services.mail_ingest.domain.kinds import EMAIL, MEETING, KindRow
+from services.mail_ingest.graph.errors import (
+    GraphUnavailableError,
+    MailboxBlockedError,
+    SubscriptionRefusedError,
+)
 from shared.events import ActivityKind
 from tests.mail_ingest.graphs import ANN, IMMUTABLE, NOW, create_graph
 
@@ -18,6 +22,75 @@ async def test_404_about_the_mailbox_is_not_about_the_item() -> None:
 
     with pytest.raises(MailboxBlockedError, match="no_mailbox"):
         await graph.items.fetch(ANN, ActivityKind.EMAIL, "i")
+
+
+@pytest.mark.parametrize(
+    "status, code, message, reason",
+    [
+        (
+            401,
+            "ExtensionError",
+            "Operation: Create; Exception: [Status Code: NotFound; Reason: x]",
+            "exchange_404",
+        ),
+        (
+            401,
+            "ExtensionError",
+            "Operation: Create; Exception: [Status Code: Odd; Reason: x]",
+            "exchange_401",
+        ),
+        (401, "ExtensionError", "", "graph_401"),
+        (403, "ErrorAccessDenied", "", "access_policy"),
+        (400, "InvalidRequest", "Subscription validation request failed. Notification endpoint …", "webhook"),
+        (400, "ExtensionError", "Subscription expiration can only be …", "graph_400"),
+        (401, "NoPermissionsInAccessToken", "", "permission:Mail.Read"),
+        (409, "Conflict", "", "graph_409"),
+    ],
+)
+async def test_refusal_of_a_subscription_is_about_the_subscription(
+    status: int, code: str, message: str, reason: str
+) -> None:
+    error = {"error": {"code": code, "message": message}}
+
+    def respond(request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET":
+            return httpx2.Response(200, json={"value": []})
+        return httpx2.Response(status, json=error)
+
+    graph = create_graph(respond)
+    with pytest.raises(SubscriptionRefusedError) as refused:
+        await graph.subscriptions.create(ANN, EMAIL, "secret", NOW)
+    assert refused.value.reason == reason
+
+
+async def test_refused_renewal_is_about_the_subscription() -> None:
+    graph = create_graph(lambda _: httpx2.Response(403, json={"error": {"code": "ErrorAccessDenied"}}))
+
+    with pytest.raises(SubscriptionRefusedError, match="access_policy"):
+        await graph.subscriptions.renew(ANN, "id", NOW)
+
+
+@pytest.mark.parametrize(
+    "row, permission", [(EMAIL, "permission:Mail.Read"), (MEETING, "permission:Calendars.Read")]
+)
+async def test_missing_permission_is_named(row: KindRow, permission: str) -> None:
+    error = {"error": {"code": "NoPermissionsInAccessToken", "message": "The token contains no permissions"}}
+    graph = create_graph(lambda _: httpx2.Response(401, json=error))
+
+    with pytest.raises(MailboxBlockedError) as refused:
+        await graph.items.read_window(ANN, row, NOW, NOW + timedelta(days=3))
+
+    assert (refused.value.reason, refused.value.tenant_wide) == (permission, False)
+
+
+async def test_token_that_is_refused_again_is_no_statement_about_the_tenant() -> None:
+    error = {"error": {"code": "InvalidAuthenticationToken"}}
+    graph = create_graph(lambda _: httpx2.Response(401, json=error))
+
+    with pytest.raises(MailboxBlockedError, match="token_refused") as refused:
+        await graph.users.find(ANN.tenant, ANN.mailbox)
+
+    assert not refused.value.tenant_wide
 
 
 async def test_at_most_three_requests_are_in_flight_for_one_mailbox() -> None:

@@ -530,6 +530,7 @@ async def test_status_counts_the_work(store: Store) -> None:
         "mailboxes": 1,
         "mailboxes with work": 1,
         "mailboxes blocked": 0,
+        "mailboxes without notifications": 0,
         "leases held": 1,
         "windows due": 1,
         "publish pending mailboxes": 1,

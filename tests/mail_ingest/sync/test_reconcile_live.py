@@ -55,6 +55,32 @@ async def test_items_from_before_enrolment_are_captured_and_not_counted_as_misse
     assert first is None
 
 
+async def test_mailbox_without_subscriptions_is_captured_by_its_windows(reconciling: World) -> None:
+    world, ann = reconciling, reconciling.add_user("ann")
+    world.simulator.fault(401, mailbox=ann, kind="subscribe", code="ExtensionError")
+
+    world.ingest.call("POST", "/mailboxes", tenant=world.tenant.id, mailbox=ann)
+    await eventually(lambda: world.mailbox(ann)["no_notifications"] == "exchange_401")
+    receive_email(world, "Slowly")
+
+    await eventually(lambda: world.has_subjects("Slowly"))
+    assert world.mailbox(ann)["status"] == "enrolled"
+    assert world.ingest.work()["mailboxes without notifications"] == 1
+    assert world.documents("subscriptions") == []
+
+    world.simulator.clear_faults()
+    for action in ("pause", "resume"):
+        world.ingest.call("POST", f"/mailboxes/{world.tenant.id}/{ann}/{action}")
+    await eventually(lambda: world.is_subscribed(ann))
+
+    async def is_published() -> bool:
+        states = await world.published_states(ann)
+        reasons = list(dict.fromkeys(state.no_notifications for state in states))
+        return reasons == [None, "exchange_401"] and states[-1].no_notifications is None
+
+    await eventually(is_published)
+
+
 async def test_lost_notifications_are_found_and_counted(reconciling: World) -> None:
     world, ann = reconciling, reconciling.add_user("ann")
     world.simulator.delivery(followed_by_updated=False)
