@@ -26,6 +26,7 @@ GRAPH_THROTTLED = Counter("graph_throttled_total", "Responses of Graph with stat
 SUBSCRIPTIONS_REFUSED = Counter(
     "subscriptions_refused_total", "Refusals of subscriptions by Graph.", ["reason"]
 )
+TENANTS_BLOCKED = Counter("tenants_blocked_total", "Tenants that began to be refused.", ["reason"])
 MISSED_BY_NOTIFICATIONS = Histogram(
     "missed_by_notifications",
     "Changes that a reconciliation found and no notification had named.",

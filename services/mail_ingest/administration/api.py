@@ -82,6 +82,10 @@ def create_api(
         wake()
         return enrolled
 
+    @router.get("/tenants/blocked")
+    async def list_blocked_tenants() -> list[dict[str, object]]:
+        return await administration.list_blocked_tenants()
+
     async def change_status(change: StatusChange, tenant: str, mailbox: str) -> dict[str, object]:
         changed = describe(await administration.change_status(change, MailboxKey(tenant, mailbox)))
         wake()

@@ -97,6 +97,8 @@ class MailboxAdministration:
         await self._store.mailboxes.change_status(
             mailbox.key, transition.to, now, only_from=transition.only_from, **also
         )
+        if change is StatusChange.RESUME:
+            await self._store.tenants.request_probe(mailbox.tenant, now)
         return await self.get(mailbox.key)
 
     async def resend(self, tenant: str | None, mailbox: str | None) -> int:
@@ -112,6 +114,19 @@ class MailboxAdministration:
         """Each mailbox's state and counts."""
         listed = await self._store.list_mailboxes(tenant)
         return [describe(mailbox) | {"items": items} for mailbox, items in listed]
+
+    async def list_blocked_tenants(self) -> list[dict[str, object]]:
+        """Each tenant that is refused as a whole, and when the next probe is due."""
+        return [
+            {
+                "tenant": block.tenant,
+                "reason": block.reason,
+                "since": block.since.isoformat(),
+                "retry_at": block.retry_at.isoformat(),
+                "failures": block.failures,
+            }
+            for block in await self._store.tenants.find_all()
+        ]
 
     async def list_stuck_items(self, tenant: str | None = None) -> list[dict[str, object]]:
         """Each stuck item with its reason and retry time."""

@@ -16,6 +16,7 @@ from .items import ItemCollection
 from .mailboxes import MailboxCollection
 from .stuck_items import StuckItemCollection
 from .subscriptions import SubscriptionCollection
+from .tenants import TenantCollection
 
 
 class Store:
@@ -32,6 +33,7 @@ class Store:
         self.items = ItemCollection(self._database)
         self.stuck_items = StuckItemCollection(self._database)
         self.subscriptions = SubscriptionCollection(self._database)
+        self.tenants = TenantCollection(self._database)
         self.audit = AuditCollection(self._database)
 
     async def create_indexes(self) -> None:
@@ -86,4 +88,5 @@ class Store:
             "stuck items": sum(stuck.values()),
             **{f"stuck items: {reason}": count for reason, count in sorted(stuck.items())},
             "subscriptions": await self.subscriptions.count_active(),
+            "tenants blocked": await self.tenants.count(),
         }

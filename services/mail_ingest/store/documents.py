@@ -6,6 +6,7 @@
 | `items` | `tenant/mailbox/item` | `CapturedItem` without `item`; `owner`: the mailbox's `_id`; `by`: holder of the lease under which it was written |
 | `stuck_items` | `tenant/mailbox/item` | `StuckItem` without `item` |
 | `subscriptions` | our own id | `GraphSubscription` without `key` |
+| `tenants` | its id | `TenantBlock` without `tenant`, while the tenant is blocked |
 | `audit` | MongoDB's | `AuditEntry` |
 
 `DocumentForm` reads and writes all of them: a named tuple is stored as its parts joined by `/`, a set as a
@@ -24,6 +25,7 @@ from services.mail_ingest.domain.folders import Folders
 from services.mail_ingest.domain.items import CapturedItem
 from services.mail_ingest.domain.stuck_items import StuckItem
 from services.mail_ingest.domain.subscriptions import GraphSubscription
+from services.mail_ingest.domain.tenants import TenantBlock
 from shared.events import ActivityKind, FetchContent, MailboxChanged, MailboxStatus
 from shared.keys import MailboxKey, join_key, split_key
 from shared.mongodb import Document
@@ -195,6 +197,7 @@ def _to_bson(value: Any) -> Any:
 MAILBOX = DocumentForm(Mailbox)
 ITEM = DocumentForm(CapturedItem, id_field="item")
 STUCK_ITEM = DocumentForm(StuckItem, id_field="item")
+TENANT_BLOCK = DocumentForm(TenantBlock, id_field="tenant")
 SUBSCRIPTION = DocumentForm(GraphSubscription, id_field="key")
 AUDIT_ENTRY = DocumentForm(AuditEntry)
 

@@ -7,11 +7,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from shared.clock import next_version
+from services.mail_ingest.domain.tenants import SEVERAL, release_time
+from shared.clock import next_version, to_milliseconds
 from shared.events import ActivityKind, FetchContent, MailboxStatus
 from shared.keys import MailboxKey, join_key, split_key
 from shared.mongodb import (
     ASCENDING,
+    DESCENDING,
     Document,
     DuplicateDocumentError,
     IndexModel,
@@ -183,22 +185,46 @@ class MailboxCollection:
         """Kafka has this version of the mailbox's state."""
         await self._collection.update_one({"_id": join_key(key)}, self._pipelines.acknowledge(version))
 
-    async def block_tenant(self, tenant: str, reason: str, now: datetime, retry_at: datetime) -> None:
-        """Records that all enrolled mailboxes of a tenant are blocked."""
+    async def block_tenant(
+        self, tenant: str, reason: str, now: datetime, retry_at: datetime, previous: str | None = None
+    ) -> None:
+        """Records that all enrolled mailboxes of a tenant are blocked.
+
+        Args:
+            tenant: its id.
+            reason: of the block.
+            now: when it began.
+            retry_at: when the mailboxes look for the result of the next probe.
+            previous: the reason of the tenant's mailboxes that are blocked already; it is replaced.
+        """
         changes = MAILBOX.write_fields(
             status=MailboxStatus.BLOCKED, reason=reason, since=now, retry_at=retry_at
         )
+        is_included: list[Document] = [{"status": MailboxStatus.ENROLLED}]
+        if previous not in (None, reason):
+            is_included.append({"status": MailboxStatus.BLOCKED, "reason": previous})
         await self._collection.update_many(
-            {"tenant": tenant, "status": MailboxStatus.ENROLLED},
-            self._pipelines.record(changes, next_version(now)),
+            {"tenant": tenant, "$or": is_included}, self._pipelines.record(changes, next_version(now))
         )
 
-    async def retry_tenant(self, tenant: str, reason: str, now: datetime) -> None:
-        """Makes the tenant's mailboxes that are blocked for this reason due: it no longer applies."""
-        await self._collection.update_many(
-            {"tenant": tenant, "status": MailboxStatus.BLOCKED, "reason": reason},
-            self._pipelines.set_and_schedule(MAILBOX.write_fields(retry_at=now)),
-        )
+    async def release_tenant(self, tenant: str, reason: str, now: datetime) -> None:
+        """Spreads the retries of the tenant's mailboxes that are blocked for a reason that is over."""
+        query = {"tenant": tenant, "status": MailboxStatus.BLOCKED, "reason": reason}
+        duration = to_milliseconds(release_time(await self._collection.count(query)))
+        retry_at = {"$add": [now, {"$multiply": [{"$rand": {}}, duration]}]}
+        await self._collection.update_many(query, self._pipelines.set_and_schedule({"retry_at": retry_at}))
+
+    async def find_refused_since(self, tenant: str, reason: str) -> list[datetime]:
+        """Since when each mailbox of a tenant is blocked for a reason; at most so many as decide."""
+        query = {"tenant": tenant, "status": MailboxStatus.BLOCKED, "reason": reason}
+        newest_first = self._collection.find(query, sort=[("since", DESCENDING)], limit=SEVERAL)
+        return [MAILBOX.read(document).since async for document in newest_first]
+
+    async def find_last_success(self, tenant: str) -> datetime | None:
+        """When a mailbox of a tenant that is not blocked was last read completely."""
+        query = {"tenant": tenant, "status": MailboxStatus.ENROLLED, "complete_as_of": {"$ne": None}}
+        found = await self._collection.find_one(query, sort=[("complete_as_of", DESCENDING)])
+        return MAILBOX.read(found).complete_as_of if found else None
 
     # -- leases -----------------------------------------------------------------------------------
 

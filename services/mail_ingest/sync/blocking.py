@@ -3,11 +3,10 @@
 import logging
 from typing import assert_never
 
-from services.mail_ingest.domain.retries import BlockReason, RetryDecision, after_block, after_unavailable
+from services.mail_ingest.domain.retries import RetryDecision, after_block, after_unavailable
 from services.mail_ingest.graph.errors import GraphUnavailableError, MailboxBlockedError
 from services.mail_ingest.publishing.mailbox_state import MailboxStatePublisher
 from services.mail_ingest.settings import IngestSettings
-from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.documents import Mailbox
 from services.mail_ingest.store.held_mailbox import HeldMailbox
 from shared.clock import Clock
@@ -15,6 +14,7 @@ from shared.events import MailboxStatus
 
 from .item_reader import GraphFailure
 from .profile import MailboxProfile
+from .tenant_blocking import TenantBlocking
 
 log = logging.getLogger(__name__)
 
@@ -24,17 +24,17 @@ class MailboxBlocking:
 
     def __init__(
         self,
-        store: Store,
         held: HeldMailbox,
         profile: MailboxProfile,
         state: MailboxStatePublisher,
+        tenant: TenantBlocking,
         clock: Clock,
         settings: IngestSettings,
     ) -> None:
-        self._store = store
         self._held = held
         self._profile = profile
         self._state = state
+        self._tenant = tenant
         self._clock = clock
         self._settings = settings
 
@@ -42,8 +42,6 @@ class MailboxBlocking:
         """Enrols a blocked mailbox again when Graph answers a small request; else raises Graph's error."""
         await self._profile.read_folders(mailbox)
         now = self._clock()
-        if mailbox.reason == BlockReason.CONDITIONAL_ACCESS:
-            await self._store.mailboxes.retry_tenant(mailbox.tenant, BlockReason.CONDITIONAL_ACCESS, now)
         await self._state.record_and_publish(
             only_from=[MailboxStatus.BLOCKED],
             status=MailboxStatus.ENROLLED,
@@ -58,6 +56,8 @@ class MailboxBlocking:
     async def record_failure(self, error: GraphFailure) -> None:
         """Records when the mailbox is retried, and whether it is blocked until then."""
         mailbox = await self._held.read()
+        if isinstance(error, MailboxBlockedError) and await self._tenant.record(mailbox, error):
+            return
         failures = mailbox.failures + 1
         decision = self._decide(error, failures)
         await self._held.set_fields(retry_at=decision.retry_at, failures=failures)
@@ -65,8 +65,6 @@ class MailboxBlocking:
         if decision.reason is None or is_same_block:
             return
         now = self._clock()
-        if isinstance(error, MailboxBlockedError) and error.tenant_wide:
-            await self._store.mailboxes.block_tenant(mailbox.tenant, decision.reason, now, decision.retry_at)
         log.warning(
             "mailbox blocked, retrying later",
             extra={

@@ -27,6 +27,7 @@ from .profile import MailboxProfile
 from .stuck_items import StuckItems
 from .stuck_retries import StuckRetries
 from .subscriptions import SubscriptionManager
+from .tenant_blocking import TenantBlocking
 from .window import WindowReconciliation
 from .withdrawal import Withdrawal
 
@@ -72,7 +73,8 @@ class MailboxSync:
         self._stuck = stuck
         self._profile = profile
         self._state = MailboxStatePublisher(store, held, outbox, clock)
-        self._blocking = MailboxBlocking(store, held, profile, self._state, clock, settings)
+        self._tenant = TenantBlocking(store, held, profile, self._state, clock, settings)
+        self._blocking = MailboxBlocking(held, profile, self._state, self._tenant, clock, settings)
         self._content_requests = ContentRequests(held, responder, reader, activities)
         self._subscriptions = SubscriptionManager(store, graph, held, self._state, clock, kinds)
         self._withdrawal = Withdrawal(store, held, activities, self._subscriptions, clock)
@@ -137,9 +139,12 @@ class MailboxSync:
         more = await self._withdrawal.withdraw_expired(mailbox)
         if mailbox.status is MailboxStatus.PAUSED:
             return more
-        if mailbox.status is MailboxStatus.BLOCKED:
-            if mailbox.retry_at and mailbox.retry_at > self._clock():
-                return more
+        is_blocked = mailbox.status is MailboxStatus.BLOCKED
+        if is_blocked and mailbox.retry_at and mailbox.retry_at > self._clock():
+            return more
+        if not await self._tenant.permits_requests(mailbox):
+            return more
+        if is_blocked:
             await self._blocking.unblock(mailbox)
             return True
         mailbox = await self._profile.complete(mailbox)

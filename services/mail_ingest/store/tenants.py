@@ -1,0 +1,64 @@
+"""The collection `tenants`: the tenants that are blocked."""
+
+from datetime import datetime
+
+from services.mail_ingest.domain.tenants import TenantBlock
+from shared.mongodb import ASCENDING, DuplicateDocumentError, MongoCollection, MongoDatabase
+
+from .documents import TENANT_BLOCK
+
+
+class TenantCollection:
+    """The blocked tenants; any other tenant has no document."""
+
+    def __init__(self, database: MongoDatabase) -> None:
+        self._collection: MongoCollection = database.collection("tenants")
+
+    async def find(self, tenant: str) -> TenantBlock | None:
+        """The block of a tenant, if it is blocked."""
+        document = await self._collection.find_one({"_id": tenant})
+        return TENANT_BLOCK.read(document, tenant) if document else None
+
+    async def find_all(self) -> list[TenantBlock]:
+        """All blocks, in the order of their tenants."""
+        found = self._collection.find({}, sort=[("_id", ASCENDING)])
+        return [TENANT_BLOCK.read(document, document["_id"]) async for document in found]
+
+    async def count(self) -> int:
+        """How many tenants are blocked."""
+        return await self._collection.count({})
+
+    async def insert(self, block: TenantBlock) -> bool:
+        """Stores a block.
+
+        Returns:
+            False when the tenant is blocked already.
+        """
+        try:
+            await self._collection.insert_one({"_id": block.tenant, **TENANT_BLOCK.write(block)})
+        except DuplicateDocumentError:
+            return False
+        return True
+
+    async def begin_probe(self, tenant: str, now: datetime, until: datetime) -> bool:
+        """Begins the probe that is due; until a time no other begins.
+
+        Returns:
+            False when none is due, because another worker has begun it.
+        """
+        result = await self._collection.update_one(
+            {"_id": tenant, "retry_at": {"$lte": now}}, {"$set": TENANT_BLOCK.write_fields(retry_at=until)}
+        )
+        return result.matched == 1
+
+    async def request_probe(self, tenant: str, now: datetime) -> None:
+        """Makes the probe of a blocked tenant due now."""
+        await self._collection.update_one({"_id": tenant}, {"$set": TENANT_BLOCK.write_fields(retry_at=now)})
+
+    async def update(self, block: TenantBlock) -> None:
+        """Stores the block after a probe that was refused."""
+        await self._collection.update_one({"_id": block.tenant}, {"$set": TENANT_BLOCK.write(block)})
+
+    async def delete(self, tenant: str) -> bool:
+        """Ends a block; returns whether there was one."""
+        return bool(await self._collection.delete_many({"_id": tenant}))
