@@ -149,7 +149,7 @@ async def test_mailboxes_of_a_tenant_that_is_no_longer_blocked_are_not_retried_t
     await block_all(office, *names)
     office.failures = {}
 
-    (probe,) = await office.next_probe()
+    probe = (await office.next_probe())[0]
 
     assert (await office.read(probe)).status is MailboxStatus.ENROLLED
     assert await office.store.tenants.find_all() == []
