@@ -61,9 +61,9 @@ class Simulator:
         self.call("DELETE", "/counters")
 
     def fault(self, status: int, **selection: Any) -> None:
-        """Inject responses: `code`, `message`, `body`, `headers`, `retry_after`; for `mailbox`, `item`, `kind`.
+        """Inject responses: `code`, `message`, `body`, `headers`, `retry_after`.
 
-        `count`, `seconds` and `rate` limit them.
+        `mailbox`, `item`, `kind`, `count`, `seconds` and `rate` limit them.
         """
         self.call("POST", "/faults", status=status, **selection)
 

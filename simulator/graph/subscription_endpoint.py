@@ -67,13 +67,7 @@ class SubscriptionEndpoint:
         if request.method == "GET":
             return self._render(subscription, 200)
         if request.method == "PATCH":
-            injected = self._count("renew", request, subscription)
-            if injected is not None:
-                return injected
-            renewed = replace(subscription, expires=self._parse_expiry(_json(request)))
-            with self._world.lock:
-                self._world.subscribe(renewed)
-            return self._render(renewed, 200)
+            return self._renew(request, subscription)
         if request.method == "DELETE":
             with self._world.lock:
                 self._world.unsubscribe(subscription.id)
@@ -94,6 +88,15 @@ class SubscriptionEndpoint:
             self._check_limits(subscription)
             self._world.subscribe(subscription)
         return self._render(subscription, 201)
+
+    def _renew(self, request: GraphRequest, subscription: Subscription) -> GraphResponse:
+        injected = self._count("renew", request, subscription)
+        if injected is not None:
+            return injected
+        renewed = replace(subscription, expires=self._parse_expiry(_json(request)))
+        with self._world.lock:
+            self._world.subscribe(renewed)
+        return self._render(renewed, 200)
 
     def _count(self, kind: str, request: GraphRequest, subscription: Subscription) -> GraphResponse | None:
         """Count a request for a subscription. Returns the response of an injected fault, if one matches."""
