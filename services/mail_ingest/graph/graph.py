@@ -58,7 +58,7 @@ class Graph:
 
 
 def _is_of_mailbox(failure: GraphUnavailableError | MailboxBlockedError) -> bool:
-    """True when a failure is never that of a single item: throttling, and whatever the authority refuses."""
+    """True when a failure is never that of a single item: throttling, a refused token, a refused tenant."""
     if isinstance(failure, GraphUnavailableError):
         return failure.throttled
-    return failure.tenant_wide or failure.status is None
+    return failure.tenant_wide or failure.status in {None, 401}
