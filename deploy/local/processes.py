@@ -41,6 +41,9 @@ PR_SET_PDEATHSIG = 1
 # the clock: a correction of the clock moves them by less than this, and the kernel reuses no pid as quickly.
 START_TIME_TOLERANCE_SECONDS = 2.0
 
+EXIT_CODE_SECONDS = 10.0
+"""The exit code of a process that has ended is known after a moment, on a busy machine too."""
+
 # Below the ports that Linux gives to outgoing connections (from 32768): a client cannot take a free port
 # before its server listens.
 SPARE_PORTS = range(20_000, 30_000)
@@ -129,7 +132,10 @@ class Background:
     @property
     def exit_code(self) -> int | None:
         """The exit code, or minus the number of the signal; None unless this Python process started it."""
-        return self._child.poll() if self._child else None
+        if self._child is None:
+            return None
+        # Who reaps a forked child sees its end a moment before we have its exit code.
+        return self._child.poll() if self.pid is not None else self._child.wait(EXIT_CODE_SECONDS)
 
     def start(self, command: Command, *, tied: bool = False) -> None:
         """Start the command in a session of its own, so that Ctrl-C does not end it.
