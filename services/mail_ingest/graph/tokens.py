@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import requests
 from services.mail_ingest.domain.retries import BlockReason
 from services.mail_ingest.settings import IngestSettings
 
+from .answers import retry_after
 from .errors import GraphUnavailableError, MailboxBlockedError
 
 AUTHORITY_TIMEOUT = timedelta(seconds=20)
@@ -185,7 +185,8 @@ def _check_response(response: requests.Response, *_: Any, **__: Any) -> None:
         DISCOVERY_FIELDS if is_discovery else {"access_token"}
     )
     if status in {408, 429} or status >= 500 or not body or lacks_fields or _is_temporary(body):
-        raise GraphUnavailableError(f"the authority answers {status}", _retry_after(response))
+        wait = retry_after(response.headers, {}, datetime.now(UTC))
+        raise GraphUnavailableError(f"the authority answers {status}", wait)
     if is_discovery and status >= 400:
         raise MailboxBlockedError(BlockReason.UNKNOWN_TENANT, tenant_wide=True)
 
@@ -206,16 +207,6 @@ def _is_temporary(body: Mapping[str, Any]) -> bool:
 def _aadsts_codes(body: Mapping[str, Any]) -> set[Any]:
     codes = body.get("error_codes")
     return {code for code in codes if isinstance(code, int)} if isinstance(codes, list) else set()
-
-
-def _retry_after(response: requests.Response) -> timedelta | None:
-    text = response.headers.get("Retry-After", "")
-    if text.isdigit():
-        return timedelta(seconds=int(text))
-    try:
-        return max(timedelta(), parsedate_to_datetime(text) - datetime.now(UTC))
-    except (TypeError, ValueError):
-        return None
 
 
 def _refusal(response: Mapping[str, Any]) -> MailboxBlockedError:

@@ -73,6 +73,9 @@ async def test_claims_challenge_is_answered_with_one_token_that_has_the_claims(
     [
         ({"status": 503, "kind": "token"}, None),
         ({"status": 429, "kind": "token", "retry_after": 40}, timedelta(seconds=40)),
+        ({"status": 429, "kind": "token", "retry_after": "999999999999999"}, timedelta(hours=1)),
+        ({"status": 503, "kind": "token", "retry_after": "inf"}, timedelta(hours=1)),
+        ({"status": 503, "kind": "token", "retry_after": "soon"}, None),
         ({"status": 500, "kind": "discovery"}, None),
         ({"status": 200, "kind": "discovery", "body": "<html>Sign in to the network</html>"}, None),
         ({"status": 200, "kind": "token", "body": "<html>Sign in to the network</html>"}, None),
