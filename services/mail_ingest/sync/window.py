@@ -70,12 +70,13 @@ class WindowReconciliation:
             return
         mailbox = await self._profile.refresh(mailbox)
         shown = await self._read_window(mailbox, now)
-        notified = {each.item for each in (await self._held.read()).notified_items}
+        current = await self._held.read()  # with what this sync has set aside before
+        notified = {each.item for each in current.notified_items}
         observed = await self._reader.observe(mailbox, shown)
         await self._activities.record_and_publish_all(mailbox, observed, notified)
         shown_ids = frozenset(item for _, item in shown)
-        await self._stuck.resolve(mailbox, shown_ids)
-        stuck = await self._stuck.find_ids(mailbox)
+        await self._stuck.resolve(current, shown_ids)
+        stuck = await self._stuck.find_ids(current)
         live = [each for each in await self._store.items.find_live(mailbox.key) if each.item not in stuck]
         comparison = compare_window(live, shown_ids, now, self._kinds)
         set_aside = await self._fetch_hidden(mailbox, comparison.to_fetch, notified)

@@ -21,6 +21,10 @@ def change(world: World, action: str, mailbox: str, **item: str) -> int:
     )
 
 
+def postpone_retries(world: World) -> None:
+    world.change_documents("stuck_items", {}, {"retry_at": datetime.now(UTC) + timedelta(days=1)})
+
+
 def receive_email(world: World, subject: str) -> str:
     return str(world.tenant.send("x@fabrikam.com", [ANN], subject=subject)["copies"][0]["id"])
 
@@ -40,7 +44,7 @@ async def test_stuck_item_harms_no_other_and_is_captured_when_it_is_retried(worl
     assert (stuck["mailbox"], stuck["item"], stuck["reason"]) == (ann, bad, "graph_410")
     assert world.mailbox(ann)["status"] == "enrolled"
     assert world.ingest.work()["stuck items: graph_410"] == 1
-    world.change_documents("stuck_items", {}, {"retry_at": datetime.now(UTC) + timedelta(days=1)})
+    postpone_retries(world)
     world.simulator.clear_faults()
 
     assert change(world, "retry", ann, item=bad) == 1
@@ -70,7 +74,13 @@ async def test_hidden_item_that_cannot_be_fetched_is_not_gone_and_the_reading_is
 
     await eventually(lambda: world.mailbox(ann)["complete_as_of"] > before)
     assert await world.has_subjects("Hidden")
-    assert [each["reason"] for each in stuck_items(world)] == ["graph_400"]
+    (stuck,) = stuck_items(world)
+    assert stuck["reason"] == "graph_400"
+    postpone_retries(world)
+    before = world.mailbox(ann)["complete_as_of"]
+    world.simulator.lifecycle("missed", mailbox=ann)
+    await eventually(lambda: world.mailbox(ann)["complete_as_of"] > before)
+    assert stuck_items(world)[0]["failures"] == stuck["failures"], "its own retry time alone counts"
     world.simulator.clear_faults()
     change(world, "retry", ann)
 
@@ -94,3 +104,83 @@ async def test_dropped_item_is_fetched_no_more_and_stays_as_it_is(world: World) 
     assert (stuck_items(world), change(world, "drop", ann)) == ([], 0)
     assert await world.has_subjects("Stays")
     assert world.mailbox(ann)["status"] == "enrolled"
+
+
+async def capture_and_refuse(world: World, subject: str) -> tuple[str, str]:
+    """Captures an e-mail, and has Graph refuse it from now on; returns its mailbox and item."""
+    world.simulator.delivery(followed_by_updated=False)
+    ann = world.add_user("ann")
+    await world.enrol(ann)
+    item = receive_email(world, subject)
+    await eventually(lambda: world.has_subjects(subject))
+    await eventually(world.ingest.is_idle)
+    world.simulator.fault(400, item=item, code="ErrorInvalidIdMalformed")
+    return ann, item
+
+
+async def test_pending_item_that_is_stuck_is_not_fetched_in_each_pass(world: World) -> None:
+    await capture_and_refuse(world, "Pending")
+    world.change_documents("items", {}, {"publish_pending": True})
+    receive_email(world, "A later pass")
+    await eventually(lambda: stuck_items(world))
+    postpone_retries(world)
+    (stuck,) = stuck_items(world)
+
+    receive_email(world, "The next pass")
+
+    await eventually(lambda: world.has_subjects("A later pass", "Pending", "The next pass"))
+    assert [each["failures"] for each in stuck_items(world)] == [stuck["failures"]]
+
+
+async def test_meeting_that_is_set_aside_counts_as_no_missing_view(on_demand: World) -> None:
+    world, ann = on_demand, on_demand.add_user("ann")
+    await world.enrol(ann)
+    start = datetime.now(UTC) + timedelta(hours=1)
+    booked = world.tenant.book(ANN, [], start.isoformat(), subject="Kick-off")
+    await eventually(lambda: world.has_subjects("Kick-off"))
+    await eventually(world.ingest.is_idle)
+    item = booked["copies"][0]["id"]
+    world.simulator.delivery(loss=1.0)
+    world.simulator.fault(400, item=item, code="ErrorInvalidIdMalformed")
+    world.tenant.delete_event(ann, booked["uid"])
+    world.simulator.delivery(loss=0.0)
+    before = world.mailbox(ann)["complete_as_of"]
+
+    world.simulator.lifecycle("missed", mailbox=ann)
+
+    await eventually(lambda: world.mailbox(ann)["complete_as_of"] > before)
+    assert await world.has_subjects("Kick-off")
+    assert [each["missing"] for each in world.documents("items", kind="meeting")] == [0]
+
+
+async def test_stuck_item_ends_with_its_window_and_with_its_mailbox(world: World) -> None:
+    ann, item = await capture_and_refuse(world, "Old")
+    await world.post([world.notification(item=item)])
+    await eventually(lambda: stuck_items(world))
+    postpone_retries(world)
+    world.change_documents("items", {}, {"leaves_at": datetime.now(UTC) - timedelta(seconds=1)})
+
+    kept = receive_email(world, "New")
+
+    await eventually(lambda: not stuck_items(world))
+    world.simulator.fault(400, item=kept, code="ErrorInvalidIdMalformed")
+    await world.post([world.notification(item=kept)])
+    await eventually(lambda: stuck_items(world))
+    postpone_retries(world)
+    world.ingest.call("DELETE", f"/mailboxes/{world.tenant.id}/{ann}")
+    await eventually(lambda: not stuck_items(world))
+
+
+async def test_item_is_set_aside_once_by_a_notification_and_a_reading_together(on_demand: World) -> None:
+    world = on_demand
+    ann, item = await capture_and_refuse(world, "Hidden")
+    mailbox = f"/mailboxes/{world.tenant.id}/{ann}"
+    world.ingest.call("POST", f"{mailbox}/pause")
+    world.tenant.delete(ann, item, hard=True)
+    await eventually(lambda: world.mailbox(ann)["notified_items_waiting"] == 1)
+    before = world.mailbox(ann)["complete_as_of"]
+
+    world.ingest.call("POST", f"{mailbox}/resume")
+
+    await eventually(lambda: world.mailbox(ann)["complete_as_of"] > before)
+    assert [each["failures"] for each in stuck_items(world)] == [1]
