@@ -1,16 +1,21 @@
-"""One database for all tests of the store."""
+"""One database for all tests of the store, which run with both drivers."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from typing import cast
 from uuid import uuid4
 
 import pytest
 
+from services.mail_ingest.store.database import Store
+from shared.mongodb import Driver
 from tests.support.databases import delete_documents, drop_databases
 
+from .stores import ANN, now, settings
 
-@pytest.fixture(scope="package")
+
+@pytest.fixture(scope="session")
 def lasting_database(mongodb_uri: str) -> Iterator[str]:
-    """The name of a database for all tests of this package."""
+    """The name of a database for all tests of this package in this process."""
     name = f"test-{uuid4().hex[:12]}-mail-ingest"
     yield name
     drop_databases(mongodb_uri, name)
@@ -21,3 +26,17 @@ def mongodb_database(mongodb_uri: str, lasting_database: str) -> Iterator[str]:
     """The name of a database without documents; it is emptied at the end, which is cheaper than dropped."""
     yield lasting_database
     delete_documents(mongodb_uri, lasting_database)
+
+
+@pytest.fixture(params=["motor", "pymongo"])
+def driver(request: pytest.FixtureRequest) -> Driver:
+    return cast("Driver", request.param)
+
+
+@pytest.fixture
+async def store(mongodb_uri: str, mongodb_database: str, driver: Driver) -> AsyncIterator[Store]:
+    opened = Store(settings(mongodb_uri, mongodb_database), driver)
+    await opened.create_indexes()
+    await opened.mailboxes.enrol(ANN, ["ann@contoso.com"], now())
+    yield opened
+    await opened.close()

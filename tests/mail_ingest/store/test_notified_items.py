@@ -1,0 +1,116 @@
+"""Notified items and due windows are work, once each, and none is lost."""
+
+import asyncio
+from datetime import timedelta
+
+from services.mail_ingest.store.database import Store
+from services.mail_ingest.store.documents import (
+    NotifiedItem,
+)
+from services.mail_ingest.store.pipelines import MAX_NOTIFIED_ITEMS
+from shared.events import MailboxStatus
+from shared.mongodb import Driver
+
+from .stores import (
+    ANN,
+    EMAIL,
+    LEASE,
+    NOBODY,
+    acquire,
+    finish_all_work,
+    held_by,
+    items_of,
+    now,
+    read,
+    request,
+    settings,
+)
+
+
+async def test_mailbox_is_not_due_until_an_item_is_notified(store: Store) -> None:
+    await finish_all_work(store)
+    assert await store.mailboxes.acquire_lease("early", LEASE) is None
+
+    await store.mailboxes.add_notified_items({ANN: [(EMAIL, "i")]})
+
+    assert items_of(await (await acquire(store)).read()) == ["i"]
+
+
+async def test_item_that_is_notified_again_while_it_is_fetched_stays(store: Store) -> None:
+    await store.mailboxes.add_notified_items({ANN: [(EMAIL, "again"), (EMAIL, "once"), (EMAIL, "once")]})
+    held = await acquire(store)
+    mailbox = await held.read()
+    assert items_of(mailbox) == ["again", "once"]
+
+    await store.mailboxes.add_notified_items({ANN: [(EMAIL, "again")]})
+    await held.remove_notified_items(mailbox.notified_items)
+
+    assert items_of(await read(store)) == ["again"]
+
+
+async def test_too_many_notified_items_become_a_window_unless_none_is_read(
+    store: Store, mongodb_uri: str, mongodb_database: str, driver: Driver
+) -> None:
+    await finish_all_work(store)
+    many = [(EMAIL, f"i{number}") for number in range(MAX_NOTIFIED_ITEMS + 1)]
+    await store.mailboxes.add_notified_items({ANN: many[:-1]})
+    mailbox = await read(store)
+    assert (len(mailbox.notified_items), mailbox.window_due) == (MAX_NOTIFIED_ITEMS, None)
+    await store.mailboxes.add_notified_items({ANN: many[-1:]})
+    mailbox = await read(store)
+    assert mailbox.notified_items == ()
+    assert mailbox.window_due is not None
+
+    without = Store(settings(mongodb_uri, f"{mongodb_database}-{driver}", reconcile=False), driver)
+    await without.mailboxes.enrol(ANN, None, now())
+    await without.mailboxes.add_notified_items({ANN: many})
+    assert len((await read(without)).notified_items) == len(many)
+    await without.close()
+
+
+async def test_window_requested_during_a_reading_stays_due(store: Store) -> None:
+    held = await acquire(store)
+    mailbox = await held.read()
+    await asyncio.sleep(0.01)
+    await store.mailboxes.request_window(ANN)
+    await held.finish_window(mailbox.window_due)
+
+    assert (await read(store)).window_due is not None
+
+
+async def test_blocked_mailbox_waits_but_its_requests_are_due_at_once(store: Store) -> None:
+    await finish_all_work(store)
+    later = now() + timedelta(hours=1)
+    await store.mailboxes.change_status(
+        ANN,
+        MailboxStatus.BLOCKED,
+        now(),
+        only_from=[MailboxStatus.ENROLLED],
+        reason="access_policy",
+        retry_at=later,
+    )
+    await store.mailboxes.acknowledge(ANN, (await read(store)).version)
+    await (await acquire(store, "publishes")).release_lease(later)
+
+    await store.mailboxes.add_notified_items({ANN: [(EMAIL, "i")]})
+    assert await store.mailboxes.acquire_lease("early", LEASE) is None
+    wanted = request()
+    unknown = await store.mailboxes.add_content_requests({ANN: [wanted, wanted], NOBODY: [wanted]})
+    assert unknown == {NOBODY}
+
+    assert (await (await acquire(store, "answers")).read()).content_requests == (wanted,)
+
+
+async def test_removed_mailbox_gets_no_notified_items(store: Store) -> None:
+    await store.mailboxes.change_status(ANN, MailboxStatus.REMOVED, now(), only_from=[MailboxStatus.ENROLLED])
+
+    await store.mailboxes.add_notified_items({ANN: [(EMAIL, "i")]})
+
+    assert (await read(store)).notified_items == ()
+
+
+async def test_notified_items_of_an_unknown_mailbox_are_dropped(store: Store) -> None:
+    await store.mailboxes.add_notified_items({NOBODY: [(EMAIL, "i")]}, [NOBODY])
+    await held_by(store, "nobody").remove_notified_items([NotifiedItem(EMAIL, "i", 1)])
+
+    assert await store.mailboxes.find(NOBODY) is None

@@ -1,0 +1,66 @@
+"""Stuck items are due at their own times."""
+
+from datetime import timedelta
+
+from services.mail_ingest.store.database import Store
+
+from .stores import ANN, BO, LEASE, acquire, now, read, record, stuck, update
+
+
+async def test_stuck_items_are_due_at_their_own_times(store: Store) -> None:
+    await store.stuck_items.save([stuck("b", minutes=-1), stuck("a", minutes=-2), stuck("c", minutes=5)])
+    await store.stuck_items.save([stuck("d", BO, minutes=-3), stuck("c", minutes=6)])
+
+    due = await store.stuck_items.find_due(ANN, now(), 10)
+    next_at = await store.stuck_items.next_retry(BO)
+
+    assert [each.item for each in due] == ["a", "b"]
+    assert next_at is not None
+    assert next_at < now()
+    assert await store.stuck_items.find_ids(ANN) == {"a", "b", "c"}
+    assert await store.stuck_items.make_due(ANN, "c", now()) == 1
+    assert len(await store.stuck_items.find_due(ANN, now(), 10)) == 3
+    assert await store.stuck_items.delete(ANN) == 3
+    assert await store.stuck_items.find_ids(BO) == {"d"}
+
+
+async def test_mailbox_is_due_when_its_next_stuck_item_is(store: Store) -> None:
+    held = await acquire(store)
+    mailbox = await held.read()
+    await store.mailboxes.acknowledge(ANN, mailbox.version)
+    await held.finish_window(mailbox.window_due)
+    soon, later = now() + timedelta(minutes=5), now() + timedelta(minutes=9)
+
+    for due_at in (later, soon, later):
+        await held.add_stuck_items_due_at(due_at)
+    await held.release_lease(None)
+
+    waiting = await read(store)
+    assert waiting.due_at == waiting.stuck_items_due_at
+    assert waiting.due_at is not None
+    assert abs(waiting.due_at - soon) < timedelta(seconds=1)
+    assert await store.mailboxes.acquire_lease("early", LEASE) is None
+    await store.mailboxes.request_stuck_items(ANN)
+    assert await store.mailboxes.acquire_lease("next", LEASE) == ANN
+
+
+async def test_stuck_items_that_an_administrator_makes_due_meanwhile_stay_due(store: Store) -> None:
+    held = await acquire(store)
+    await held.add_stuck_items_due_at(now() - timedelta(minutes=1))
+    seen = (await held.read()).stuck_items_due_at
+
+    await store.mailboxes.request_stuck_items(ANN)
+    await held.schedule_stuck_items(seen, None)
+
+    due_at = (await held.read()).stuck_items_due_at
+    assert due_at is not None
+    await held.schedule_stuck_items(due_at, None)
+    assert (await held.read()).stuck_items_due_at is None
+
+
+async def test_stuck_item_is_not_published_with_the_pending_ones(store: Store) -> None:
+    await record(store, "h", update("a", 0, 10), update("b", 0, 10))
+
+    pending = await store.items.find_pending(ANN, 10, {"a"})
+
+    assert [captured.item for captured in pending] == ["b"]
