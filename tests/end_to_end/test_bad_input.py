@@ -26,7 +26,8 @@ from shared.topics import (
 from simulator.entra.tokens import INVALID_TOKEN_KINDS
 from tests.support import forks
 
-from .world import PLAIN_HTTP, User, World, running_world, suggestion_path, wait_until
+from .waiting import wait_until
+from .world import PLAIN_HTTP, User, World, running_world, suggestion_path
 
 pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a busy machine
 

@@ -28,7 +28,8 @@ from shared.keys import TrackedActivityKey, split_key
 from shared.topics import MATCHES, RECORDS, TRACKED_ACTIVITIES, Topic
 from tests.support.guides import PAGES, ROOT, Block, scripts
 
-from .world import PARTITIONS, SERVICES, User, World, running_world, suggestion_path, wait_until
+from .waiting import wait_until
+from .world import PARTITIONS, SERVICES, User, World, running_world, suggestion_path
 
 pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a busy machine
 needs_kcat = pytest.mark.skipif(

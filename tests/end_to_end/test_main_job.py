@@ -17,7 +17,8 @@ from shared.events import ActivityTracked, ActivityUntracked
 from shared.keys import ItemKey, TrackedActivityKey
 from shared.topics import ACTIVITIES, TRACKED_ACTIVITIES
 
-from .world import User, World, running_world, suggestion_path, wait_until
+from .waiting import wait_until
+from .world import User, World, running_world, suggestion_path
 
 pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a busy machine
 

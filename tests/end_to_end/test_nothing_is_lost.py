@@ -24,7 +24,9 @@ from shared.events import ActivityTracked
 from shared.keys import ItemKey
 from shared.topics import ACTIVITIES, GRAPH_NOTIFICATIONS, MATCHES, TRACKED_ACTIVITIES
 
-from .world import SERVICES, Pairs, User, World, running_world, suggestion_path, wait_until
+from .topics_reader import Pairs
+from .waiting import wait_until
+from .world import SERVICES, User, World, running_world, suggestion_path
 
 pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a busy machine
 

@@ -17,7 +17,9 @@ from deploy.local.system import Process
 from shared.keys import ItemKey
 from shared.topics import ACTIVITIES, MATCHES
 
-from .world import PARTITIONS, Pairs, User, World, read_status, running_world, wait_until
+from .topics_reader import Pairs
+from .waiting import wait_until
+from .world import PARTITIONS, User, World, read_status, running_world
 
 pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a busy machine
 

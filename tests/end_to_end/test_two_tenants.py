@@ -17,7 +17,8 @@ from deploy.local.stack import LocalStack
 from shared.keys import ItemKey
 from shared.topics import ACTIVITIES, MATCHES, TOPICS, TRACKED_ACTIVITIES
 
-from .world import User, World, running_world, suggestion_path, wait_until
+from .waiting import wait_until
+from .world import User, World, running_world, suggestion_path
 
 pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a busy machine
 
