@@ -86,7 +86,8 @@ class Office:
         names = ["{tenant}/{type}/{id}".format_map(record) for record in records]
         async with asyncio.timeout(STORED_TIMEOUT):
             stored = {"_id": {"$in": names}}
-            while self.stored.count_documents(stored) < len(names):  # noqa: ASYNC110  # another process writes
+            # Another process writes them.
+            while self.stored.count_documents(stored) < len(names):  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
 
     async def delete_published(self) -> None:

@@ -104,7 +104,8 @@ def become(
 
 
 if __name__ == "__main__":
-    sys.path[0] = os.getcwd()  # noqa: PTH109  # as with `python -m`: no module beside this file hides a library
+    # As with `python -m`: no module beside this file hides a library.
+    sys.path[0] = os.getcwd()  # noqa: PTH109
     _, number, *libraries = sys.argv
     import_libraries(libraries)
     gc.freeze()

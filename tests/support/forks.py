@@ -3,8 +3,8 @@
     process = popen("services.matcher", env=environment, stdout=log)     # python -m services.matcher
     done = run("services.matcher", "check", file)                        # … check FILE
 
-A service's start takes 0.3 CPU seconds instead of 1.0. The processes are as real as others: with a process
-id, an environment, signals and an exit code of their own.
+A service's start takes a third of the CPU time. The processes are as real as others: with a process id, an
+environment, signals and an exit code of their own.
 """
 
 import atexit

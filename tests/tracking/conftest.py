@@ -148,9 +148,9 @@ class World:
         return response.json()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def lasting_database(mongodb_uri: str) -> Iterator[str]:
-    """The name of a database for all tests of this package."""
+    """The name of a database for all tests of this package in this process."""
     name = f"test-{uuid4().hex[:12]}-tracking"
     yield name
     drop_databases(mongodb_uri, name)
