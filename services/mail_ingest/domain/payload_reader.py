@@ -44,8 +44,8 @@ class PayloadReader:
     def text(self, name: str) -> str | None:
         """A text with content, valid in every encoding; None where there is none."""
         value = self._value(name, str)
-        if not value:
-            return None
+        if not value or value.isascii():
+            return value or None
         text, halves = HALF_SURROGATE_PAIR.subn("\ufffd", value)
         if halves:
             self.oddities[Oddity.HALF_CHARACTER] += halves
