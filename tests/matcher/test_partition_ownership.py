@@ -36,6 +36,7 @@ class FakeKafka:
         self.assigned = frozenset({PARTITION})
         self.sent: list[OutgoingMessage] = []
         self.partition_moved = False
+        self.rebalances_before_commit = False
 
     def partition(self, topic: Topic[Any, Any], number: int) -> TopicPartition:
         return TopicPartition(topic.name, number)
@@ -46,6 +47,8 @@ class FakeKafka:
     async def commit_offsets(self, _offsets: Mapping[TopicPartition, int], _within: timedelta) -> None:
         if self.partition_moved:
             raise RetryableError("the group refuses the commit")
+        if self.rebalances_before_commit:
+            self.assigned = frozenset([PARTITION])
 
 
 class Replica:
@@ -58,7 +61,12 @@ class Replica:
         self.activities = LiveActivities(world.matcher)
         self.owned = OwnedPartitions(cast("TopicConsumer[ItemKey, Activity]", self.kafka), SESSION_TIMEOUT)
         self.owned.by_number[0] = RestoredPartition(
-            self.activities, epoch=1, next_offset=0, observed_offset=0, complete=True
+            self.activities,
+            epoch=1,
+            next_offset=0,
+            observed_offset=0,
+            assignment=self.kafka.assigned,
+            complete=True,
         )
         self.publisher = MatchPublisher(
             cast("KafkaClient", self.kafka), self.owned, lambda: NOW, timedelta(), timedelta()
@@ -92,6 +100,17 @@ async def test_ownership_is_proven_again_after_half_a_session() -> None:
         await replica.publisher.publish_pending(0)
 
     assert len(replica.kafka.sent) == 1
+
+
+async def test_partition_that_returns_is_restored_before_anything_is_published() -> None:
+    replica = Replica()
+    replica.kafka.rebalances_before_commit = True
+
+    for _ in range(2):  # the commit that is accepted after the rebalance is no proof for what came before it
+        with pytest.raises(RetryableError, match="not restored"):
+            await replica.publisher.publish_pending(0)
+
+    assert replica.kafka.sent == []
 
 
 def activity_message(key: ItemKey, version: int, *, partition: int = 0) -> ValueMessage[ItemKey, Activity]:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -28,6 +29,7 @@ class RestoredPartition:
         epoch: of all messages that this replica writes there; `sequence` rises with each message.
         next_offset: offset on `activities` up to which all messages are applied and published.
         observed_offset: offset on `matches` up to which all messages are known.
+        assignment: this replica's partitions when it was restored; each rebalance makes another set.
         own_writes: number of messages that this replica has written behind `observed_offset`.
         complete: the restore has published all differences.
     """
@@ -36,6 +38,7 @@ class RestoredPartition:
     epoch: int
     next_offset: int
     observed_offset: int
+    assignment: AbstractSet[TopicPartition]
     sequence: int = 0
     own_writes: int = 0
     complete: bool = False
@@ -94,16 +97,21 @@ class OwnedPartitions:
         return self.topic_partitions([number])[0] in self._consumer.assigned
 
     async def ensure_owned(self, number: int, partition: RestoredPartition) -> None:
-        """Raises RetryableError unless the group still has this replica as the partition's owner.
+        """Raises RetryableError unless this replica owns the partition, and has restored it since it does.
 
         An accepted commit proves it for half a session: the group gives a partition to another member
         only after a whole session without heartbeats. After a longer time without a commit, such as a
-        pause of the process, another commit must prove it.
+        pause of the process, another commit must prove it. A commit can wait for a rebalance and be
+        accepted after it, when another replica may have owned the partition in between.
         """
-        if not self.is_assigned(number):
-            raise RetryableError("the partition is assigned to another replica")
+        self._check_assignment(partition)
         if time.monotonic() >= self._proven_until:
             await self.commit({number: partition.next_offset})
+            self._check_assignment(partition)
+
+    def _check_assignment(self, partition: RestoredPartition) -> None:
+        if partition.assignment is not self._consumer.assigned:
+            raise RetryableError("the partition is not restored since the last rebalance")
 
     async def commit(self, next_offsets: Mapping[int, int]) -> None:
         """Commits the offset of `activities` for each partition number.

@@ -78,6 +78,8 @@ class PartitionRestorer:
                     del by_number[lost]
                     PARTITION_EPOCH.remove(str(lost))
                 changed = await self._with_foreign_writes(numbers)
+                for kept in set(numbers).difference(changed):
+                    by_number[kept].assignment = self._consumer.assigned
                 PARTITION_RESTORES_SKIPPED.inc(len(numbers) - len(changed))
                 await self.restore_locked(changed)
                 for number in numbers:
@@ -113,6 +115,7 @@ class PartitionRestorer:
 
     async def _read(self, numbers: Sequence[int]) -> dict[int, RestoredPartition]:
         """Reads both tables of these partitions to their ends; each activity found there becomes pending."""
+        assignment = self._consumer.assigned
         activities = {number: LiveActivities(self._matcher) for number in numbers}
         next_offsets: dict[int, int] = {}
         async for activity_chunk in self._kafka.read_table(ACTIVITIES, numbers):
@@ -145,19 +148,21 @@ class PartitionRestorer:
                 next_version(now, after=greatest_epochs[number]),
                 next_offsets[number],
                 observed_offsets[number],
+                assignment,
             )
             for number in numbers
         }
 
     async def _start_at_commit(self, numbers: Sequence[int]) -> dict[int, RestoredPartition]:
         """Treats the tables of these partitions as empty, and starts at the group's commit."""
+        assignment = self._consumer.assigned
         ends = await self.end_offsets(numbers)
         partitions = self._owned.topic_partitions(numbers)
         committed = await self._kafka.committed_offsets(self._consumer.group, partitions)
         epoch = next_version(self._kafka.clock())
         return {
             tp.partition: RestoredPartition(
-                LiveActivities(self._matcher), epoch, committed[tp], ends[tp.partition]
+                LiveActivities(self._matcher), epoch, committed[tp], ends[tp.partition], assignment
             )
             for tp in partitions
         }
