@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -58,6 +59,8 @@ class ForkedProcess:
         self.returncode: int | None = None
         self._answers = answers
         self._lock = threading.Lock()
+        # Closed once, when no thread uses it any more: its number soon belongs to another file.
+        weakref.finalize(self, os.close, answers)
 
     def poll(self) -> int | None:
         """The exit code, or None while the process runs."""
@@ -87,7 +90,6 @@ class ForkedProcess:
                 if self.returncode is None:
                     answer = os.read(self._answers, ANSWER.size)
                     self.returncode = ANSWER.unpack(answer)[0] if answer else -signal.SIGKILL
-                    os.close(self._answers)
         return self.returncode
 
 
