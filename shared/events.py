@@ -131,7 +131,7 @@ class MailboxChanged(Event):
     no_notifications: str | None = Field(
         default=None,
         description="Why Graph sends no notifications of the mailbox's e-mails, meetings or both: capture is "
-        "slow, by reconciliations alone.",
+        "slow, by reconciliations alone. another_environment: another one subscribes the mailbox.",
     )
 
 

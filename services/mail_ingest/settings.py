@@ -52,6 +52,14 @@ class IngestSettings(ServiceSettings, MongoSettings, AuthoritySettings, ServiceT
         description="Where Graph reaches the public interface; Graph itself accepts https only.",
     )
 
+    environment: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._-]{0,64}$",
+        description="A name, such as production or test, by which the subscriptions of this environment "
+        "differ from those of others with the same MAIL_INGEST_CLIENT_ID; by default host, port and path of "
+        "MAIL_INGEST_WEBHOOK_URL.",
+    )
+
     graph_url: HttpUrl = Field(
         default=HttpUrl("https://graph.microsoft.com/v1.0"), description="Microsoft Graph."
     )
@@ -97,6 +105,11 @@ class IngestSettings(ServiceSettings, MongoSettings, AuthoritySettings, ServiceT
     def webhook_address(self) -> tuple[str, int]:
         """Host and port of the public interface."""
         return parse_listen_address(self.webhook_listen)
+
+    @property
+    def environment_name(self) -> str:
+        """The name of this environment in its subscriptions."""
+        return self.environment or str(self.webhook_url).partition("://")[2].rstrip("/")
 
     @model_validator(mode="after")
     def _one_credential(self) -> Self:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
+from operator import attrgetter
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -23,6 +24,9 @@ MAX_LIFETIME = timedelta(minutes=10_070)
 
 MIN_LIFETIME = timedelta(minutes=45)
 """Graph raises a shorter lifetime to this."""
+
+PAGE_SIZE = 100
+"""Entries of a page of the list; Graph takes no `$top` there."""
 
 MAX_PER_MAILBOX = 1000
 MAX_CLIENT_STATE = 128
@@ -51,10 +55,7 @@ class SubscriptionEndpoint:
             if request.method == "POST":
                 return await self._create(request)
             if request.method == "GET":
-                own = [s for s in self._world.live_subscriptions(tenant.id) if _is_own(s, request)]
-                context = self._world.base_url + CONTEXT
-                body = {"@odata.context": context, "value": [resources.subscription(s) for s in own]}
-                return GraphResponse(200, body, "subscription")
+                return self._list(request, tenant.id)
             raise GraphError(errors.NO_METHOD)
         subscription = self._world.subscriptions.get(request.keys[0]) if request.keys else None
         live = subscription is not None and subscription.expires > self._world.clock()
@@ -73,6 +74,20 @@ class SubscriptionEndpoint:
                 self._world.unsubscribe(subscription.id)
             return GraphResponse(204)
         raise GraphError(errors.NO_METHOD)
+
+    def _list(self, request: GraphRequest, tenant: str) -> GraphResponse:
+        """A page of the caller's subscriptions; the token of the next page is the last id of this one."""
+        after = request.options.raw.get("skiptoken", "")
+        own = sorted(
+            (s for s in self._world.live_subscriptions(tenant) if _is_own(s, request) and s.id > after),
+            key=attrgetter("id"),
+        )
+        page = own[:PAGE_SIZE]
+        context = self._world.base_url + CONTEXT
+        body = {"@odata.context": context, "value": [resources.subscription(s) for s in page]}
+        if len(own) > PAGE_SIZE:
+            body["@odata.nextLink"] = f"{self._world.base_url}/v1.0/subscriptions?$skiptoken={page[-1].id}"
+        return GraphResponse(200, body, "subscription")
 
     async def _create(self, request: GraphRequest) -> GraphResponse:
         subscription = self._parse(request, _json(request))

@@ -1,7 +1,7 @@
 """The settings of mail-ingest."""
 
 import pytest
-from pydantic import ValidationError
+from pydantic import HttpUrl, ValidationError
 
 from services.mail_ingest.settings import IngestSettings
 from shared.settings import load_settings, variable_name
@@ -50,3 +50,11 @@ def test_secret_and_certificate_together_stop_the_start(
     printed = capsys.readouterr().err
     assert printed.startswith("bad setting MAIL_INGEST_CLIENT_SECRET: ")
     assert "hidden" not in printed
+
+
+def test_environment_has_a_name_by_default() -> None:
+    by_address = IngestSettings(webhook_url=HttpUrl("https://hooks.contoso.com/test/"))
+    assert by_address.environment_name == "hooks.contoso.com/test"
+    assert IngestSettings(environment="production").environment_name == "production"
+    with pytest.raises(ValidationError, match="environment"):
+        IngestSettings(environment="a b")

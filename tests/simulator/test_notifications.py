@@ -101,6 +101,22 @@ def test_duplicate_subscription_is_a_conflict(graph: Graph, webhook: Webhook) ->
     subscribe(graph, webhook)
 
 
+def test_list_has_pages_that_hold_each_subscription_once(
+    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
+) -> None:
+    users = [tenant.user(f"user-{number}@contoso.example")["oid"] for number in range(120)]
+    made = [subscribe(graph, webhook, f"users/{user}/messages")["id"] for user in users]
+
+    first = graph.get("subscriptions")
+    link = first["@odata.nextLink"].partition("/v1.0/")[2]
+    graph.send("DELETE", f"subscriptions/{first['value'][0]['id']}", status=204)  # moves nothing
+    second = graph.get(link)
+
+    listed = [each["id"] for page in (first, second) for each in page["value"]]
+    assert (len(first["value"]), "@odata.nextLink" in second) == (100, False)
+    assert sorted(listed) == sorted(made)
+
+
 def test_lifetime_is_at_least_45_minutes_and_renewable(graph: Graph, webhook: Webhook) -> None:
     made = subscribe(graph, webhook, expirationDateTime=datetime.now(UTC).isoformat())
     left = datetime.fromisoformat(made["expirationDateTime"]) - datetime.now(UTC)

@@ -12,6 +12,7 @@ class BlockReason(StrEnum):
     """
 
     ACCESS_POLICY = "access_policy"
+    ANOTHER_ENVIRONMENT = "another_environment"
     CONDITIONAL_ACCESS = "conditional_access"
     CONSENT_MISSING = "consent_missing"
     CREDENTIAL_REFUSED = "credential_refused"

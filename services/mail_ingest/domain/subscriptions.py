@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from shared.events import ActivityKind
 from shared.keys import MailboxKey
@@ -12,6 +13,8 @@ from .kinds import KindTable
 NOTIFICATION_PATH = "/graph/notifications"
 LIFECYCLE_PATH = "/graph/lifecycle"
 """Paths of the webhook, as Graph gets them with each subscription."""
+ENVIRONMENT = "environment"
+"""The query parameter of these addresses that names the environment whose subscription it is."""
 
 LIFETIME = timedelta(minutes=10_000)
 """Graph's limit is documented as 10,080 minutes and enforced as 10,070."""
@@ -94,3 +97,17 @@ def requested_expiry(now: datetime) -> datetime:
 def renewal_time(now: datetime, expires: datetime) -> datetime:
     """When a subscription that Graph granted until `expires` is renewed."""
     return min(now + RENEW_AFTER, expires - (expires - now) * MIN_REMAINING_LIFETIME)
+
+
+def webhook_address(webhook_url: str, path: str, environment: str) -> str:
+    """Where Graph posts notifications, with the name of the environment that gets them."""
+    return f"{webhook_url.rstrip('/')}{path}?{urlencode({ENVIRONMENT: environment})}"
+
+
+def environment_of(notification_url: str) -> str | None:
+    """The environment that a subscription's address names; None: none, or it is no address."""
+    try:
+        names = parse_qs(urlsplit(notification_url).query).get(ENVIRONMENT)
+    except ValueError:
+        return None
+    return names[0] if names else None

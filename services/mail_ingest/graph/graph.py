@@ -18,7 +18,7 @@ class Graph:
     """The calls, by what they are about.
 
     Args:
-        settings: address of Graph, the application's credential, address of the webhook.
+        settings: address of Graph, the application's credential, address of the webhook, environment.
         kinds: the table of kinds.
         client: replaces the HTTP client as the settings describe it.
     """
@@ -27,7 +27,9 @@ class Graph:
         self._client = client or GraphClient(settings)
         self.items = ItemCalls(self._client, kinds)
         self.folders = FolderCalls(self._client)
-        self.subscriptions = SubscriptionCalls(self._client, str(settings.webhook_url))
+        self.subscriptions = SubscriptionCalls(
+            self._client, str(settings.webhook_url), settings.environment_name
+        )
         self.users = UserCalls(self._client)
 
     async def find_mailbox_failure(

@@ -7,7 +7,12 @@ from datetime import datetime
 from services.mail_ingest.domain.graph_values import format_time
 from services.mail_ingest.domain.kinds import KindRow
 from services.mail_ingest.domain.retries import BlockReason
-from services.mail_ingest.domain.subscriptions import LIFECYCLE_PATH, NOTIFICATION_PATH
+from services.mail_ingest.domain.subscriptions import (
+    LIFECYCLE_PATH,
+    NOTIFICATION_PATH,
+    environment_of,
+    webhook_address,
+)
 from shared.keys import MailboxKey
 
 from .client import GraphClient, quote_segment
@@ -18,6 +23,7 @@ from .errors import (
     SubscriptionRefusedError,
 )
 from .permissions import needed_permission
+from .subscription_listing import SubscriptionListing
 
 
 class SubscriptionCalls:
@@ -31,24 +37,30 @@ class SubscriptionCalls:
     Args:
         client: of Graph.
         webhook_url: where Graph reaches the webhook.
+        environment: the name by which our subscriptions differ from those of other environments that use the
+            same application.
     """
 
-    def __init__(self, client: GraphClient, webhook_url: str) -> None:
+    def __init__(self, client: GraphClient, webhook_url: str, environment: str) -> None:
         self._client = client
-        self._webhook_url = webhook_url.rstrip("/")
+        self._listing = SubscriptionListing(client)
+        self._webhook_url = webhook_url
+        self._environment = environment
 
     async def create(
         self, mailbox: MailboxKey, row: KindRow, client_state: str, expires: datetime
     ) -> tuple[str, datetime]:
         """Creates a subscription; one of ours that Graph still has for the resource is replaced.
 
+        One of another environment is left alone, and refuses ours.
+
         Returns:
             Graph's id and the granted end.
         """
         body = {
             "changeType": row.change_types,
-            "notificationUrl": self._webhook_url + NOTIFICATION_PATH,
-            "lifecycleNotificationUrl": self._webhook_url + LIFECYCLE_PATH,
+            "notificationUrl": webhook_address(self._webhook_url, NOTIFICATION_PATH, self._environment),
+            "lifecycleNotificationUrl": webhook_address(self._webhook_url, LIFECYCLE_PATH, self._environment),
             "resource": f"users/{mailbox.mailbox}/{row.subscribed_resource}",
             "expirationDateTime": format_time(expires),
             "clientState": client_state,
@@ -57,7 +69,7 @@ class SubscriptionCalls:
             try:
                 created = await self._create(mailbox, body)
             except SubscriptionExistsError:
-                await self._delete_of_resource(mailbox, body["resource"])
+                await self._delete_own(mailbox, body["resource"])
                 created = await self._create(mailbox, body)
         return str(created["id"]), datetime.fromisoformat(created["expirationDateTime"])
 
@@ -98,10 +110,14 @@ class SubscriptionCalls:
         )
         return created
 
-    async def _delete_of_resource(self, mailbox: MailboxKey, resource: str) -> None:
-        async for other in self._client.pages("subscriptions", mailbox, "subscriptions", {}):
-            if str(other.get("resource")).strip("/").lower() == resource.lower():
-                await self.delete(mailbox, str(other["id"]))
+    async def _delete_own(self, mailbox: MailboxKey, resource: str) -> None:
+        """Deletes our subscriptions for a resource; one of another environment is a refusal."""
+        existing = await self._listing.find(mailbox.tenant, resource)
+        own = [each for each in existing if environment_of(each.notification_url) == self._environment]
+        if existing and not own:
+            raise SubscriptionRefusedError(BlockReason.ANOTHER_ENVIRONMENT)
+        for each in own:
+            await self.delete(mailbox, each.id)
 
 
 @contextlib.contextmanager

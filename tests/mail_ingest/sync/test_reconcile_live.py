@@ -1,9 +1,10 @@
 """Window readings find, count and publish what notifications missed."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from tests.mail_ingest.world import World, eventually
+from tests.mail_ingest.world import Service, World, eventually
 
 ANN = "ann@contoso.example"
 WINDOW_REQUESTS = {"messages.window", "events.window", "calendar_view"}
@@ -79,6 +80,44 @@ async def test_mailbox_without_subscriptions_is_captured_by_its_windows(reconcil
         return reasons == [None, "exchange_401"] and states[-1].no_notifications is None
 
     await eventually(is_published)
+
+
+async def test_environments_with_one_application_leave_each_others_subscriptions_alone(
+    reconciling: World, reconciling_service: Service
+) -> None:
+    world, ann = reconciling, reconciling.add_user("ann")
+    await world.enrol(ann)
+    graph = reconciling_service.simulator.world
+    (first,) = [each for each in graph.live_subscriptions(world.tenant.id) if each.collection == "messages"]
+    graph.subscribe(replace(first, url=first.url.partition("?")[0] + "?environment=other"))
+    world.change_documents("subscriptions", {"kind": "email"}, {"removed": True})
+
+    for action in ("pause", "resume"):
+        world.ingest.call("POST", f"/mailboxes/{world.tenant.id}/{ann}/{action}")
+    await eventually(lambda: world.mailbox(ann)["no_notifications"] == "another_environment")
+    receive_email(world, "Slowly")
+
+    await eventually(lambda: world.has_subjects("Slowly"))
+    assert first.id in graph.subscriptions
+    world.ingest.call("DELETE", f"/mailboxes/{world.tenant.id}/{ann}")
+    await eventually(lambda: len(graph.live_subscriptions(world.tenant.id)) == 1)
+    assert first.id in graph.subscriptions
+
+
+async def test_lost_subscription_is_replaced(reconciling: World, reconciling_service: Service) -> None:
+    world, ann = reconciling, reconciling.add_user("ann")
+    await world.enrol(ann)
+    graph = reconciling_service.simulator.world
+    before = {each.id for each in graph.live_subscriptions(world.tenant.id)}
+    with reconciling_service.database() as database:
+        database["subscriptions"].delete_many({"owner": f"{world.tenant.id}/{ann}"})
+
+    for action in ("pause", "resume"):
+        world.ingest.call("POST", f"/mailboxes/{world.tenant.id}/{ann}/{action}")
+
+    await eventually(lambda: len(world.documents("subscriptions", graph_id={"$ne": None})) == 2)
+    after = {each.id for each in graph.live_subscriptions(world.tenant.id)}
+    assert (len(after), after & before) == (2, set())
 
 
 async def test_lost_notifications_are_found_and_counted(reconciling: World) -> None:
