@@ -266,11 +266,12 @@ class MongoCollection:
         update: Mapping[str, Any] | Sequence[Document],
         *,
         sort: Sort | None = None,
+        upsert: bool = False,
     ) -> Document | None:
         """Updates the first document that matches, and returns it as it is afterwards."""
         with translated_errors():
             updated: Document | None = await self._collection.find_one_and_update(
-                query, update, sort=sort, return_document=ReturnDocument.AFTER
+                query, update, sort=sort, upsert=upsert, return_document=ReturnDocument.AFTER
             )
             return updated
 

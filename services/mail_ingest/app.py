@@ -13,6 +13,7 @@ from shared.topics import CONTENT_REQUESTS, GRAPH_NOTIFICATIONS, MAIL_INGEST
 
 from .administration.api import create_api
 from .administration.mailboxes import MailboxAdministration
+from .content.item_texts import ItemTexts
 from .content.previews import Previews
 from .domain.kinds import KINDS
 from .graph.graph import Graph
@@ -56,7 +57,7 @@ async def create_app(settings: IngestSettings, clock: Clock, *, graph: Graph | N
 
     api = create_api(
         MailboxAdministration(store, graph, clock, "api"),
-        Previews(store, graph),
+        Previews(store, ItemTexts(store.request_slots, graph)),
         settings.service_token,
         workers.wake,
     )

@@ -13,6 +13,7 @@ from typing import Any, cast
 import httpx2
 import pytest
 
+from services.mail_ingest.content.item_texts import ItemTexts
 from services.mail_ingest.content.responder import ContentResponder
 from services.mail_ingest.domain.activities import (
     CAPTURE_WINDOW,
@@ -46,6 +47,7 @@ from services.mail_ingest.domain.window import compare_window
 from services.mail_ingest.graph.graph import Graph
 from services.mail_ingest.publishing.outbox import OutboxPublisher
 from services.mail_ingest.store.documents import Mailbox
+from services.mail_ingest.store.request_slots import RequestSlotCollection
 from services.mail_ingest.sync.item_reader import ItemReader
 from services.mail_ingest.sync.profile import MailboxProfile
 from shared.events import Activity, ActivityKind, FetchContent, MailboxStatus
@@ -234,10 +236,21 @@ async def test_task_is_observed_without_a_folder_tree() -> None:
     assert lost == ObservedItem("t2", TASK_KIND, "", Absence.NOT_FOUND)
 
 
+class FreeSlots:
+    """The store's slots of requests, all free."""
+
+    async def acquire(self, *_: Any) -> bool:
+        return True
+
+    async def release(self, *_: Any) -> None:
+        pass
+
+
 async def test_content_of_a_task_is_answered_with_its_activity() -> None:
     stub = GraphStub({**task(), "body": {"contentType": "text", "content": "Now"}})
     outbox = cast("OutboxPublisher", None)
-    responder = ContentResponder(graph(stub), outbox, lambda: NOW, KINDS)
+    texts = ItemTexts(cast("RequestSlotCollection", FreeSlots()), graph(stub))
+    responder = ContentResponder(texts, outbox, lambda: NOW, KINDS)
     request = FetchContent(request="r", item="t1", kind=TASK_KIND, deadline=NOW + timedelta(minutes=1))
 
     prepared = await responder.prepare(replace(MAILBOX, content_requests=(request,)))

@@ -3,16 +3,12 @@
 from dataclasses import dataclass
 
 from services.mail_ingest.domain.content import cut_text
-from services.mail_ingest.graph.errors import (
-    GraphUnavailableError,
-    ItemNotFoundError,
-    MailboxBlockedError,
-)
-from services.mail_ingest.graph.graph import Graph
+from services.mail_ingest.graph.errors import ItemNotFoundError
 from services.mail_ingest.store.database import Store
 from shared.events import ActivityKind, MailboxStatus
 from shared.keys import MailboxKey
 
+from .item_texts import ItemTexts, ItemUnavailableError
 from .responder import GONE, ITEM_UNAVAILABLE, NOT_ENROLLED
 
 
@@ -42,15 +38,16 @@ class Preview:
 class Previews:
     """Fetches the texts of captured items, and of no other item of a mailbox."""
 
-    def __init__(self, store: Store, graph: Graph) -> None:
+    def __init__(self, store: Store, texts: ItemTexts) -> None:
         self._store = store
-        self._graph = graph
+        self._texts = texts
 
     async def fetch(self, key: MailboxKey, kind: ActivityKind, item: str) -> Preview:
         """The text of an item.
 
         Raises:
             PreviewUnavailableError: the item is not captured, or its mailbox cannot be read now.
+            SlotBusyError: other requests for the mailbox are in flight.
             GraphUnavailableError, MailboxBlockedError: Graph does not answer for the mailbox.
         """
         mailbox = await self._store.mailboxes.find(key)
@@ -62,13 +59,10 @@ class Previews:
         if captured is None or captured.gone is not None or captured.kind != kind:
             raise PreviewUnavailableError(GONE, mailbox_exists=False)
         try:
-            fetched = await self._graph.items.fetch_with_text(key, kind, item)
+            fetched = await self._texts.fetch(key, kind, item)
         except ItemNotFoundError:
             raise PreviewUnavailableError(GONE, mailbox_exists=False) from None
-        except (GraphUnavailableError, MailboxBlockedError) as error:
-            failure = await self._graph.find_mailbox_failure(key, [error])
-            if failure is None:
-                raise PreviewUnavailableError(ITEM_UNAVAILABLE, mailbox_exists=True) from None
-            raise failure from None
+        except ItemUnavailableError:
+            raise PreviewUnavailableError(ITEM_UNAVAILABLE, mailbox_exists=True) from None
         text, is_cut = cut_text(fetched.text)
         return Preview(text, fetched.html, is_cut)

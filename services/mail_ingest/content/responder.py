@@ -14,7 +14,6 @@ from services.mail_ingest.graph.errors import (
     ItemNotFoundError,
     MailboxBlockedError,
 )
-from services.mail_ingest.graph.graph import Graph
 from services.mail_ingest.graph.items import ItemWithText
 from services.mail_ingest.metrics import CONTENT_ANSWERS
 from services.mail_ingest.publishing.outbox import OutboxPublisher
@@ -25,6 +24,8 @@ from shared.events import ActivityKind, Content, ContentAnswered, FetchContent, 
 from shared.messages import OutgoingMessage
 from shared.producer import message_size
 from shared.topics import CONTENT, MAIL_INGEST, MAX_MESSAGE_BYTES
+
+from .item_texts import ItemTexts, ItemUnavailableError, SlotBusyError
 
 BATCH_SIZE = 12
 """Requests that are answered together; their texts are in memory together, too."""
@@ -60,8 +61,8 @@ class PreparedAnswers:
 class ContentResponder:
     """Fetches the content of items, and publishes the answers."""
 
-    def __init__(self, graph: Graph, outbox: OutboxPublisher, clock: Clock, kinds: KindTable) -> None:
-        self._graph = graph
+    def __init__(self, texts: ItemTexts, outbox: OutboxPublisher, clock: Clock, kinds: KindTable) -> None:
+        self._texts = texts
         self._outbox = outbox
         self._clock = clock
         self._kinds = kinds
@@ -69,7 +70,8 @@ class ContentResponder:
     async def prepare(self, mailbox: Mailbox) -> PreparedAnswers:
         """Fetches what a mailbox's requests need.
 
-        While Graph does not answer for the mailbox, a request waits until its deadline.
+        While Graph does not answer for the mailbox, or other people's requests are in flight for long, a
+        request waits until its deadline.
         """
         prepared = PreparedAnswers()
         for request in mailbox.content_requests[:BATCH_SIZE]:
@@ -81,17 +83,15 @@ class ContentResponder:
             else:
                 try:
                     answer = await self._fetch(mailbox, request, prepared)
-                except (GraphUnavailableError, MailboxBlockedError) as error:
-                    failure = await self._graph.find_mailbox_failure(mailbox.key, [error])
-                    if isinstance(failure, GraphUnavailableError):
-                        prepared.failure = failure
-                        break
-                    reason = failure.reason if failure else ITEM_UNAVAILABLE
-                    prepared.answers.append(PreparedAnswer(request, unavailable(request, reason)))
-                    if failure:
-                        prepared.failure = failure
-                        break
-                    continue
+                except SlotBusyError:
+                    break  # the others wait, too
+                except GraphUnavailableError as error:
+                    prepared.failure = error
+                    break
+                except MailboxBlockedError as error:
+                    prepared.answers.append(PreparedAnswer(request, unavailable(request, error.reason)))
+                    prepared.failure = error
+                    break
                 prepared.answers.append(PreparedAnswer(request, answer))
         return prepared
 
@@ -124,10 +124,12 @@ class ContentResponder:
         self, mailbox: Mailbox, request: FetchContent, prepared: PreparedAnswers
     ) -> ContentAnswered:
         try:
-            item = await self._graph.items.fetch_with_text(mailbox.key, request.kind, request.item)
+            item = await self._texts.fetch(mailbox.key, request.kind, request.item)
         except ItemNotFoundError:
             prepared.fetched[request.kind, request.item] = None
             return unavailable(request, GONE)
+        except ItemUnavailableError:
+            return unavailable(request, ITEM_UNAVAILABLE)
         prepared.fetched[request.kind, request.item] = item.payload
         return self._answer(mailbox, request, item)
 

@@ -1,6 +1,6 @@
 """The HTTP client of Graph: tokens, retries, rate limit, pages, errors. Only this module uses httpx2.
 
-Every request prefers immutable ids and UTC. At most three requests are in flight for a mailbox, and
+Every request prefers immutable ids and UTC. At most three requests are in flight for a mailbox (`Lane`), and
 `Retry-After` is obeyed. `answers.py` decides which responses are answers.
 """
 
@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from enum import Enum, auto
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -32,7 +33,15 @@ from .tokens import TokenSource
 
 log = logging.getLogger(__name__)
 
-MAX_IN_FLIGHT = 3
+
+class Lane(Enum):
+    """Who waits for a request."""
+
+    SYNC = auto()  # the holder of the mailbox's lease
+    PERSON = auto()  # a user; across replicas `content/item_texts.py` sends one at a time
+
+
+MAX_IN_FLIGHT = {Lane.SYNC: 2, Lane.PERSON: 1}
 """Outlook serves four requests at once for an application and a mailbox; one is left in reserve."""
 MAX_WAIT = timedelta(seconds=10)
 """A shorter wait is waited out here; a longer one becomes a GraphUnavailableError."""
@@ -54,7 +63,9 @@ CLAIMS = re.compile(r'[ ,]claims="([^"]*)"')
 class _MailboxLimit:
     """The requests in flight for a mailbox, and the time before which Graph accepts no other."""
 
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_IN_FLIGHT))
+    slots: Mapping[Lane, asyncio.Semaphore] = field(
+        default_factory=lambda: {lane: asyncio.Semaphore(count) for lane, count in MAX_IN_FLIGHT.items()}
+    )
     not_before: float = 0.0
 
     async def wait(self) -> None:
@@ -96,8 +107,8 @@ class GraphClient:
             transport=transport,
             timeout=RESPONSE_TIMEOUT.total_seconds(),
             limits=httpx2.Limits(
-                max_connections=MAX_IN_FLIGHT * settings.workers + 20,
-                max_keepalive_connections=MAX_IN_FLIGHT * settings.workers,
+                max_connections=sum(MAX_IN_FLIGHT.values()) * settings.workers + 20,
+                max_keepalive_connections=sum(MAX_IN_FLIGHT.values()) * settings.workers,
             ),
             headers={"Prefer": PREFER, "Accept": "application/json"},
         )
@@ -114,6 +125,7 @@ class GraphClient:
         options: Mapping[str, str],
         *,
         immutable_ids: bool = False,
+        lane: Lane = Lane.SYNC,
     ) -> AsyncIterator[Payload]:
         """The values of all pages of a collection; an empty page may have a next one.
 
@@ -126,7 +138,7 @@ class GraphClient:
         seen: set[str] = set()
         while True:
             try:
-                page = await self._send(label, mailbox, request, form)
+                page = await self._send(label, mailbox, request, form, lane)
             except ItemNotFoundError:
                 # No item was requested: what is missing is the collection.
                 raise GraphUnavailableError("a collection is missing", reason="graph_404") from None
@@ -160,6 +172,7 @@ class GraphClient:
         body: Any = None,
         immutable_ids: bool = False,
         missing_is_item: bool = False,
+        lane: Lane = Lane.SYNC,
     ) -> Any:
         """Sends a request, with retries, and returns the JSON object with an id that Graph answers.
 
@@ -172,6 +185,7 @@ class GraphClient:
             body: the request's JSON.
             immutable_ids: an answer with other ids is none.
             missing_is_item: see `errors.refusal`.
+            lane: who waits for the answer.
 
         Raises:
             GraphUnavailableError: Graph or the authority does not answer now, or with nothing that is an
@@ -186,6 +200,7 @@ class GraphClient:
             mailbox,
             self._http.build_request(method, f"{self._url}/{path}", params=options, json=body),
             Form.NOTHING if method == "DELETE" else form,
+            lane,
             missing_is_item=missing_is_item,
         )
 
@@ -195,13 +210,14 @@ class GraphClient:
         mailbox: MailboxKey,
         request: httpx2.Request,
         form: Form,
+        lane: Lane,
         *,
         missing_is_item: bool = False,
     ) -> dict[str, Any]:
         limit = self._limits.setdefault(mailbox, _MailboxLimit())
         is_token_new = False
         failure = FailureReason.NO_ANSWER
-        async with limit.slots:
+        async with limit.slots[lane]:
             for attempt in range(1, MAX_ATTEMPTS + 1):
                 await limit.wait()
                 token = await self._tokens.get(mailbox.tenant)

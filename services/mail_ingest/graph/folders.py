@@ -3,7 +3,7 @@
 from services.mail_ingest.domain.folders import WELL_KNOWN, Folders, folder_tree
 from shared.keys import MailboxKey
 
-from .client import GraphClient, quote_segment
+from .client import GraphClient, Lane, quote_segment
 from .errors import FailureReason, GraphUnavailableError, ItemNotFoundError
 
 PAGE_SIZE = 250
@@ -40,10 +40,10 @@ class FolderCalls:
             raise GraphUnavailableError("a mailbox has no folder", reason=FailureReason.UNUSABLE_ANSWER)
         return folder_tree(parents.items(), well_known)
 
-    async def check(self, mailbox: MailboxKey) -> None:
+    async def check(self, mailbox: MailboxKey, lane: Lane = Lane.SYNC) -> None:
         """Sends a small request about the mailbox itself, and returns when Graph answers it."""
         path = f"users/{quote_segment(mailbox.mailbox)}/mailFolders"
-        async for _ in self._client.pages(LABEL, mailbox, path, {"$select": "id", "$top": "1"}):
+        async for _ in self._client.pages(LABEL, mailbox, path, {"$select": "id", "$top": "1"}, lane=lane):
             return
 
     async def _read_well_known(self, mailbox: MailboxKey, root_path: str) -> dict[str, str]:

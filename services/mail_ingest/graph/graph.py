@@ -6,7 +6,7 @@ from services.mail_ingest.domain.kinds import KindTable
 from services.mail_ingest.settings import IngestSettings
 from shared.keys import MailboxKey
 
-from .client import GraphClient
+from .client import GraphClient, Lane
 from .errors import GraphUnavailableError, MailboxBlockedError
 from .folders import FolderCalls
 from .items import ItemCalls
@@ -33,13 +33,17 @@ class Graph:
         self.users = UserCalls(self._client)
 
     async def find_mailbox_failure(
-        self, mailbox: MailboxKey, failures: Collection[GraphUnavailableError | MailboxBlockedError]
+        self,
+        mailbox: MailboxKey,
+        failures: Collection[GraphUnavailableError | MailboxBlockedError],
+        lane: Lane = Lane.SYNC,
     ) -> GraphUnavailableError | MailboxBlockedError | None:
         """What requests for single items have shown about their mailbox.
 
         Args:
             mailbox: the mailbox.
             failures: of the requests.
+            lane: who waits for the answer.
 
         Returns:
             A failure of the mailbox; None when Graph answers a request about the mailbox itself, so that the
@@ -49,7 +53,7 @@ class Graph:
             if _is_of_mailbox(failure):
                 return failure
         try:
-            await self.folders.check(mailbox)
+            await self.folders.check(mailbox, lane)
         except (GraphUnavailableError, MailboxBlockedError) as failure:
             return failure
         return None

@@ -10,7 +10,7 @@ from services.mail_ingest.domain.payload_reader import PayloadReader
 from shared.events import ActivityKind
 from shared.keys import MailboxKey
 
-from .client import GraphClient, quote_segment
+from .client import GraphClient, Lane, quote_segment
 
 PAGE_SIZE = 500
 
@@ -40,7 +40,7 @@ class ItemCalls:
         return payload
 
     async def fetch_with_text(self, mailbox: MailboxKey, kind: ActivityKind, item: str) -> ItemWithText:
-        """An item by its id, with its body."""
+        """An item by its id, with its body; a person waits for it."""
         row = self._kinds[kind]
         payload: Payload = await self._client.request(
             f"{kind} with body",
@@ -49,6 +49,7 @@ class ItemCalls:
             _item_path(row, mailbox, item),
             _options(row, "body"),
             immutable_ids=True,
+            lane=Lane.PERSON,
         )
         body = PayloadReader(payload, Counter()).object("body")
         is_html = (body.text("contentType") or "").lower() == "html"

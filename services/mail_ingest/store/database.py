@@ -14,6 +14,7 @@ from .audit import AuditCollection
 from .documents import Mailbox
 from .items import ItemCollection
 from .mailboxes import MailboxCollection
+from .request_slots import RequestSlotCollection
 from .stuck_items import StuckItemCollection
 from .subscriptions import SubscriptionCollection
 from .tenants import TenantCollection
@@ -32,6 +33,7 @@ class Store:
         self.mailboxes = MailboxCollection(self._database, reconcile=settings.reconcile)
         self.items = ItemCollection(self._database)
         self.stuck_items = StuckItemCollection(self._database)
+        self.request_slots = RequestSlotCollection(self._database)
         self.subscriptions = SubscriptionCollection(self._database)
         self.tenants = TenantCollection(self._database)
         self.audit = AuditCollection(self._database)

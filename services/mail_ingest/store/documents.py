@@ -5,6 +5,7 @@
 | `mailboxes` | `tenant/mailbox` | `Mailbox` |
 | `items` | `tenant/mailbox/item` | `CapturedItem` without `item`; `owner`: the mailbox's `_id`; `by`: holder of the lease under which it was written |
 | `stuck_items` | `tenant/mailbox/item` | `StuckItem` without `item` |
+| `request_slots` | `tenant/mailbox` | `holder`, `until`, while a person's request has the slot |
 | `subscriptions` | our own id | `GraphSubscription` without `key` |
 | `tenants` | its id | `TenantBlock` without `tenant`, while the tenant is blocked |
 | `audit` | MongoDB's | `AuditEntry` |

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.mail_ingest.content.item_texts import ItemTexts
 from services.mail_ingest.content.responder import ContentResponder
 from services.mail_ingest.domain.kinds import KindTable
 from services.mail_ingest.graph.graph import Graph
@@ -65,7 +66,7 @@ class MailboxSync:
         activities = ActivityPublisher(store, held, outbox, clock, kinds)
         stuck = StuckItems(store, held, clock)
         fetching = ItemFetching(store, reader, activities, stuck, kinds)
-        responder = ContentResponder(graph, outbox, clock, kinds)
+        responder = ContentResponder(ItemTexts(store.request_slots, graph), outbox, clock, kinds)
         self._store = store
         self._clock = clock
         self._settings = settings

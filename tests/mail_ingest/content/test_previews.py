@@ -27,7 +27,7 @@ class StubMailboxes:
 
 
 class StubItems:
-    """The store's items, and Graph's, which must not be read."""
+    """The store's items, and their texts, which must not be read."""
 
     def __init__(self, stored: CapturedItem | None) -> None:
         self._stored = stored
@@ -35,7 +35,7 @@ class StubItems:
     async def find(self, *_: Any) -> dict[str, CapturedItem]:
         return {"i": self._stored} if self._stored else {}
 
-    async def fetch_with_text(self, *_: Any) -> Any:
+    async def fetch(self, *_: Any) -> Any:
         raise AssertionError("the text of an item that is not captured is read")
 
 
@@ -46,7 +46,7 @@ class StubItems:
 )
 async def test_text_of_an_item_that_is_not_captured_is_not_read(stored: CapturedItem | None) -> None:
     items = StubItems(stored)
-    store, graph = SimpleNamespace(mailboxes=StubMailboxes(), items=items), SimpleNamespace(items=items)
+    store = SimpleNamespace(mailboxes=StubMailboxes(), items=items)
 
     with pytest.raises(PreviewUnavailableError, match="gone"):
-        await Previews(cast("Any", store), cast("Any", graph)).fetch(ANN, ActivityKind.EMAIL, "i")
+        await Previews(cast("Any", store), cast("Any", items)).fetch(ANN, ActivityKind.EMAIL, "i")

@@ -93,7 +93,7 @@ async def test_token_that_is_refused_again_is_no_statement_about_the_tenant() ->
     assert not refused.value.tenant_wide
 
 
-async def test_at_most_three_requests_are_in_flight_for_one_mailbox() -> None:
+async def test_at_most_two_requests_of_the_sync_are_in_flight_for_one_mailbox() -> None:
     in_flight = most = 0
 
     async def respond(_: httpx2.Request) -> httpx2.Response:
@@ -108,7 +108,7 @@ async def test_at_most_three_requests_are_in_flight_for_one_mailbox() -> None:
     fetches = (graph.items.fetch(ANN, ActivityKind.EMAIL, f"i{number}") for number in range(12))
     await asyncio.gather(*fetches)
 
-    assert most == 3
+    assert most == 2
 
 
 async def test_retry_after_holds_for_the_whole_mailbox() -> None:

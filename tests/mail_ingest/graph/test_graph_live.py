@@ -21,7 +21,7 @@ async def test_retry_after_is_obeyed(world: World) -> None:
     assert world.metric("graph_throttled_total") == 2
 
 
-async def test_at_most_three_requests_are_in_flight_for_a_mailbox(world: World) -> None:
+async def test_at_most_two_requests_of_the_sync_are_in_flight_for_a_mailbox(world: World) -> None:
     ann = world.add_user("ann")
     await world.enrol(ann)
     world.simulator.limits(latency=0.05)
@@ -32,7 +32,7 @@ async def test_at_most_three_requests_are_in_flight_for_a_mailbox(world: World) 
     finally:
         world.simulator.limits(latency=0.0)
 
-    assert world.simulator.counters()["mailboxes"][ann]["highest_concurrent"] == 3
+    assert world.simulator.counters()["mailboxes"][ann]["highest_concurrent"] == 2
 
 
 async def test_blocked_mailbox_has_a_reason_harms_no_other_and_recovers(world: World) -> None:
