@@ -11,6 +11,7 @@ BACKLOG_KEYS: Mapping[str, tuple[str, ...]] = {
         "content-requests lag",
         "waiting.mailboxes with work",
         "waiting.notified items waiting",
+        "waiting.items not found yet",
         "waiting.publish pending items",
     ),
     "matcher": ("records waiting", "activities lag", "partitions restoring", "matches pending"),

@@ -88,7 +88,7 @@ class ItemNotified(Event):
     ce_type: ClassVar[str] = "autocapture.item.notified"
     kind: ActivityKind
     item: str
-    change: str = Field(description="created, updated or deleted, for diagnosis alone.")
+    change: str = Field(description="created, updated or deleted: a deleted item is sought once alone.")
 
 
 class LifecycleNotified(Event):

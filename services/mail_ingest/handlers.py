@@ -19,6 +19,8 @@ from .store.database import Store
 
 MISSED, REMOVED, REAUTHORISATION_REQUIRED = "missed", "subscriptionRemoved", "reauthorizationRequired"
 """Graph's lifecycle events."""
+DELETED = "deleted"
+"""Graph's `changeType` of an item that is deleted."""
 
 
 class Handlers:
@@ -40,6 +42,7 @@ class Handlers:
     async def on_notifications(self, batch: Batch[MailboxKey, ItemNotified | LifecycleNotified]) -> None:
         """`graph-notifications`: records notified items, due windows and due subscriptions."""
         items: dict[MailboxKey, list[tuple[ActivityKind, str]]] = defaultdict(list)
+        last_changes: dict[tuple[MailboxKey, str], str] = {}
         lifecycle: dict[str, dict[str, MailboxKey]] = defaultdict(dict)
         for message in batch.valid:
             if isinstance(message, TombstoneMessage):
@@ -47,13 +50,15 @@ class Handlers:
             match message.value:
                 case ItemNotified():
                     items[message.key].append((message.value.kind, message.value.item))
+                    last_changes[message.key, message.value.item] = message.value.change
                 case LifecycleNotified():
                     lifecycle[message.value.event][message.value.subscription] = message.key
                 case _:
                     assert_never(message.value)
         await self._record_lifecycle(lifecycle[REMOVED], lifecycle[REAUTHORISATION_REQUIRED])
         windows = {*lifecycle[MISSED].values(), *lifecycle[REMOVED].values()}
-        await self._store.mailboxes.add_notified_items(items, windows)
+        deleted = {item for item, change in last_changes.items() if change == DELETED}
+        await self._store.mailboxes.add_notified_items(items, windows, deleted)
         self._wake()
 
     async def on_content_requests(self, batch: Batch[MailboxKey, FetchContent | FollowItems]) -> None:

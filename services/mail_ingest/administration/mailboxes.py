@@ -161,7 +161,7 @@ class MailboxAdministration:
         """
         key = (await self.get(key)).key
         await self._audit(DROP_STUCK, key.tenant, key.mailbox, item)
-        return await self._store.stuck_items.delete(key, None if item is None else [item])
+        return await self._store.stuck_items.drop(key, item)
 
     async def _audit(self, action: str, tenant: str, mailbox: str, item: str | None = None) -> None:
         entry = AuditEntry(self._clock(), action, tenant, mailbox, self._actor, item)

@@ -207,6 +207,11 @@ def needs_window(captured: CapturedItem | None, observed: ObservedItem, kinds: K
     )
 
 
+def may_appear(captured: CapturedItem | None, observed: ObservedItem) -> bool:
+    """True when Graph may find the item soon: it notifies of a new item before it finds it."""
+    return captured is None and observed.state is Absence.NOT_FOUND
+
+
 def was_missed(
     captured: CapturedItem | None,
     observed: ObservedItem,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from services.mail_ingest.domain.stuck_items import StuckItem
+from services.mail_ingest.domain.stuck_items import NOT_FOUND_YET, StuckItem
 from services.mail_ingest.settings import IngestSettings
 from shared.clock import next_version
 from shared.keys import MailboxKey
@@ -84,9 +84,11 @@ class Store:
     async def count_work(self) -> dict[str, int]:
         """The work that is still to be done, as counts for `/status`."""
         stuck = await self.stuck_items.count_by_reason()
+        not_found_yet = stuck.pop(NOT_FOUND_YET, 0)
         return {
             **await self.mailboxes.count_work(),
             "publish pending items": await self.items.count_pending(),
+            "items not found yet": not_found_yet,
             "stuck items": sum(stuck.values()),
             **{f"stuck items: {reason}": count for reason, count in sorted(stuck.items())},
             "subscriptions": await self.subscriptions.count_active(),

@@ -40,11 +40,13 @@ class NotifiedItem:
 
     Attributes:
         sequence: differs for a later notification of the same item.
+        deleted: the last notification reports that it is deleted.
     """
 
     kind: ActivityKind
     item: str
     sequence: int
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

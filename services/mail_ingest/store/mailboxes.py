@@ -127,12 +127,23 @@ class MailboxCollection:
         self,
         items: Mapping[MailboxKey, Sequence[tuple[ActivityKind, str]]],
         windows: Collection[MailboxKey] = (),
+        deleted: AbstractSet[tuple[MailboxKey, str]] = frozenset(),
     ) -> None:
-        """Records notified items, and windows to read, on mailboxes that are not removed."""
+        """Records notified items, and windows to read, on mailboxes that are not removed.
+
+        Args:
+            items: kinds and ids.
+            windows: the mailboxes whose windows are to be read.
+            deleted: the items that Graph reports as deleted.
+        """
         writes = [
             UpdateOne(
                 {"_id": join_key(key), "status": NOT_REMOVED},
-                self._pipelines.add_notified_items(items.get(key, ()), window=key in windows),
+                self._pipelines.add_notified_items(
+                    items.get(key, ()),
+                    {item for _, item in items.get(key, ()) if (key, item) in deleted},
+                    window=key in windows,
+                ),
             )
             for key in dict.fromkeys([*items, *windows])
         ]

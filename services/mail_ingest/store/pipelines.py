@@ -5,6 +5,7 @@ a replica last read it.
 """
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -65,9 +66,19 @@ class MailboxPipelines:
         }
 
     def add_notified_items(
-        self, items: Iterable[tuple[ActivityKind, str]], *, window: bool
+        self,
+        items: Iterable[tuple[ActivityKind, str]],
+        deleted: AbstractSet[str] = frozenset(),
+        *,
+        window: bool,
     ) -> list[Document]:
-        """Adds notified items, each of them once with the newest sequence, and a due window."""
+        """Adds notified items, each of them once with the newest sequence, and a due window.
+
+        Args:
+            items: kinds and ids.
+            deleted: the ids of those that Graph reports as deleted.
+            window: whether a window becomes due.
+        """
         kinds = {item: kind for kind, item in items}
         sequence = {"$add": ["$sequence", 1]}
         others = {
@@ -77,7 +88,12 @@ class MailboxPipelines:
             }
         }
         added = [
-            {"kind": {"$literal": kind}, "item": {"$literal": item}, "sequence": sequence}
+            {
+                "kind": {"$literal": kind},
+                "item": {"$literal": item},
+                "sequence": sequence,
+                "deleted": {"$literal": item in deleted},
+            }
             for item, kind in kinds.items()
         ]
         stages: list[Document] = [

@@ -4,11 +4,14 @@ from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
-from services.mail_ingest.domain.stuck_items import StuckItem
+from services.mail_ingest.domain.stuck_items import NOT_FOUND_YET, StuckItem
 from shared.keys import ItemKey, MailboxKey, join_key, split_key
 from shared.mongodb import ASCENDING, Document, IndexModel, MongoCollection, MongoDatabase, UpdateOne
 
 from .documents import STUCK_ITEM
+
+IS_LISTED = {"reason": {"$ne": NOT_FOUND_YET}}
+"""The items that administrators see."""
 
 
 class StuckItemCollection:
@@ -30,8 +33,8 @@ class StuckItemCollection:
         return await self._read({**_query([owner]), "retry_at": {"$lte": now}}, limit)
 
     async def find_all(self, owners: Collection[MailboxKey]) -> list[StuckItem]:
-        """All stuck items of these mailboxes."""
-        return await self._read(_query(owners))
+        """All stuck items of these mailboxes that administrators see."""
+        return await self._read({**_query(owners), **IS_LISTED})
 
     async def find_ids(self, owner: MailboxKey) -> AbstractSet[str]:
         """The ids of a mailbox's stuck items."""
@@ -55,14 +58,19 @@ class StuckItemCollection:
         )
 
     async def make_due(self, owner: MailboxKey, item: str | None, now: datetime) -> int:
-        """Makes one stuck item of a mailbox due, or all of them.
+        """Makes one stuck item of a mailbox due, or all that administrators see.
 
         Returns:
             The number of these items.
         """
-        query = _query([owner], None if item is None else [item])
+        query = {**_query([owner], None if item is None else [item]), **IS_LISTED}
         result = await self._collection.update_many(query, {"$set": STUCK_ITEM.write_fields(retry_at=now)})
         return result.matched
+
+    async def drop(self, owner: MailboxKey, item: str | None) -> int:
+        """Deletes one stuck item of a mailbox, or all that administrators see; returns how many."""
+        query = _query([owner], None if item is None else [item])
+        return await self._collection.delete_many({**query, **IS_LISTED})
 
     async def delete(self, owner: MailboxKey, items: Collection[str] | None = None) -> int:
         """Deletes these stuck items of a mailbox, or all of them; returns how many there were."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from services.mail_ingest.domain.items import needs_window
+from services.mail_ingest.domain.items import may_appear, needs_window
 from services.mail_ingest.domain.kinds import KindTable
 from services.mail_ingest.publishing.activities import ActivityPublisher
 from services.mail_ingest.store.database import Store
@@ -57,6 +57,7 @@ class ItemFetching:
         mailbox: Mailbox,
         items: Sequence[tuple[ActivityKind, str]],
         notified: AbstractSet[str] | None = None,
+        deleted: AbstractSet[str] = frozenset(),
     ) -> FetchOutcome:
         """Fetches items by their ids; a failure of one harms no other.
 
@@ -64,13 +65,24 @@ class ItemFetching:
             mailbox: the mailbox.
             items: their kinds and ids.
             notified: see `ActivityPublisher.record_and_publish`.
+            deleted: items that Graph has reported as deleted; any other new one that is not found is
+                fetched again soon.
         """
         fetched = await self._reader.fetch(mailbox, items)
         observed = await self._reader.observe(mailbox, fetched.payloads)
         processed = await self._activities.record_and_publish(mailbox, observed, notified)
-        if any(needs_window(each.captured, each.observed, self._kinds) for each in processed.values()):
+        again = await self._stuck.search_again(
+            mailbox,
+            [
+                (each.observed.kind, item)
+                for item, each in processed.items()
+                if may_appear(each.captured, each.observed) and item not in deleted
+            ],
+        )
+        resolved = {item: each for item, each in processed.items() if item not in again}
+        if any(needs_window(each.captured, each.observed, self._kinds) for each in resolved.values()):
             await self._store.mailboxes.request_window(mailbox.key)
-        await self._stuck.resolve(mailbox, processed.keys())
+        await self._stuck.resolve(mailbox, resolved.keys())
         await self._stuck.set_aside(mailbox, fetched.set_aside)
         set_aside = {item for _, item in fetched.set_aside}
         return FetchOutcome(processed.keys(), set_aside, fetched.failure)

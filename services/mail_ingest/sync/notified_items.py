@@ -26,7 +26,11 @@ class NotifiedItems:
         batch = mailbox.notified_items[:FETCH_BATCH_SIZE]
         if not batch:
             return False
-        outcome = await self._fetching.fetch_and_publish(mailbox, [(each.kind, each.item) for each in batch])
+        outcome = await self._fetching.fetch_and_publish(
+            mailbox,
+            [(each.kind, each.item) for each in batch],
+            deleted={each.item for each in batch if each.deleted},
+        )
         await self._held.remove_notified_items([each for each in batch if each.item in outcome.done])
         if outcome.failure:
             raise outcome.failure

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 
-from services.mail_ingest.domain.stuck_items import ItemFailure, set_aside
+from services.mail_ingest.domain.stuck_items import ItemFailure, StuckItem, search_again, set_aside
 from services.mail_ingest.metrics import ITEMS_SET_ASIDE
 from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.documents import Mailbox
@@ -43,9 +43,7 @@ class StuckItems:
             set_aside(before.get(item[1]), mailbox.key, item, failure, now, random.random())
             for item, failure in failed.items()
         ]
-        # The mailbox first: after a crash in between it is due for nothing, which does no harm.
-        await self._held.add_stuck_items_due_at(min(each.retry_at for each in stuck))
-        await self._store.stuck_items.save(stuck)
+        await self._save(stuck)
         reasons = Counter(each.reason for each in stuck)
         for reason, count in reasons.items():
             ITEMS_SET_ASIDE.labels(reason).inc(count)
@@ -53,6 +51,31 @@ class StuckItems:
             "items set aside, retrying later",
             extra={"tenant": mailbox.tenant, "mailbox": mailbox.mailbox, "reasons": dict(reasons)},
         )
+
+    async def search_again(
+        self, mailbox: Mailbox, missing: Collection[tuple[ActivityKind, str]]
+    ) -> AbstractSet[str]:
+        """Has new items that Graph does not find fetched again soon.
+
+        Returns:
+            Those of them; the others have been sought for long enough.
+        """
+        if not missing:
+            return frozenset()
+        now = self._clock()
+        before = await self._store.stuck_items.find(mailbox.key, [item for _, item in missing])
+        sought = [
+            search_again(before.get(item[1]), mailbox.key, item, now, random.random()) for item in missing
+        ]
+        again = [each for each in sought if each is not None]
+        if again:
+            await self._save(again)
+        return {each.item for each in again}
+
+    async def _save(self, stuck: Collection[StuckItem]) -> None:
+        # The mailbox first: after a crash in between it is due for nothing, which does no harm.
+        await self._held.add_stuck_items_due_at(min(each.retry_at for each in stuck))
+        await self._store.stuck_items.save(stuck)
 
     async def resolve(self, mailbox: Mailbox, items: Collection[str]) -> None:
         """These items are no longer stuck, if they were."""

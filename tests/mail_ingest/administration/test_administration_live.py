@@ -147,8 +147,8 @@ async def test_command_line_lists_retries_and_drops_stuck_items(world: World) ->
     ann = world.add_user("ann")
     await world.enrol(ann)
     owner = f"{world.tenant.id}/{ann}"
-    at = datetime.now(UTC) + timedelta(days=1)
-    stuck = {"kind": "email", "reason": "graph_500", "since": at, "failures": 1, "retry_at": at}
+    since, retry_at = (datetime.now(UTC) + timedelta(days=days) for days in (-1, 1))
+    stuck = {"kind": "email", "reason": "graph_500", "since": since, "failures": 1, "retry_at": retry_at}
     world.add_documents("stuck_items", [{"_id": f"{owner}/{i}", "owner": owner, **stuck} for i in "ab"])
 
     status, out, _ = await run_command(world, "stuck-items", "list", "--tenant", world.tenant.id)

@@ -16,6 +16,7 @@ from services.mail_ingest.domain.items import (
     absent,
     decide_action,
     item_update,
+    may_appear,
     needs_window,
     placed,
     was_missed,
@@ -116,6 +117,13 @@ def test_series_needs_the_window_whether_it_is_there_or_gone() -> None:
     assert not needs_window(captured(gone=NOW), lost, KINDS)
     assert not needs_window(None, observed(Absence.NOT_FOUND), KINDS)
     assert not needs_window(None, observed(DRAFT), KINDS)
+
+
+def test_item_may_appear_that_was_never_captured_and_is_not_found() -> None:
+    assert may_appear(None, observed(Absence.NOT_FOUND))
+    assert not may_appear(captured(), observed(Absence.NOT_FOUND))
+    assert not may_appear(captured(gone=NOW, refused="draft"), observed(Absence.NOT_FOUND))
+    assert not may_appear(None, observed(DRAFT))
 
 
 def meeting(visible_from: datetime, original_start: datetime | None = None) -> ObservedItem:

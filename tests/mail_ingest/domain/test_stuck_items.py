@@ -4,10 +4,13 @@ from datetime import timedelta
 
 from services.mail_ingest.domain.stuck_items import (
     FIRST_PAUSE,
+    FIRST_SEARCH_PAUSE,
     MAX_PAUSE,
+    MAX_SEARCH,
     MIN_JITTER,
     ItemFailure,
     StuckItem,
+    search_again,
     set_aside,
 )
 from shared.events import ActivityKind
@@ -52,3 +55,29 @@ def test_first_failure_and_their_number_are_kept() -> None:
     stuck = stuck_after(3)
 
     assert (stuck.since, stuck.failures, stuck.owner, stuck.kind, stuck.item) == (NOW, 3, ANN, *ITEM)
+
+
+def searches(jitter: float, stuck: StuckItem | None = None) -> list[float]:
+    """The seconds from the first search that does not find an item to each of the others, ten at most."""
+    now, times = NOW, []
+    while len(times) < 10 and (stuck := search_again(stuck, ANN, ITEM, now, jitter)) is not None:
+        now = stuck.retry_at
+        times.append((now - NOW).total_seconds())
+    return times
+
+
+def test_new_item_is_sought_for_a_minute_with_growing_pauses() -> None:
+    assert searches(1.0) == [2, 6, 14, 30, 60]
+    assert searches(0.0) == [1.5, 4.5, 10.5, 22.5, 46.5, 60]
+
+
+def test_item_that_was_stuck_for_long_is_sought_no_more() -> None:
+    stuck = set_aside(None, ANN, ITEM, ItemFailure("graph_500"), NOW - MAX_SEARCH, 1.0)
+
+    assert searches(1.0, stuck) == []
+
+
+def test_search_is_known_by_its_reason() -> None:
+    stuck = search_again(None, ANN, ITEM, NOW, 1.0)
+
+    assert stuck == StuckItem("i", ANN, ITEM[0], "not_found_yet", NOW, 1, NOW + FIRST_SEARCH_PAUSE)

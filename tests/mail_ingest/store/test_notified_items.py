@@ -48,6 +48,18 @@ async def test_item_that_is_notified_again_while_it_is_fetched_stays(store: Stor
     assert items_of(await read(store)) == ["again"]
 
 
+async def test_last_notification_of_an_item_shows_whether_it_is_deleted(store: Store) -> None:
+    await store.mailboxes.add_notified_items({ANN: [(EMAIL, "a"), (EMAIL, "b")]}, deleted={(ANN, "a")})
+    assert [(each.item, each.deleted) for each in (await read(store)).notified_items] == [
+        ("a", True),
+        ("b", False),
+    ]
+
+    await store.mailboxes.add_notified_items({ANN: [(EMAIL, "a"), (EMAIL, "b")]}, deleted={(ANN, "b")})
+
+    assert [each.deleted for each in (await read(store)).notified_items] == [False, True]
+
+
 async def test_too_many_notified_items_become_a_window_unless_none_is_read(
     store: Store, mongodb_uri: str, mongodb_database: str, driver: Driver
 ) -> None:

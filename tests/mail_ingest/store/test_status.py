@@ -23,6 +23,7 @@ async def test_status_counts_the_work(store: Store) -> None:
         "notified items waiting": 2,
         "content requests waiting": 1,
         "publish pending items": 1,
+        "items not found yet": 0,
         "stuck items": 1,
         "stuck items: graph_500": 1,
         "subscriptions": 0,

@@ -1,7 +1,9 @@
 """Stuck items are due at their own times."""
 
+from dataclasses import replace
 from datetime import timedelta
 
+from services.mail_ingest.domain.stuck_items import NOT_FOUND_YET
 from services.mail_ingest.store.database import Store
 
 from .stores import ANN, BO, LEASE, acquire, now, read, record, stuck, update
@@ -64,3 +66,18 @@ async def test_stuck_item_is_not_published_with_the_pending_ones(store: Store) -
     pending = await store.items.find_pending(ANN, 10, {"a"})
 
     assert [captured.item for captured in pending] == ["b"]
+
+
+async def test_items_that_are_not_found_yet_are_retried_and_seen_by_no_administrator(store: Store) -> None:
+    await store.stuck_items.save(
+        [stuck("bad", minutes=5), replace(stuck("new", minutes=-1), reason=NOT_FOUND_YET)]
+    )
+
+    assert [each.item for each in await store.stuck_items.find_due(ANN, now(), 10)] == ["new"]
+    assert await store.stuck_items.find_ids(ANN) == {"bad", "new"}
+    assert [each.item for each in await store.list_stuck_items()] == ["bad"]
+    work = await store.count_work()
+    assert (work["items not found yet"], work["stuck items"]) == (1, 1)
+    assert await store.stuck_items.make_due(ANN, None, now()) == 1
+    assert await store.stuck_items.drop(ANN, None) == 1
+    assert await store.stuck_items.find_ids(ANN) == {"new"}

@@ -184,3 +184,27 @@ async def test_item_is_set_aside_once_by_a_notification_and_a_reading_together(o
 
     await eventually(lambda: world.mailbox(ann)["complete_as_of"] > before)
     assert [each["failures"] for each in stuck_items(world)] == [1]
+
+
+async def test_new_item_that_is_not_found_yet_is_captured_soon_and_a_deleted_one_is_not_sought(
+    world: World,
+) -> None:
+    world.simulator.delivery(followed_by_updated=False)
+    ann = world.add_user("ann")
+    await world.enrol(ann)
+    mailbox = f"/mailboxes/{world.tenant.id}/{ann}"
+    world.ingest.call("POST", f"{mailbox}/pause")
+    item = receive_email(world, "New")
+    world.simulator.fault(404, item=item, code="ErrorItemNotFound", count=2)
+    await world.post([world.notification(item="never-seen", changeType="deleted")])
+    await eventually(lambda: world.mailbox(ann)["notified_items_waiting"] == 2)
+
+    world.ingest.call("POST", f"{mailbox}/resume")
+
+    (sought,) = await eventually(lambda: world.documents("stuck_items"))
+    assert (sought["_id"].endswith(f"/{item}"), sought["reason"]) == (True, "not_found_yet")
+    assert (stuck_items(world), world.ingest.work()["items not found yet"]) == ([], 1)
+    await eventually(lambda: world.has_subjects("New"))
+    await eventually(lambda: not world.documents("stuck_items"))
+    logged = [line for line in world.ingest.log.read_text().splitlines() if world.tenant.id in line]
+    assert [line for line in logged if "items set aside" in line] == []
