@@ -59,7 +59,7 @@ def test_first_failure_and_their_number_are_kept() -> None:
 
 def searches(jitter: float, stuck: StuckItem | None = None) -> list[float]:
     """The seconds from the first search that does not find an item to each of the others, ten at most."""
-    now, times = NOW, []
+    now, times = NOW, list[float]()
     while len(times) < 10 and (stuck := search_again(stuck, ANN, ITEM, now, jitter)) is not None:
         now = stuck.retry_at
         times.append((now - NOW).total_seconds())
