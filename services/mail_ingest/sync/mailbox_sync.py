@@ -22,6 +22,7 @@ from .blocking import MailboxBlocking
 from .content_requests import ContentRequests
 from .item_fetching import ItemFetching
 from .item_reader import GraphFailure, ItemReader
+from .mass_loss import MassLoss
 from .notified_items import NotifiedItems
 from .pending_items import PendingItems
 from .profile import MailboxProfile
@@ -65,7 +66,8 @@ class MailboxSync:
         reader = ItemReader(graph, profile, clock, kinds)
         activities = ActivityPublisher(store, held, outbox, clock, kinds)
         stuck = StuckItems(store, held, clock)
-        fetching = ItemFetching(store, reader, activities, stuck, kinds)
+        mass_loss = MassLoss(store, stuck, clock)
+        fetching = ItemFetching(store, reader, activities, stuck, mass_loss, kinds)
         responder = ContentResponder(ItemTexts(store.request_slots, graph), outbox, clock, kinds)
         self._store = store
         self._clock = clock

@@ -111,7 +111,8 @@ class WindowReconciliation:
         set_aside: set[str] = set()
         for start in range(0, len(hidden), FETCH_BATCH_SIZE):
             batch = [(each.kind, each.item) for each in hidden[start : start + FETCH_BATCH_SIZE]]
-            outcome = await self._fetching.fetch_and_publish(mailbox, batch, notified)
+            waiting = len(hidden) - start - len(batch)
+            outcome = await self._fetching.fetch_and_publish(mailbox, batch, notified, waiting=waiting)
             set_aside |= outcome.set_aside
             if outcome.failure:
                 raise outcome.failure
