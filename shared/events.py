@@ -71,6 +71,10 @@ class Sensitivity(StrEnum):
     CONFIDENTIAL = "confidential"
 
 
+SENSITIVITIES_TO_CONFIRM = frozenset({Sensitivity.PERSONAL, Sensitivity.PRIVATE, Sensitivity.CONFIDENTIAL})
+"""Items of these sensitivities are shared only after the owner confirms it."""
+
+
 class Participant(EventPart):
     """One role of one address; an address with two roles is listed twice."""
 
@@ -226,6 +230,11 @@ class Followed(EventPart):
     kind: ActivityKind
     version: Version = Field(description="Version of the item in tracking; newer ones are published.")
     until: Timestamp = Field(description="3 days after a message's arrival or a meeting's end.")
+    sensitivity: Sensitivity = Field(
+        default=Sensitivity.NORMAL,
+        description="The item's sensitivity when its owner tracked it. The item's changes are not published "
+        "while it has another one that the owner would have to confirm.",
+    )
 
 
 class FollowItems(Event):

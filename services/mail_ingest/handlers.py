@@ -9,11 +9,12 @@ from typing import assert_never
 
 from shared.broker import Batch, Producer
 from shared.clock import Clock, next_version
-from shared.events import ActivityKind, FetchContent, FollowItems, ItemNotified, LifecycleNotified
+from shared.events import ActivityKind, FetchContent, Followed, FollowItems, ItemNotified, LifecycleNotified
 from shared.keys import MailboxKey
 from shared.messages import OutgoingMessage, TombstoneMessage
 from shared.topics import CONTENT
 
+from .content.follow_requests import FollowRequests
 from .content.responder import NOT_ENROLLED, unavailable
 from .store.database import Store
 
@@ -38,6 +39,7 @@ class Handlers:
         self._producer = producer
         self._clock = clock
         self._wake = wake
+        self._follow_requests = FollowRequests(store, clock)
 
     async def on_notifications(self, batch: Batch[MailboxKey, ItemNotified | LifecycleNotified]) -> None:
         """`graph-notifications`: records notified items, due windows and due subscriptions."""
@@ -62,10 +64,8 @@ class Handlers:
         self._wake()
 
     async def on_content_requests(self, batch: Batch[MailboxKey, FetchContent | FollowItems]) -> None:
-        """`content-requests`: records the requests; answers at once where the mailbox does not exist.
-
-        `FollowItems` is ignored: tracking does not publish it yet.
-        """
+        """`content-requests`: records the requests; answers at once where the mailbox does not exist."""
+        followed: dict[MailboxKey, list[Followed]] = defaultdict(list)
         requests: dict[MailboxKey, list[FetchContent]] = defaultdict(list)
         for message in batch.valid:
             if isinstance(message, TombstoneMessage):
@@ -74,7 +74,7 @@ class Handlers:
                 case FetchContent():
                     requests[message.key].append(message.value)
                 case FollowItems():
-                    pass
+                    followed[message.key] += message.value.items
                 case _:
                     assert_never(message.value)
         unknown = await self._store.mailboxes.add_content_requests(requests)
@@ -85,6 +85,7 @@ class Handlers:
             for request in requests[key]
         ]
         await self._producer.send(*answers)
+        await self._follow_requests.record(followed)
         self._wake()
 
     async def _record_lifecycle(

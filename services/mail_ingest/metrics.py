@@ -17,10 +17,6 @@ ITEMS_REFUSED = Counter("items_refused_total", "Items that are not activities.",
 ITEMS_SET_ASIDE = Counter(
     "items_set_aside_total", "Fetches of items that failed while Graph answered for the mailbox.", ["reason"]
 )
-ITEMS_HELD_BACK = Counter(
-    "items_held_back_total",
-    "Live items that were not found at once with half of their mailbox, and are fetched again.",
-)
 PAYLOAD_ODDITIES = Counter(
     "payload_oddities_total", "Parts of published items that were passed over, replaced or cut.", ["what"]
 )
@@ -37,6 +33,9 @@ MISSED_BY_NOTIFICATIONS = Histogram(
     buckets=(0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
 )
 CONTENT_ANSWERS = Counter("content_answers_total", "Answers to content requests.", ["outcome"])
+FOLLOWED_ANSWERS = Counter(
+    "followed_answers_total", "Changes of followed items that were published on content.", ["change"]
+)
 LEASES_LOST = Counter(
     "leases_lost_total", "Mailbox syncs that ended because another worker may hold the mailbox."
 )

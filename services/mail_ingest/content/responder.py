@@ -1,13 +1,9 @@
 """Answers content requests on `content`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, field
 
-from services.mail_ingest.domain.activities import MailboxOwner, NotCaptured, Payload
-from services.mail_ingest.domain.capture import normalise_item
-from services.mail_ingest.domain.content import MAX_TEXT_BYTES, cut_text
-from services.mail_ingest.domain.folders import Folders
+from services.mail_ingest.domain.activities import NotCaptured, Payload
 from services.mail_ingest.domain.kinds import KindTable
 from services.mail_ingest.graph.errors import (
     GraphUnavailableError,
@@ -20,11 +16,9 @@ from services.mail_ingest.publishing.outbox import OutboxPublisher
 from services.mail_ingest.store.documents import Mailbox
 from services.mail_ingest.store.lease import Lease
 from shared.clock import Clock, next_version
-from shared.events import ActivityKind, Content, ContentAnswered, FetchContent, MailboxStatus
-from shared.messages import OutgoingMessage
-from shared.producer import message_size
-from shared.topics import CONTENT, MAIL_INGEST, MAX_MESSAGE_BYTES
+from shared.events import ActivityKind, ContentAnswered, FetchContent, MailboxStatus
 
+from .contents import content_message, to_content
 from .item_texts import ItemTexts, ItemUnavailableError, SlotBusyError
 
 BATCH_SIZE = 12
@@ -112,8 +106,7 @@ class ContentResponder:
             if each.answer is not None:
                 now = self._clock()
                 version = versions.get(each.request.item, 0) or next_version(now)
-                message = OutgoingMessage(CONTENT, mailbox.key, each.answer, version)
-                messages.append(_shortened(message, each.answer, now))
+                messages.append(content_message(mailbox, each.answer, version, now))
 
         async def acknowledge() -> None:
             """Does nothing: an answer is published again for as long as its request is stored."""
@@ -134,19 +127,10 @@ class ContentResponder:
         return self._answer(mailbox, request, item)
 
     def _answer(self, mailbox: Mailbox, request: FetchContent, item: ItemWithText) -> ContentAnswered:
-        owner = MailboxOwner(mailbox.tenant, mailbox.mailbox, mailbox.addresses or frozenset())
-        row = self._kinds[request.kind]
-        folders = mailbox.folders or Folders()
-        activity = normalise_item(row, request.item, item.payload, owner, folders).state
-        if isinstance(activity, NotCaptured):
-            return unavailable(request, activity.reason)
-        text, is_cut = cut_text(item.text, MAX_TEXT_BYTES)
-        return ContentAnswered(
-            request=request.request,
-            item=request.item,
-            content=Content(activity=activity, text=text, html=item.html, cut=is_cut),
-            unavailable=None,
-        )
+        content = to_content(self._kinds[request.kind], request.item, item, mailbox)
+        if isinstance(content, NotCaptured):
+            return unavailable(request, content.reason)
+        return ContentAnswered(request=request.request, item=request.item, content=content, unavailable=None)
 
 
 def unavailable(request: FetchContent, reason: str) -> ContentAnswered:
@@ -158,17 +142,3 @@ def _outcome(prepared: PreparedAnswer) -> str:
     if prepared.answer is None:
         return "dropped"
     return prepared.answer.unavailable or "answered"
-
-
-def _shortened(message: OutgoingMessage, answer: ContentAnswered, now: datetime) -> OutgoingMessage:
-    """The message with its text cut further, until it fits its topic in spite of JSON's escapes."""
-    while (
-        answer.content
-        and answer.content.text
-        and message_size(*message.encode(MAIL_INGEST, now)) > MAX_MESSAGE_BYTES
-    ):
-        text, _ = cut_text(answer.content.text, len(answer.content.text.encode()) * 3 // 4)
-        content = answer.content.model_copy(update={"text": text, "cut": True})
-        answer = answer.model_copy(update={"content": content})
-        message = replace(message, value=answer)
-    return message

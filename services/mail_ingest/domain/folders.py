@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-DEAD = ("junkemail", "deleteditems")
+DELETED = "deleteditems"
+DEAD = ("junkemail", DELETED)
 """Well-known folders in which, and below which, a message is not live."""
 SENT = "sentitems"
 WELL_KNOWN = (*DEAD, SENT)
@@ -16,11 +17,13 @@ class Folders:
 
     Attributes:
         sent: Sent Items and the folders below it; they are live or dead, too.
+        deleted: Deleted Items and the folders below it; they are dead, too.
     """
 
     live: frozenset[str] = frozenset()
     dead: frozenset[str] = frozenset()
     sent: frozenset[str] = frozenset()
+    deleted: frozenset[str] = frozenset()
 
     def contains(self, folder: str) -> bool:
         """True when the folder was in the tree when the tree was read."""
@@ -35,11 +38,13 @@ def folder_tree(parents: Iterable[tuple[str, str | None]], well_known: dict[str,
         well_known: name -> id of the `WELL_KNOWN` folders that the mailbox has.
     """
     parent_of = dict(parents)
-    dead_roots = {well_known[name] for name in DEAD if name in well_known}
-    sent_root = {well_known[SENT]} if SENT in well_known else set()
-    dead = frozenset(folder for folder in parent_of if _is_at_or_below(folder, dead_roots, parent_of))
-    sent = frozenset(folder for folder in parent_of if _is_at_or_below(folder, sent_root, parent_of))
-    return Folders(live=frozenset(parent_of) - dead, dead=dead, sent=sent)
+
+    def below(*names: str) -> frozenset[str]:
+        roots = {well_known[name] for name in names if name in well_known}
+        return frozenset(folder for folder in parent_of if _is_at_or_below(folder, roots, parent_of))
+
+    dead = below(*DEAD)
+    return Folders(live=frozenset(parent_of) - dead, dead=dead, sent=below(SENT), deleted=below(DELETED))
 
 
 def _is_at_or_below(folder: str | None, roots: set[str], parent_of: dict[str, str | None]) -> bool:

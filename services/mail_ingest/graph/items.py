@@ -39,8 +39,10 @@ class ItemCalls:
         )
         return payload
 
-    async def fetch_with_text(self, mailbox: MailboxKey, kind: ActivityKind, item: str) -> ItemWithText:
-        """An item by its id, with its body; a person waits for it."""
+    async def fetch_with_text(
+        self, mailbox: MailboxKey, kind: ActivityKind, item: str, lane: Lane = Lane.PERSON
+    ) -> ItemWithText:
+        """An item by its id, with its body."""
         row = self._kinds[kind]
         payload: Payload = await self._client.request(
             f"{kind} with body",
@@ -49,7 +51,7 @@ class ItemCalls:
             _item_path(row, mailbox, item),
             _options(row, "body"),
             immutable_ids=True,
-            lane=Lane.PERSON,
+            lane=lane,
         )
         body = PayloadReader(payload, Counter()).object("body")
         is_html = (body.text("contentType") or "").lower() == "html"

@@ -12,6 +12,7 @@ from shared.topics import MAIL_INGEST
 
 from .audit import AuditCollection
 from .documents import Mailbox
+from .followed_items import FollowedItemCollection
 from .items import ItemCollection
 from .mailboxes import MailboxCollection
 from .request_slots import RequestSlotCollection
@@ -32,6 +33,7 @@ class Store:
         self._database = MongoDatabase(settings, settings.mongodb_database, MAIL_INGEST, driver)
         self.mailboxes = MailboxCollection(self._database, reconcile=settings.reconcile)
         self.items = ItemCollection(self._database)
+        self.followed_items = FollowedItemCollection(self._database)
         self.stuck_items = StuckItemCollection(self._database)
         self.request_slots = RequestSlotCollection(self._database)
         self.subscriptions = SubscriptionCollection(self._database)
@@ -40,7 +42,13 @@ class Store:
 
     async def create_indexes(self) -> None:
         """Creates the indexes that are missing."""
-        for collection in (self.mailboxes, self.items, self.stuck_items, self.subscriptions):
+        for collection in (
+            self.mailboxes,
+            self.items,
+            self.stuck_items,
+            self.followed_items,
+            self.subscriptions,
+        ):
             await collection.create_indexes()
 
     async def ping(self) -> None:

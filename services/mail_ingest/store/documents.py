@@ -6,6 +6,7 @@
 | `items` | `tenant/mailbox/item` | `CapturedItem` without `item`; `owner`: the mailbox's `_id`; `by`: holder of the lease under which it was written |
 | `stuck_items` | `tenant/mailbox/item` | `StuckItem` without `item` |
 | `request_slots` | `tenant/mailbox` | `holder`, `until`, while a person's request has the slot |
+| `followed_items` | `tenant/mailbox/item` | `FollowedItem` without `item`; `owner`: the mailbox's `_id`; `expires_at` |
 | `subscriptions` | our own id | `GraphSubscription` without `key` |
 | `tenants` | its id | `TenantBlock` without `tenant`, while the tenant is blocked |
 | `audit` | MongoDB's | `AuditEntry` |
@@ -23,6 +24,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel, TypeAdapter
 
 from services.mail_ingest.domain.folders import Folders
+from services.mail_ingest.domain.followed_items import FollowedItem
 from services.mail_ingest.domain.items import CapturedItem
 from services.mail_ingest.domain.stuck_items import StuckItem
 from services.mail_ingest.domain.subscriptions import GraphSubscription
@@ -200,6 +202,7 @@ def _to_bson(value: Any) -> Any:
 MAILBOX = DocumentForm(Mailbox)
 ITEM = DocumentForm(CapturedItem, id_field="item")
 STUCK_ITEM = DocumentForm(StuckItem, id_field="item")
+FOLLOWED_ITEM = DocumentForm(FollowedItem, id_field="item")
 TENANT_BLOCK = DocumentForm(TenantBlock, id_field="tenant")
 SUBSCRIPTION = DocumentForm(GraphSubscription, id_field="key")
 AUDIT_ENTRY = DocumentForm(AuditEntry)

@@ -78,7 +78,7 @@ class ItemReader:
         of_mailbox = await self._graph.find_mailbox_failure(mailbox.key, failures.values())
         if of_mailbox is not None:
             return FetchResult(payloads, failure=of_mailbox)
-        return FetchResult(payloads, {key: _of_item(failure) for key, failure in failures.items()})
+        return FetchResult(payloads, {key: failure_of_item(failure) for key, failure in failures.items()})
 
     async def observe(self, mailbox: Mailbox, payloads: Payloads) -> list[ObservedItem]:
         """What the payloads are now; the folder tree is read again first when it lacks a folder of theirs."""
@@ -94,7 +94,7 @@ class ItemReader:
             else:
                 captured = capture_item(self._kinds[kind], item, payload, owner, folders, now)
                 observed.append(
-                    ObservedItem(item, kind, _change_key(payload), captured.state, captured.oddities)
+                    ObservedItem(item, kind, change_key_of(payload), captured.state, captured.oddities)
                 )
         return observed
 
@@ -104,7 +104,8 @@ class ItemReader:
         return {folder for folder in found if folder is not None}
 
 
-def _of_item(failure: GraphFailure) -> ItemFailure:
+def failure_of_item(failure: GraphFailure) -> ItemFailure:
+    """The failure of an item, when Graph answers for its mailbox."""
     match failure:
         case GraphUnavailableError():
             return ItemFailure(failure.reason, failure.retry_after)
@@ -114,7 +115,8 @@ def _of_item(failure: GraphFailure) -> ItemFailure:
             assert_never(failure)
 
 
-def _change_key(payload: Payload) -> str:
+def change_key_of(payload: Payload) -> str:
+    """Differs after each change of an item; empty when Graph gives none."""
     return str(payload.get("changeKey") or payload.get("@odata.etag") or "")
 
 

@@ -20,9 +20,9 @@ from shared.events import MailboxStatus
 
 from .blocking import MailboxBlocking
 from .content_requests import ContentRequests
+from .followed_items import FollowedItems
 from .item_fetching import ItemFetching
 from .item_reader import GraphFailure, ItemReader
-from .mass_loss import MassLoss
 from .notified_items import NotifiedItems
 from .pending_items import PendingItems
 from .profile import MailboxProfile
@@ -66,8 +66,8 @@ class MailboxSync:
         reader = ItemReader(graph, profile, clock, kinds)
         activities = ActivityPublisher(store, held, outbox, clock, kinds)
         stuck = StuckItems(store, held, clock)
-        mass_loss = MassLoss(store, stuck, clock)
-        fetching = ItemFetching(store, reader, activities, stuck, mass_loss, kinds)
+        followed = FollowedItems(store, graph, held, reader, outbox, clock, kinds)
+        fetching = ItemFetching(store, reader, activities, stuck, followed, kinds)
         responder = ContentResponder(ItemTexts(store.request_slots, graph), outbox, clock, kinds)
         self._store = store
         self._clock = clock
@@ -78,7 +78,7 @@ class MailboxSync:
         self._state = MailboxStatePublisher(store, held, outbox, clock)
         self._tenant = TenantBlocking(store, held, profile, self._state, clock, settings)
         self._blocking = MailboxBlocking(held, profile, self._state, self._tenant, clock, settings)
-        self._content_requests = ContentRequests(held, responder, reader, activities)
+        self._content_requests = ContentRequests(held, responder, reader, activities, followed)
         self._subscriptions = SubscriptionManager(store, graph, held, self._state, clock, kinds)
         self._withdrawal = Withdrawal(store, held, activities, self._subscriptions, clock)
         self._pending_items = PendingItems(store, activities, fetching, stuck)
@@ -93,6 +93,7 @@ class MailboxSync:
             activities,
             fetching,
             stuck,
+            followed,
             self._state,
             clock,
             settings,

@@ -19,6 +19,7 @@ from services.mail_ingest.store.held_mailbox import HeldMailbox
 from shared.clock import Clock
 from shared.events import ActivityKind, MailboxStatus
 
+from .followed_items import FollowedItems
 from .item_fetching import ItemFetching
 from .item_reader import FETCH_BATCH_SIZE, ItemReader
 from .profile import MailboxProfile
@@ -38,6 +39,7 @@ class WindowReconciliation:
         activities: ActivityPublisher,
         fetching: ItemFetching,
         stuck: StuckItems,
+        followed: FollowedItems,
         state: MailboxStatePublisher,
         clock: Clock,
         settings: IngestSettings,
@@ -51,6 +53,7 @@ class WindowReconciliation:
         self._activities = activities
         self._fetching = fetching
         self._stuck = stuck
+        self._followed = followed
         self._state = state
         self._clock = clock
         self._settings = settings
@@ -86,6 +89,7 @@ class WindowReconciliation:
         await self._store.items.set_missing_counts(
             mailbox.key, {**missing, **dict.fromkeys(comparison.shown_again, 0)}
         )
+        await self._followed.answer_window(mailbox, shown, stuck)
         await self._finish(mailbox, now)
 
     async def _read_window(
@@ -111,8 +115,7 @@ class WindowReconciliation:
         set_aside: set[str] = set()
         for start in range(0, len(hidden), FETCH_BATCH_SIZE):
             batch = [(each.kind, each.item) for each in hidden[start : start + FETCH_BATCH_SIZE]]
-            waiting = len(hidden) - start - len(batch)
-            outcome = await self._fetching.fetch_and_publish(mailbox, batch, notified, waiting=waiting)
+            outcome = await self._fetching.fetch_and_publish(mailbox, batch, notified)
             set_aside |= outcome.set_aside
             if outcome.failure:
                 raise outcome.failure

@@ -51,6 +51,7 @@ class Withdrawal:
         observed = {each.item: absent(each, Absence.REMOVED) for each in (*live, *pending)}
         await self._activities.record_and_publish_all(mailbox, list(observed.values()))
         await self._store.stuck_items.delete(mailbox.key)
+        await self._store.followed_items.delete(mailbox.key)
         await self._subscriptions.delete_all(mailbox)
         await self._held.set_fields(addresses=None, folders=None)
         return len(live) + len(pending) >= BATCH_SIZE

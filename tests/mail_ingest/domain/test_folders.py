@@ -21,6 +21,7 @@ def test_junk_and_deleted_items_are_dead_with_all_folders_below() -> None:
     assert folders.live == {"inbox", "projects", "sent", "old"}
     assert folders.dead == {"junk", "deleted", "below", "deeper"}
     assert folders.sent == {"sent", "old"}
+    assert folders.deleted == {"deleted", "below", "deeper"}
 
 
 def test_mailbox_may_lack_well_known_folders_and_a_cycle_ends() -> None:
