@@ -23,6 +23,7 @@ BACKLOG_KEYS: Mapping[str, tuple[str, ...]] = {
         "open track requests",
         "publish pending track requests",
         "publish pending tracked activities",
+        "publish pending followed mailboxes",
     ),
 }
 """Program -> keys of its flat `/status` that are 0 when it has no work, in the order of the data flow."""

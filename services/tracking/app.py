@@ -7,8 +7,6 @@ from collections.abc import AsyncIterator
 from shared.broker import KafkaClient
 from shared.clock import Clock
 from shared.errors import RetryableError
-from shared.http_limits import HttpLimits
-from shared.http_server import HttpInterface
 from shared.retry import OutageLog, retry_until_available
 from shared.service import Service
 from shared.telemetry import Health
@@ -24,6 +22,7 @@ from .content.own_text import OwnTextReader
 from .content.previews import PreviewsClient
 from .domain.visibility import DefaultReaders
 from .handlers import Handlers
+from .publishing.following import FollowPublisher
 from .publishing.relay import OutboxRelay
 from .read_positions import ReadPositions
 from .settings import TrackingSettings
@@ -62,13 +61,14 @@ async def create_app(
     keys = keys or AuthorityKeys(settings.authority_url, clock, settings.authority_ca_file)
     previews = previews or PreviewsClient(settings.mail_ingest_url, settings.service_token)
     relay = OutboxRelay(store, kafka, readers, clock, publish_subjects=settings.publish_subjects)
+    following = FollowPublisher(store, kafka, clock)
 
     access = TimelineAccess(store, readers, clock)
     services = TimelineServices(
         access=access,
         reader=TimelineReader(store, access, clock),
         records=RecordList(store, access, clock),
-        track=TrackActions(store, relay, access, clock, settings.pending_timeout),
+        track=TrackActions(store, relay, following, access, clock, settings.pending_timeout),
         dismiss=DismissActions(store, access),
         own_text=OwnTextReader(access, previews),
     )
@@ -83,6 +83,7 @@ async def create_app(
     handlers = Handlers(
         store,
         relay,
+        following,
         clock,
         matches=ReadPositions(store, kafka, clock),
         records=ReadPositions(store, kafka, clock),
@@ -105,7 +106,11 @@ async def create_app(
             await store.close()
 
     health = Health()
-    health.liveness |= {"outbox": relay.heartbeat.age_seconds, "streams": streams.heartbeat.age_seconds}
+    health.liveness |= {
+        "outbox": relay.heartbeat.age_seconds,
+        "following": following.heartbeat.age_seconds,
+        "streams": streams.heartbeat.age_seconds,
+    }
     health.readiness |= {
         "mongodb": lambda: check_mongodb(store),
         "positions": lambda: check_positions(handlers),
@@ -115,6 +120,7 @@ async def create_app(
         "open track requests": store.track_requests.count_open,
         "publish pending track requests": store.track_requests.count_publish_pending,
         "publish pending tracked activities": store.tracked_activities.count_publish_pending,
+        "publish pending followed mailboxes": store.followed_mailboxes.count_publish_pending,
         "streams": streams.count_open,
     }
     return Service(
@@ -122,8 +128,8 @@ async def create_app(
         kafka,
         clock,
         health=health,
-        http=[HttpInterface("api", settings.host, settings.port, api, HttpLimits.from_settings(settings))],
-        loops={"outbox": relay.run, "streams": streams.run},
+        http=[(settings.host, settings.port, api)],
+        loops={"outbox": relay.run, "following": following.run, "streams": streams.run},
         resources=resources,
     )
 

@@ -15,7 +15,9 @@ from shared.messages import TombstoneMessage, ValidMessage
 from shared.records import AnyRecord
 
 from .actions.complete_track import TrackCompletion
+from .actions.update_tracked import SourceUpdates
 from .metrics import RECORDS_IGNORED, SUGGESTIONS
+from .publishing.following import FollowPublisher
 from .publishing.relay import OutboxRelay
 from .read_positions import ReadPositions, partition_of
 from .store import (
@@ -35,6 +37,7 @@ class Handlers:
     Args:
         store: the database.
         relay: publishes what a handler records; a handler wakes it.
+        following: publishes which items are followed; a handler wakes it.
         clock: the server's clock.
 
     Attributes:
@@ -45,6 +48,7 @@ class Handlers:
         self,
         store: Store,
         relay: OutboxRelay,
+        following: FollowPublisher,
         clock: Clock,
         *,
         matches: ReadPositions,
@@ -54,8 +58,10 @@ class Handlers:
     ) -> None:
         self._store = store
         self._relay = relay
+        self._following = following
         self._clock = clock
         self._track_completion = TrackCompletion(store, relay, clock)
+        self._source_updates = SourceUpdates(store, relay, clock)
         self.matches = matches
         self.records = records
         self.mailboxes = mailboxes
@@ -120,13 +126,14 @@ class Handlers:
     async def on_content(self, batch: Batch[MailboxKey, ContentAnswered | ContentUpdated]) -> None:
         """Closes track requests with their content, or with the reason why there is none.
 
-        No item is followed yet, so updates of followed items are ignored.
+        Updates of followed items are applied to their tracked activities.
         """
         for message in batch.valid:
             try:
                 await self._on_content_message(message)
             except InvalidMessageError as error:
                 batch.dead_letter(message, error)
+        self._following.wake()  # once: its writes conflict with the transactions of this batch
         await self.content.advance(batch)
 
     async def _on_content_message(self, message: ContentMessage) -> None:
@@ -134,9 +141,9 @@ class Handlers:
             raise InvalidMessageError("an answer is never a tombstone")
         match message.value:
             case ContentAnswered():
-                await self._track_completion.apply(message.key, message.value)
+                await self._track_completion.apply(message.key, message.version, message.value)
             case ContentUpdated():
-                pass
+                await self._source_updates.apply(message.key, message.version, message.value)
             case _:
                 assert_never(message.value)
 

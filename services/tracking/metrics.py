@@ -21,6 +21,12 @@ TRACK_SECONDS = Histogram(
     "Time from Track until the tracked activity is stored.",
     buckets=(0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300, 600),
 )
+SOURCE_UPDATES = Counter(
+    "tracking_source_updates_total",
+    "Updates of followed items by outcome: changed, cancelled, gone; unseen (nothing that is shown differs, "
+    "or it must not be shown); known (an earlier version); dropped (the item is not tracked any more).",
+    ["outcome"],
+)
 PUBLISHED = Counter(
     "tracking_published_total", "Messages of the outbox that Kafka has acknowledged.", ["topic"]
 )

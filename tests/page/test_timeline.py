@@ -134,6 +134,31 @@ async def test_filters_choose_the_tiles(office: Office, open_browser: OpenBrowse
     await expect(titles).to_have_count(3)
 
 
+async def test_tracked_meeting_that_changes_in_outlook_changes_on_the_page(
+    office: Office, open_browser: OpenBrowser
+) -> None:
+    address = office.add_user("Fay Follows")
+    deal = await office.publish_opportunity()
+    booked = office.tenant.book(deal["from"], [address], _tomorrow_at_four(), subject="Talk", text="Agenda")
+    browser = await open_browser("Fay Follows")
+    await browser.open_timeline(deal)
+    await browser.track("Talk")
+    tile = browser.tile("Talk")
+    await browser.tile_toggle("Talk").click()
+    await expect(tile.get_by_role("region")).to_contain_text("Agenda")
+
+    office.tenant.change_meeting(booked["uid"], text="New plan")
+    await expect(tile.get_by_role("region")).to_contain_text("New plan")
+    office.tenant.cancel(booked["uid"])
+    await expect(browser.tile("Canceled: Talk").locator(".badge")).to_have_text(["Cancelled"])
+    office.tenant.delete_event(address, booked["uid"])
+    await expect(browser.tile("Canceled: Talk").locator(".badge")).to_have_text(
+        ["Cancelled", "Deleted in Outlook"]
+    )
+    await expect(browser.tile("Canceled: Talk").get_by_role("region")).to_contain_text("New plan")
+    await browser.expect_accessible("a cancelled meeting whose source is gone")
+
+
 def _tomorrow_at_four() -> str:
     tomorrow = datetime.now(ZURICH) + timedelta(days=1)
     return tomorrow.replace(hour=16, minute=0, second=0, microsecond=0).astimezone(UTC).isoformat()

@@ -18,8 +18,6 @@ from fastapi.responses import StreamingResponse
 
 from shared.broker import Batch, KafkaClient
 from shared.clock import system_clock
-from shared.http_limits import HttpLimits
-from shared.http_server import HttpInterface
 from shared.service import Service, StopSignal, run
 from shared.settings import ServiceSettings, load_settings
 from shared.telemetry import log_as_json
@@ -76,7 +74,7 @@ async def create_app() -> Service:
         MATCHER,
         kafka,
         system_clock,
-        http=[HttpInterface("api", settings.host, settings.port, app, HttpLimits.from_settings(settings))],
+        http=[(settings.host, settings.port, app)],
         loops={"loop": loop},
         resources=store,
     )

@@ -19,7 +19,15 @@ from services.tracking.store import Store
 from shared.broker import KafkaClient, TopicPartition
 from shared.clock import system_clock
 from shared.errors import RetryableError
-from shared.events import Activity, ContentAnswered, Event, FetchContent, MailboxChanged, MailboxStatus
+from shared.events import (
+    Activity,
+    ContentAnswered,
+    ContentUpdated,
+    Event,
+    FetchContent,
+    MailboxChanged,
+    MailboxStatus,
+)
 from shared.keys import K, MailboxKey, MessageKey, RecordKey, join_key
 from shared.messages import Headers, OutgoingMessage, ReceivedMessage, ValueMessage
 from shared.service import Service
@@ -113,8 +121,8 @@ class Bus:
         key = MailboxKey(CONTOSO, oid)
         await self.kafka.producer.send(OutgoingMessage(MAILBOXES, key, value, version or self.version))
 
-    async def answer(self, key: MailboxKey, value: ContentAnswered) -> None:
-        """mail-ingest answers a track request."""
+    async def answer(self, key: MailboxKey, value: ContentAnswered | ContentUpdated) -> None:
+        """mail-ingest answers a track request, or sends an update of a followed item."""
         self.version += 1
         await self.kafka.producer.send(OutgoingMessage(CONTENT, key, value, self.version))
 
@@ -131,7 +139,8 @@ class Bus:
                 for message in chunk.messages:
                     assert isinstance(message, ValueMessage)
                     fetch = message.value
-                    assert isinstance(fetch, FetchContent)
+                    if not isinstance(fetch, FetchContent):
+                        continue
                     answer = ContentAnswered(
                         request=fetch.request,
                         item=fetch.item,
@@ -235,6 +244,7 @@ WAITING_WORK = (
     "open track requests",
     "publish pending track requests",
     "publish pending tracked activities",
+    "publish pending followed mailboxes",
 )
 """The keys of `/status` that count waiting work."""
 

@@ -8,17 +8,18 @@ from typing import Any, cast
 import pytest
 
 from services.tracking.domain.track_request import TrackRequestState, open_request
+from services.tracking.domain.tracked_activity import TrackedActivity, activity_id, add_regarding
 from services.tracking.handlers import Handlers
 from services.tracking.read_positions import ReadPositions
 from services.tracking.store import Document, Store
 from shared.broker import Batch, TopicPartition
 from shared.errors import RetryableError
-from shared.events import ContentAnswered
-from shared.keys import MailboxKey, RecordKey
+from shared.events import Content, ContentAnswered, ContentUpdated, SourceChange
+from shared.keys import MailboxKey, RecordKey, TrackedActivityKey
 from shared.topics import CONTENT, MATCHES
 
 from .conftest import SettableClock, valid_message
-from .worlds import ACCOUNT, ANN, BEN, RENEWAL, content, email, matched, regarding
+from .worlds import ACCOUNT, ANN, BEN, NOW, RENEWAL, content, email, matched, meeting, regarding
 
 PARTITIONS = {topic: TopicPartition(topic.name, 0) for topic in (MATCHES, CONTENT)}
 
@@ -33,11 +34,18 @@ class FakeKafka:
 @pytest.fixture
 async def handlers(store: Store) -> Handlers:
     """The handlers of a replica that reads partition 0 of `matches` and `content`."""
-    clock, relay = SettableClock(), cast("Any", SimpleNamespace(wake=lambda: None))
+    clock, outbox = SettableClock(), cast("Any", SimpleNamespace(wake=lambda: None))
     positions = ReadPositions(store, cast("Any", FakeKafka()), clock)
     await positions.start_offsets(list(PARTITIONS.values()))
     return Handlers(
-        store, relay, clock, matches=positions, records=positions, mailboxes=positions, content=positions
+        store,
+        outbox,
+        outbox,
+        clock,
+        matches=positions,
+        records=positions,
+        mailboxes=positions,
+        content=positions,
     )
 
 
@@ -124,3 +132,126 @@ async def test_answer_for_another_item_is_refused(
     assert left
     assert left.state is TrackRequestState.OPEN
     assert await store.tracked_activities.count_publish_pending() == 0
+
+
+async def answer(
+    store: Store, handlers: Handlers, answered: Content, version: int, record: RecordKey = RENEWAL
+) -> None:
+    """An owner tracks an item on a record, and mail-ingest answers with this content."""
+    activity = answered.activity
+    owner = BEN if activity.mailbox == BEN.oid else ANN
+    [entry] = regarding((owner, record))
+    request_id = f"{activity.item} on {record.id} at {version}"
+    request = open_request(request_id, activity, entry, timedelta(minutes=10))
+    assert await store.track_requests.insert(request, activity)
+    value = ContentAnswered(request=request_id, item=activity.item, content=answered)
+    await handlers.on_content(Batch([valid_message(CONTENT, owner.mailbox_key, value, version=version)]))
+
+
+async def update(
+    handlers: Handlers, item: str, change: SourceChange, changed: Content | None, version: int
+) -> list[str]:
+    """mail-ingest sends an update of an item of Ann's; returns the fields of what is refused."""
+    value = ContentUpdated(item=item, change=change, content=changed)
+    batch: Batch[Any, Any] = Batch([valid_message(CONTENT, ANN.mailbox_key, value, version=version)])
+    await handlers.on_content(batch)
+    return [error.field for _, error in batch.refusals]
+
+
+async def all_tracked(store: Store) -> list[TrackedActivity]:
+    keys = [
+        TrackedActivityKey(*document["_id"].split("/"))
+        async for document in store.collection("tracked_activities").find({}, sort=[("_id", 1)])
+    ]
+    found = [await store.tracked_activities.find_by_key(key) for key in keys]
+    return [tracked for tracked in found if tracked]
+
+
+async def test_updates_of_a_tracked_meeting_are_recorded_in_their_order(
+    store: Store, handlers: Handlers
+) -> None:
+    await answer(store, handlers, content(meeting()), 5)
+    [first] = await all_tracked(store)
+    changed = content(meeting(subject="Moved"), "new")
+    await update(handlers, "meeting-1", SourceChange.CHANGED, changed, 7)
+    [second] = await all_tracked(store)
+    for version, change, late in (
+        (6, SourceChange.CHANGED, content(meeting())),
+        (7, SourceChange.GONE, None),
+    ):
+        await update(handlers, "meeting-1", change, late, version)
+    assert await all_tracked(store) == [second]
+    assert (second.id, second.content) == (first.id, changed)
+    assert second.revision > first.revision
+    assert await store.tracked_activities.count_publish_pending() == 1
+    await update(handlers, "meeting-1", SourceChange.GONE, None, 8)
+    [third] = await all_tracked(store)
+    assert (third.source_gone, third.content) == (True, changed)
+
+
+async def test_update_that_shows_nothing_is_not_published(store: Store, handlers: Handlers) -> None:
+    await answer(store, handlers, content(meeting()), 5)
+    [before] = await all_tracked(store)
+    await store.tracked_activities.acknowledge([before], NOW)
+    await update(handlers, "meeting-1", SourceChange.CHANGED, content(meeting(web_link="x")), 7)
+    [after] = await all_tracked(store)
+    assert (after.revision, after.content, after.copies[0].version) == (before.revision, before.content, 7)
+    assert await store.tracked_activities.count_publish_pending() == 0
+
+
+async def test_update_of_an_item_that_is_not_tracked_is_dropped(store: Store, handlers: Handlers) -> None:
+    assert await update(handlers, "mail-1", SourceChange.CHANGED, content(email()), 7) == []
+    assert await all_tracked(store) == []
+
+
+async def test_update_without_its_content_or_with_that_of_another_item_is_refused(
+    store: Store, handlers: Handlers
+) -> None:
+    await answer(store, handlers, content(email()), 5)
+    [before] = await all_tracked(store)
+    assert await update(handlers, "mail-1", SourceChange.CHANGED, None, 7) == ["content"]
+    other = content(email(item="mail-2"), "new")
+    assert await update(handlers, "mail-1", SourceChange.CHANGED, other, 7) == ["content.activity"]
+    assert await all_tracked(store) == [before]
+
+
+async def test_changed_item_that_is_tracked_on_another_record_joins_its_activity(
+    store: Store, handlers: Handlers
+) -> None:
+    await answer(store, handlers, content(meeting()), 5)
+    changed = content(meeting(), "new")
+    await update(handlers, "meeting-1", SourceChange.CHANGED, changed, 7)
+    await answer(store, handlers, changed, 7, ACCOUNT)
+    [tracked] = await all_tracked(store)
+    assert [entry.record for entry in tracked.regarding] == [RENEWAL, ACCOUNT]
+
+
+async def test_content_that_an_activity_no_longer_shows_is_one_of_its_own(
+    store: Store, handlers: Handlers
+) -> None:
+    await answer(store, handlers, content(meeting()), 5)
+    await update(handlers, "meeting-1", SourceChange.CHANGED, content(meeting(), "Ann's own notes"), 7)
+    of_ben = content(meeting(BEN, "of-ben"))
+    await answer(store, handlers, of_ben, 5, ACCOUNT)
+    by_owner = {tracked.regarding[0].by: tracked for tracked in await all_tracked(store)}
+    assert by_owner[BEN.oid].content == of_ben
+    assert by_owner[BEN.oid].id != by_owner[ANN.oid].id == activity_id(of_ben)
+
+
+async def test_item_of_two_activities_updates_both(store: Store, handlers: Handlers) -> None:
+    for number, text in enumerate(("one", "two")):
+        tracked = add_regarding(
+            None, regarding((ANN, RENEWAL)), content(meeting(), text), NOW, version=number
+        )
+        assert await store.tracked_activities.replace_if_unchanged(tracked, None)
+    changed = content(meeting(), "three")
+    await update(handlers, "meeting-1", SourceChange.CHANGED, changed, 7)
+    assert [tracked.content for tracked in await all_tracked(store)] == [changed, changed]
+
+
+async def test_tracked_item_is_followed_from_then_on(store: Store, handlers: Handlers) -> None:
+    await answer(store, handlers, content(email()), 5)
+    [mailbox] = await store.followed_mailboxes.lease_pending("replica", 10)
+    assert mailbox.key == ANN.mailbox_key
+    followed = [copy async for copy in store.tracked_activities.find_followed(ANN.mailbox_key, NOW)]
+    assert [(copy.item, copy.version) for copy in followed] == [(email().key, 5)]

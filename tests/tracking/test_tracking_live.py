@@ -14,13 +14,14 @@ from services.tracking.signin import AuthorityKeys
 from shared.clock import system_clock
 from shared.events import Activity, ActivityTracked, ActivityUntracked, ContentAnswered, FetchContent
 from shared.keys import RecordKey, TrackedActivityKey
+from shared.messages import ValueMessage
 from shared.topics import CONTENT, CONTENT_REQUESTS, RECORDS, TRACKED_ACTIVITIES
 
 from .authority import URL, Authority
 from .bus import Bus, Tracking, a_bus, a_tracking, run_command
 from .worlds import ACCOUNT, ANN, BEN, RENEWAL, content, email, regarding
 
-NOW = datetime.now(UTC) - timedelta(hours=1)
+NOW = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 ON = "/records/opportunity/renewal"
 
 
@@ -66,7 +67,7 @@ async def desk(bus: Bus) -> AsyncIterator[tuple[Tracking, Desk]]:
     async with a_tracking(bus.environment, keys) as tracking:
         await tracking.until_quiet()
         async with httpx2.AsyncClient(
-            transport=httpx2.ASGITransport(tracking.service.http[0].app), base_url="http://tracking"
+            transport=httpx2.ASGITransport(tracking.service.http[0][2]), base_url="http://tracking"
         ) as client:
             yield tracking, Desk(client, authority)
 
@@ -81,8 +82,8 @@ async def events(bus: Bus) -> list[Any]:
 
 
 async def fetch_requests(bus: Bus) -> list[FetchContent]:
-    """All values on `content-requests`."""
-    return await bus.read_values(CONTENT_REQUESTS)
+    """All requests for content on `content-requests`."""
+    return [value for value in await bus.read_values(CONTENT_REQUESTS) if isinstance(value, FetchContent)]
 
 
 async def track_mail_1(bus: Bus, tracking: Tracking, office: Desk) -> str:
@@ -103,9 +104,14 @@ async def test_track_fetches_stores_and_publishes_once(bus: Bus, desk: tuple[Tra
     bus.answer_all_requests({"oid-ann/m-1": mail()})
     await tracking.until_quiet()
 
-    [message] = await bus.read_all(CONTENT_REQUESTS)
-    [request] = await fetch_requests(bus)
-    assert (message.key, request.item) == (ANN.mailbox_key, "m-1")
+    request, follow = await bus.read_all(CONTENT_REQUESTS)
+    assert isinstance(request, ValueMessage)
+    assert isinstance(follow, ValueMessage)
+    assert (request.key, request.value.item) == (ANN.mailbox_key, "m-1")
+    [followed] = follow.value.items
+    assert (follow.key, followed.item) == (ANN.mailbox_key, "m-1")
+    [answer] = await bus.read_all(CONTENT)
+    assert (followed.version, followed.until) == (answer.version, NOW + timedelta(days=3))
     assert await office.tiles(ANN) == ([], [["oid-ann"]])
     assert await office.tiles(BEN) == ([], [["oid-ann"]])
     [event] = await events(bus)
@@ -243,6 +249,7 @@ async def test_last_untrack_publishes_ids_only_and_then_a_tombstone(
         "identity",
         "regarding",
         "affected_records",
+        "copies",
         "revision",
         "delete_at",
     }

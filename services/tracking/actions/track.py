@@ -8,19 +8,19 @@ from services.tracking.domain.errors import ConflictError, NotFoundError
 from services.tracking.domain.timeline import latest_by_item
 from services.tracking.domain.track_request import (
     NO_ANSWER,
-    SENSITIVITIES_TO_CONFIRM,
     Regarding,
     TrackRequest,
     TrackRequestState,
     open_request,
 )
-from services.tracking.domain.tracked_activity import remove_regarding
+from services.tracking.domain.tracked_activity import TrackedActivity, remove_regarding
 from services.tracking.domain.visibility import User
+from services.tracking.publishing.following import FollowPublisher
 from services.tracking.publishing.relay import OutboxRelay
 from services.tracking.store import Store
 from services.tracking.timeline.access import TimelineAccess
 from shared.clock import Clock
-from shared.events import Activity
+from shared.events import SENSITIVITIES_TO_CONFIRM, Activity
 from shared.keys import RecordKey, TrackedActivityKey
 
 PRIVATE = "private"
@@ -40,6 +40,7 @@ class TrackActions:
     Args:
         store: the database.
         relay: publishes what is recorded.
+        following: publishes which items are followed.
         access: checks what the user may read.
         clock: the server's clock.
         pending_timeout: a track request fails after this time without an answer.
@@ -49,12 +50,14 @@ class TrackActions:
         self,
         store: Store,
         relay: OutboxRelay,
+        following: FollowPublisher,
         access: TimelineAccess,
         clock: Clock,
         pending_timeout: timedelta,
     ) -> None:
         self._store = store
         self._relay = relay
+        self._following = following
         self._access = access
         self._clock = clock
         self._pending_timeout = pending_timeout
@@ -121,4 +124,16 @@ class TrackActions:
                 raise NotFoundError
             if await self._store.tracked_activities.replace_if_unchanged(after, before):
                 self._relay.wake()
+                await self._read_copies_again(after)
                 return
+
+    async def _read_copies_again(self, tracked: TrackedActivity) -> None:
+        """Requests the copies that may have to be shown now, see `remove_regarding`.
+
+        After a crash before that they are requested within the hour.
+        """
+        mailboxes = {copy.item.mailbox_key for copy in tracked.copies if not copy.version}
+        for mailbox in mailboxes:
+            await self._store.followed_mailboxes.request(mailbox)
+        if mailboxes:
+            self._following.wake()

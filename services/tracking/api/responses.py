@@ -168,6 +168,10 @@ class TrackedResponse(ResponseModel):
     id: str
     activity: ActivityResponse
     owner: str = Field(description="The user whose copy is shown, by oid.")
+    source_gone: bool = Field(
+        description="The e-mail or meeting was deleted from the mailboxes that it was tracked from."
+    )
+    revision: int = Field(description="Another one when anything has changed, the stored text included.")
     regarding: list[RegardingResponse]
 
     @classmethod
@@ -177,6 +181,8 @@ class TrackedResponse(ResponseModel):
             id=tile.id,
             activity=ActivityResponse.model_validate(activity),
             owner=activity.mailbox,
+            source_gone=tile.source_gone,
+            revision=tile.revision,
             regarding=[RegardingResponse.from_entry(entry) for entry in tile.regarding],
         )
 

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from shared.events import Activity, ActivityKind, Sensitivity
+from shared.events import Activity, ActivityKind
 from shared.keys import ItemKey, RecordKey
 
 NO_ANSWER = "no_answer"
 """The reason of a track request that mail-ingest has not answered before its deadline."""
-SENSITIVITIES_TO_CONFIRM = frozenset({Sensitivity.PERSONAL, Sensitivity.PRIVATE, Sensitivity.CONFIDENTIAL})
-"""Items of these sensitivities are shared only after the owner confirms it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from shared.events import ActivityTracked, ActivityUntracked, Content, Published
 from shared.keys import RecordKey, TrackedActivityKey
 
 from .track_request import Regarding
+from .tracked_copy import TrackedCopy, content_digest, new_copy, plain_lines
 from .visibility import KnownRecord
 
 ID_CHARACTERS = 40
@@ -26,10 +27,11 @@ class TrackedActivity:
     """An activity that is shared with everyone who may read a record that it is regarding.
 
     Attributes:
-        id: the same for the same identity, text and participants.
-        content: of the first copy that was tracked; None once untracked.
+        id: made of the content that was tracked first; it stays when the content changes.
+        content: of a copy that was tracked, as it is now; None once untracked.
         regarding: empty once untracked.
-        revision: a monotonic version; each change has a greater one.
+        revision: a monotonic version; each change that shows has a greater one.
+        copies: the items that it was tracked from, one or more of each user who has an entry.
     """
 
     tenant: str
@@ -38,6 +40,7 @@ class TrackedActivity:
     content: Content | None
     regarding: tuple[Regarding, ...]
     revision: int
+    copies: tuple[TrackedCopy, ...] = ()
 
     @property
     def key(self) -> TrackedActivityKey:
@@ -49,47 +52,80 @@ class TrackedActivity:
         """True while it is regarding any record."""
         return bool(self.regarding)
 
+    @property
+    def source_gone(self) -> bool:
+        """True when none of the items that it was tracked from is in its mailbox any more."""
+        return bool(self.copies) and all(copy.gone for copy in self.copies)
 
-def activity_id(content: Content) -> str:
+    @property
+    def has_owner_of_content(self) -> bool:
+        """True while the owner of the copy that is shown has an entry."""
+        return self.content is not None and self.content.activity.mailbox in {
+            entry.by for entry in self.regarding
+        }
+
+
+def activity_id(content: Content, number: int = 0) -> str:
     """The id of a tracked activity, made of its identity, text and participants.
 
     Copies of one e-mail that differ in line ends and in the order of names are the same. A copy with
     another text or other participants (a list's footer, an edited reply) is an activity of its own.
+
+    Args:
+        content: of the activity.
+        number: gives another id, when an activity that was tracked with this content has changed since.
     """
     activity = content.activity
-    text = "\n".join(line.rstrip() for line in content.text.splitlines()).strip()
+    text = plain_lines(content.text)
     participants = sorted({f"{person.role}:{normalise(person.address)}" for person in activity.participants})
     digest = hashlib.sha256()
-    for part in (activity.tenant, activity.identity, text, *participants):
+    for part in (
+        activity.tenant,
+        activity.identity,
+        text,
+        *participants,
+        *([f"#{number}"] if number else []),
+    ):
         digest.update(f"{len(part)}:{part};".encode())
     return digest.hexdigest()[:ID_CHARACTERS]
 
 
 def add_regarding(
-    before: TrackedActivity | None, regarding: tuple[Regarding, ...], content: Content, now: datetime
+    before: TrackedActivity | None,
+    regarding: tuple[Regarding, ...],
+    content: Content,
+    now: datetime,
+    *,
+    version: int = 0,
+    new_id: str | None = None,
 ) -> TrackedActivity:
     """The tracked activity after the content of a track request arrived.
 
     Args:
-        before: the activity of `activity_id(content)` if there is one, untracked or not.
+        before: the activity with this content if there is one, untracked or not.
         regarding: the entries of the track request.
         content: the requested content.
         now: for the revision.
+        version: of the item's state that the content is of.
+        new_id: of a new activity; absent: `activity_id(content)`.
 
     Returns:
         `before` itself when it has all of the entries already.
     """
     activity = content.activity
     if before is None:
-        before = TrackedActivity(activity.tenant, activity_id(content), activity.identity, None, (), 0)
+        new_id = new_id or activity_id(content)
+        before = TrackedActivity(activity.tenant, new_id, activity.identity, None, (), 0)
     new = tuple(entry for entry in regarding if not any(map(entry.same_entry, before.regarding)))
     if not new:
         return before
+    is_known = any(copy.item == activity.key for copy in before.copies)
     return replace(
         before,
         content=before.content if before.is_tracked else content,
         regarding=before.regarding + new,
         revision=next_version(now, before.revision),
+        copies=before.copies if is_known else (*before.copies, new_copy(content, version, now)),
     )
 
 
@@ -98,16 +134,33 @@ def remove_regarding(
 ) -> TrackedActivity | None:
     """The activity without one user's entry for a record; None when there is no such entry.
 
-    With its last entry the activity loses its content.
+    With its last entry the activity loses its content. With a user's last entry it loses that user's
+    copies; what those who remain see must then come from one of their own copies, which are read again.
     """
     left = tuple(entry for entry in before.regarding if (entry.record, entry.by) != (record, by))
     if left == before.regarding:
         return None
-    return replace(
+    after = replace(
         before,
         content=before.content if left else None,
         regarding=left,
         revision=next_version(now, before.revision),
+        copies=_copies_of(left, before.copies),
+    )
+    return after if after.content is None else replace(after, copies=_to_read_again(after, after.content))
+
+
+def _copies_of(regarding: tuple[Regarding, ...], copies: tuple[TrackedCopy, ...]) -> tuple[TrackedCopy, ...]:
+    owners = {entry.by for entry in regarding}
+    return tuple(copy for copy in copies if copy.item.mailbox in owners)
+
+
+def _to_read_again(tracked: TrackedActivity, shown: Content) -> tuple[TrackedCopy, ...]:
+    """The copies after an entry was removed; those that may have to be shown now are sent again."""
+    is_right, digest = tracked.has_owner_of_content, content_digest(shown)
+    return tuple(
+        copy if is_right and copy.digest == digest else replace(copy, version=0, digest="")
+        for copy in tracked.copies
     )
 
 
@@ -142,6 +195,7 @@ def to_event(
         end=activity.end,
         all_day=activity.all_day,
         cancelled=activity.cancelled,
+        source_gone=tracked.source_gone,
         internet_message_id=activity.internet_message_id,
         ical_uid=activity.ical_uid,
         regarding=tuple(

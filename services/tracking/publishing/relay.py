@@ -9,7 +9,6 @@ each key is the newest state.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -30,6 +29,8 @@ from shared.messages import OutgoingMessage
 from shared.retry import OutageLog
 from shared.service import StopSignal
 from shared.topics import CONTENT_REQUESTS, TRACKED_ACTIVITIES
+
+from .waiting import wait_for_work
 
 log = logging.getLogger(__name__)
 
@@ -91,16 +92,7 @@ class OutboxRelay:
                 outage.succeeded()
                 if published:
                     continue
-            await self._wait_for_work(stop_signal)
-
-    async def _wait_for_work(self, stop_signal: StopSignal) -> None:
-        work = asyncio.create_task(self._work_recorded.wait())
-        pause = asyncio.create_task(stop_signal.sleep(POLL_INTERVAL))
-        await asyncio.wait({work, pause}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (work, pause):
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await wait_for_work(self._work_recorded, stop_signal, POLL_INTERVAL)
 
     async def publish_pending(self) -> int:
         """Publishes at most `LEASE_LIMIT` pending documents of each collection, and returns how many.

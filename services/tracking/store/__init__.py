@@ -14,6 +14,7 @@ from shared.mongodb import DRIVER, Document, Driver, MongoDatabase, Session
 from .capture_statuses import CaptureStatusCollection, capture_status_document
 from .change_feed import Change, ChangeFeed
 from .dismissals import DismissalCollection
+from .followed_mailboxes import FollowedMailbox, FollowedMailboxCollection
 from .read_positions import ReadPositionCollection, StoredPosition
 from .records import RecordCollection, record_document
 from .suggestions import SuggestionCollection, suggestion_document
@@ -23,6 +24,7 @@ from .tracked_activities import TrackedActivityCollection
 __all__ = [
     "Change",
     "Document",
+    "FollowedMailbox",
     "Session",
     "Store",
     "StoredPosition",
@@ -48,6 +50,7 @@ class Store(MongoDatabase):
         self.capture_statuses = CaptureStatusCollection(self.collection("capture_statuses"))
         self.track_requests = TrackRequestCollection(self.collection("track_requests"))
         self.tracked_activities = TrackedActivityCollection(self.collection("tracked_activities"))
+        self.followed_mailboxes = FollowedMailboxCollection(self.collection("followed_mailboxes"))
         self.read_positions = ReadPositionCollection(self.collection("read_positions"))
         self.change_feed = ChangeFeed(self)
 
@@ -62,6 +65,7 @@ class Store(MongoDatabase):
                     ("records", RecordCollection),
                     ("track_requests", TrackRequestCollection),
                     ("tracked_activities", TrackedActivityCollection),
+                    ("followed_mailboxes", FollowedMailboxCollection),
                 )
             )
         )

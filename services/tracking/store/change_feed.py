@@ -14,8 +14,8 @@ from shared.mongodb import Document, MongoDatabase
 OWNED_COLLECTIONS = frozenset({"suggestions", "dismissals", "capture_statuses"})
 """The ids of their documents begin with `tenant/oid`."""
 OUTBOX_COLLECTIONS = ("track_requests", "tracked_activities")
-OUTBOX_FIELDS = frozenset({"publish_pending", "publish_lease", "delete_at"})
-"""A change of these fields alone is not visible to users."""
+INVISIBLE_FIELDS = frozenset({"publish_pending", "publish_lease", "delete_at", "copies"})
+"""A change of these fields alone, of the outbox and of what is known of followed items, shows nothing."""
 MAX_WAIT = timedelta(seconds=1)
 """MongoDB answers after this time when nothing changed."""
 PIPELINE: list[Document] = [
@@ -112,5 +112,5 @@ class ChangeFeed:
 
 
 def _is_visible(updated: Mapping[str, Any]) -> bool:
-    """True when an update changed more than fields of the outbox."""
-    return bool(updated.keys() - OUTBOX_FIELDS)
+    """True when an update changed more than fields that users do not see."""
+    return bool(updated.keys() - INVISIBLE_FIELDS)

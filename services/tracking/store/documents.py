@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.tracking.domain.track_request import Regarding
-from shared.events import Activity
-from shared.keys import RecordKey, join_key, split_key
+from services.tracking.domain.tracked_copy import TrackedCopy
+from shared.events import Activity, ActivityKind, Sensitivity
+from shared.keys import ItemKey, RecordKey, join_key, split_key
 from shared.mongodb import ASCENDING, Document, IndexModel
 
 DELETE_AT_INDEX = IndexModel([("delete_at", ASCENDING)], expireAfterSeconds=0)
@@ -45,3 +46,30 @@ def to_regarding(document: Mapping[str, Any]) -> Regarding:
     """The entry of a part that `regarding_document` made."""
     record = split_key(RecordKey, document["record"])
     return Regarding(record, document["by"], document["at"], document.get("name"))
+
+
+def copy_document(copy: TrackedCopy) -> Document:
+    """A copy of a tracked activity as a part of its document."""
+    return {
+        "item": join_key(copy.item),
+        "mailbox": join_key(copy.item.mailbox_key),
+        "kind": copy.kind.value,
+        "version": copy.version,
+        "digest": copy.digest,
+        "until": copy.until,
+        "sensitivity": copy.sensitivity.value,
+        "gone": copy.gone,
+    }
+
+
+def to_copy(document: Mapping[str, Any]) -> TrackedCopy:
+    """The copy of a part that `copy_document` made."""
+    return TrackedCopy(
+        split_key(ItemKey, document["item"]),
+        ActivityKind(document["kind"]),
+        document["version"],
+        document["digest"],
+        document["until"],
+        Sensitivity(document["sensitivity"]),
+        document["gone"],
+    )

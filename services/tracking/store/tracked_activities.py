@@ -1,25 +1,37 @@
 """Tracked activities, with the outbox of `tracked-activities`.
 
-    {_id: "tenant/activity", tenant, identity, kind, direction, at, activity, content: {text, html, cut},
-     regarding: [{record: "tenant/type/id", by, name, at}], affected_records, revision, publish_pending,
-     publish_lease: {holder, until}, delete_at}
+    {_id: "tenant/activity", tenant, identity, content_id, kind, direction, at, activity,
+     content: {text, html, cut}, regarding: [{record: "tenant/type/id", by, name, at}], affected_records,
+     copies: [{item: "tenant/mailbox/item", mailbox: "tenant/mailbox", kind, version, digest, until,
+     sensitivity, gone}], revision, publish_pending, publish_lease: {holder, until}, delete_at}
+
+`content_id` is the id that an activity with the present content gets when it is tracked first.
 
 `affected_records` are the records that the activity is regarding, and those that the last change
 removed. An untracked activity keeps its ids and its revision, and is deleted when its tombstone leaves
 Kafka.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from services.tracking.domain.tracked_activity import TrackedActivity
+from services.tracking.domain.tracked_activity import TrackedActivity, activity_id
+from services.tracking.domain.tracked_copy import TrackedCopy
 from shared.events import Content
-from shared.keys import ItemKey, RecordKey, TrackedActivityKey, join_key, split_key
+from shared.keys import ItemKey, MailboxKey, RecordKey, TrackedActivityKey, join_key, split_key
 from shared.mongodb import ASCENDING, DESCENDING, Document, IndexModel, MongoCollection, Session, UpdateOne
 from shared.topics import TOMBSTONE_RETENTION
 
-from .documents import DELETE_AT_INDEX, activity_document, regarding_document, to_activity, to_regarding
+from .documents import (
+    DELETE_AT_INDEX,
+    activity_document,
+    copy_document,
+    regarding_document,
+    to_activity,
+    to_copy,
+    to_regarding,
+)
 from .publish_leases import PUBLISH_PENDING_INDEX, lease_pending
 
 WITHOUT_TEXT = {"content": 0}
@@ -31,6 +43,7 @@ def _document(tracked: TrackedActivity) -> Document:
         "tenant": tracked.tenant,
         "identity": tracked.identity,
         "regarding": [regarding_document(entry) for entry in tracked.regarding],
+        "copies": _copy_documents(tracked),
         "revision": tracked.revision,
         "publish_pending": True,
     }
@@ -38,6 +51,7 @@ def _document(tracked: TrackedActivity) -> Document:
         return document
     activity, content = tracked.content.activity, tracked.content
     return document | {
+        "content_id": activity_id(content),
         "kind": activity.kind.value,
         "direction": activity.direction.value if activity.direction else None,
         "at": activity.at,
@@ -60,7 +74,17 @@ def _to_tracked(document: Mapping[str, Any]) -> TrackedActivity:
         content,
         tuple(map(to_regarding, document["regarding"])),
         document["revision"],
+        tuple(map(to_copy, document["copies"])),
     )
+
+
+def _copy_documents(tracked: TrackedActivity) -> list[Document]:
+    return list(map(copy_document, tracked.copies))
+
+
+def _unchanged(before: TrackedActivity) -> Document:
+    """Finds an activity if its stored state is still this one."""
+    return {"_id": join_key(before.key), "revision": before.revision, "copies": _copy_documents(before)}
 
 
 class TrackedActivityCollection:
@@ -69,6 +93,8 @@ class TrackedActivityCollection:
     INDEXES = (
         IndexModel([("regarding.record", ASCENDING), ("at", DESCENDING), ("_id", DESCENDING)]),
         IndexModel([("tenant", ASCENDING), ("identity", ASCENDING)]),
+        IndexModel([("copies.item", ASCENDING)]),
+        IndexModel([("copies.mailbox", ASCENDING), ("copies.until", ASCENDING)]),
         PUBLISH_PENDING_INDEX,
         DELETE_AT_INDEX,
     )
@@ -82,6 +108,28 @@ class TrackedActivityCollection:
         """A tracked activity with its text, untracked or not."""
         document = await self._collection.find_one({"_id": join_key(key)}, session=session)
         return _to_tracked(document) if document else None
+
+    async def find_by_content(
+        self, tenant: str, identity: str, content_id: str, session: Session
+    ) -> TrackedActivity | None:
+        """The activity that is tracked under this identity, and whose present content has this id."""
+        query = {"tenant": tenant, "identity": identity, "content_id": content_id}
+        document = await self._collection.find_one(query, session=session)
+        return _to_tracked(document) if document else None
+
+    async def find_by_copy(self, item: ItemKey) -> list[TrackedActivity]:
+        """The activities that were tracked from this item, with their texts."""
+        found = self._collection.find({"copies.item": join_key(item)})
+        return [_to_tracked(document) async for document in found]
+
+    async def find_followed(self, mailbox: MailboxKey, now: datetime) -> AsyncIterator[TrackedCopy]:
+        """The items of a mailbox that are followed now; one of several activities comes for each of them."""
+        owner = join_key(mailbox)
+        query = {"copies": {"$elemMatch": {"mailbox": owner, "until": {"$gt": now}}}}
+        async for document in self._collection.find(query, {"copies": 1}):
+            for copy in map(to_copy, document["copies"]):
+                if copy.item.mailbox_key == mailbox and copy.until > now:
+                    yield copy
 
     async def find_by_owner(self, item: ItemKey, identity: str, record: RecordKey) -> TrackedActivity | None:
         """The activity that the owner of an item has tracked on a record under this identity."""
@@ -152,10 +200,19 @@ class TrackedActivityCollection:
         if before is None:
             await self._collection.insert_one(document, session=session)
             return True
-        replaced = await self._collection.replace_one(
-            {"_id": document["_id"], "revision": before.revision}, document, session=session
-        )
+        replaced = await self._collection.replace_one(_unchanged(before), document, session=session)
         return replaced.matched > 0
+
+    async def record_copies(self, tracked: TrackedActivity, before: TrackedActivity) -> bool:
+        """Records what is known of the copies, when nothing that is shown has changed.
+
+        Returns:
+            False when the stored state is no longer `before`.
+        """
+        recorded = await self._collection.update_one(
+            _unchanged(before), {"$set": {"copies": _copy_documents(tracked)}}
+        )
+        return recorded.matched > 0
 
     async def record_republication(self, records: Iterable[str], revision: int) -> int:
         """Records the activities of these records as `publish_pending` at a higher revision.

@@ -41,6 +41,8 @@ class TrackedTile:
 
     id: str
     content: Content
+    source_gone: bool
+    revision: int
     regarding: tuple[ReadableRegarding, ...]
 
 
@@ -167,6 +169,8 @@ class TimelineReader:
             TrackedTile(
                 activity.id,
                 activity.content,
+                activity.source_gone,
+                activity.revision,
                 tuple(
                     ReadableRegarding(entry, readable[entry.record])
                     for entry in activity.regarding

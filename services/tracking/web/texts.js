@@ -115,6 +115,9 @@ export const GROUPS_MISSING = {
 };
 
 export const ONLY_YOU = "Only you can see this";
+export const SOURCE_GONE = "Deleted in Outlook";
+export const sourceGone = (kind) =>
+  `The ${kind === "meeting" ? "meeting" : "e-mail"} was deleted from the mailbox that it was tracked from. What was shared stays here.`;
 export const SHARING = "Sharing… still private";
 export const FILTERS = {
   state: { label: "Visibility", choices: { "": "All", own: "Private", tracked: "Tracked" } },

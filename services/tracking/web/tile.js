@@ -58,10 +58,12 @@ export class Tile {
     const serialized = JSON.stringify([entry, context]);
     if (serialized === this.shown) return;
     if (this.entry && this.entry.state !== entry.state) this.error = null;
+    const isChanged = this.entry?.state === "tracked" && this.entry.data.revision !== entry.data.revision;
     this.shown = serialized;
     this.entry = entry;
     this.context = context;
     this.draw();
+    if (isChanged) this.refreshText();
   }
 
   toggleExpanded() {
@@ -93,6 +95,19 @@ export class Tile {
     if (this.expanded) queueMicrotask(() => this.showText());
   }
 
+  // The stored text may have changed. It is loaded again behind the text that is shown.
+  async refreshText() {
+    const before = this.content;
+    if (!this.expanded || !before || before.loading) {
+      this.replaceText();
+      return;
+    }
+    const content = await this.actions.loadText(this);
+    if (this.content !== before || content.error) return; // hidden or requested again in the meantime
+    this.content = content;
+    this.draw();
+  }
+
   // Runs an action with the tile marked as busy, and shows the error text that it returns.
   async runBusy(action) {
     if (this.busy) return;
@@ -120,7 +135,7 @@ export class Tile {
     this.marker.replaceChildren(icon(activity.kind, texts.kindName(activity)));
     this.toggle.replaceChildren(h("span.subject", {}, texts.subjectOf(activity)), icon("chevron"));
     this.toggle.setAttribute("aria-expanded", String(this.expanded));
-    this.head.replaceChildren(this.title, ...badges(activity), timeOf(activity));
+    this.head.replaceChildren(this.title, ...badges(this.entry.data), timeOf(activity));
     const foot = h("div.foot", {}, h("div.row", {}, this.stateChip()), h("div.row", {}, this.buttons()));
     const people = h("p.participants", {}, participants(activity));
     this.summary.replaceChildren(people, this.reason(), foot, this.errorText());
@@ -201,9 +216,10 @@ function timeOf({ at, start, end, all_day }) {
   return h("time", { datetime: start ?? at }, text);
 }
 
-function badges({ sensitivity, cancelled }) {
+function badges({ activity: { kind, sensitivity, cancelled }, source_gone: isSourceGone }) {
   const found = [];
   if (cancelled) found.push(h("span.badge.cancelled", {}, "Cancelled"));
+  if (isSourceGone) found.push(h("span.badge.gone", { title: texts.sourceGone(kind) }, texts.SOURCE_GONE));
   const name = sensitivity[0].toUpperCase() + sensitivity.slice(1);
   if (sensitivity !== "normal") found.push(h("span.badge", {}, name));
   return found;

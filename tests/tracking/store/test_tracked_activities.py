@@ -115,6 +115,7 @@ async def test_untracked_activity_is_deleted_when_its_tombstone_is(store: Store)
         "identity",
         "regarding",
         "affected_records",
+        "copies",
         "revision",
         "delete_at",
     }
