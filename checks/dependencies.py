@@ -30,9 +30,9 @@ _PARSER = "uvicorn's HTTP parser; uvicorn imports it where it is installed"
 _ZONES = "time zones for zoneinfo, which opens them by name; a slim image may have none"
 
 NEVER_IMPORTED: Mapping[str, Mapping[str, str]] = {
-    "mail-ingest": {"httptools": _PARSER, "tzdata": _ZONES},
-    "matcher": {"httptools": _PARSER},
-    "tracking": {"httptools": _PARSER},
+    "mail-ingest": {"tzdata": _ZONES},
+    "matcher": {},
+    "tracking": {},
     "simulator": {
         "httptools": _PARSER,
         "tzdata": _ZONES,

@@ -10,21 +10,19 @@ import contextlib
 import functools
 import logging
 import signal
-import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-import uvicorn
-from fastapi import FastAPI
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .broker import KafkaClient
 from .clock import Clock
 from .connection import patch_aiokafka_for_uvloop
+from .http_server import HttpInterface, Server, listen, raise_open_files_limit
 from .lag import ConsumerLag
 from .problems import problem_response, use_problem_details
 from .provision import UnsafeTopicError, check
@@ -38,8 +36,6 @@ log = logging.getLogger(__name__)
 DRAIN_TIMEOUT = timedelta(seconds=6)
 """Loops, requests and batches that still run after this time are cancelled. With Kafka's stop timeout the
 process ends within 10 s."""
-REQUEST_DRAIN_TIMEOUT = timedelta(seconds=3)
-"""Open requests and streams are closed after this time."""
 CANCEL_TIMEOUT = timedelta(seconds=1)
 """Cancelled tasks that still run after this time are abandoned."""
 KAFKA_CHECK_INTERVAL = timedelta(seconds=5)
@@ -78,7 +74,7 @@ class Service:
     """The parts of a service; `create_app` of each service builds one.
 
     Attributes:
-        http: (host, port, app) of each HTTP interface. The first one also has health, metrics and status.
+        http: the HTTP interfaces. The first one also has health, metrics and status.
             Until everything is connected the other paths answer 503.
         loops: name -> a coroutine function that runs until the stop signal.
         resources: an async context manager around everything else: connections to stores and the like.
@@ -88,7 +84,7 @@ class Service:
     kafka: KafkaClient
     clock: Clock
     health: Health = field(default_factory=Health)
-    http: list[tuple[str, int, FastAPI]] = field(default_factory=list)
+    http: list[HttpInterface] = field(default_factory=list)
     loops: dict[str, BackgroundLoop] = field(default_factory=dict)
     resources: Callable[[], contextlib.AbstractAsyncContextManager[Any]] | None = None
     stop_signal: StopSignal = field(default_factory=StopSignal)
@@ -98,10 +94,7 @@ class Service:
         """Runs until the stop signal or a failure; raises the error of what failed."""
         self._register_health()
         async with contextlib.AsyncExitStack() as stack:
-            servers = [
-                await stack.enter_async_context(self._serving(host, port, app))
-                for host, port, app in self.http
-            ]
+            servers = [await stack.enter_async_context(self._serving(interface)) for interface in self.http]
             await self._start(stack)
             loops = self._start_loops() if self.started else []
             stop = asyncio.create_task(self.stop_signal.wait())
@@ -138,7 +131,7 @@ class Service:
         loops = self.loops | {"kafka": self._check_kafka}
         return [asyncio.create_task(loop(self.stop_signal), name=name) for name, loop in loops.items()]
 
-    async def _drain(self, servers: list["_Server"], loops: list["asyncio.Task[None]"]) -> None:
+    async def _drain(self, servers: list[Server], loops: list["asyncio.Task[None]"]) -> None:
         for server in servers:
             server.should_exit = True
         busy = {server.task for server in servers} | {asyncio.create_task(self.kafka.drain()), *loops}
@@ -163,8 +156,7 @@ class Service:
             self.health.status[f"{name} lag"] = lag.total
             self.health.gauge_updaters.append(lag.update_gauges)
         self.health.readiness["kafka"] = self._kafka_ready
-        _, _, app = self.http[0]
-        self.health.add_routes(app)
+        self.health.add_routes(self.http[0].app)
 
     async def _kafka_ready(self) -> str | None:
         if not self.started:
@@ -172,50 +164,19 @@ class Service:
         return None if await self.kafka.ping() else "Kafka does not answer"
 
     @contextlib.asynccontextmanager
-    async def _serving(self, host: str, port: int, app: FastAPI) -> AsyncIterator["_Server"]:
-        use_problem_details(app)
-        listening = _listen(host, port)
-        server = _Server(_with_start_gate(lambda: self.started, _with_version_header(app)))
+    async def _serving(self, interface: HttpInterface) -> AsyncIterator[Server]:
+        use_problem_details(interface.app)
+        listening = listen(interface.host, interface.port)
+        app = _with_start_gate(lambda: self.started, _with_version_header(interface.app))
+        server = Server(app, interface.name, interface.limits)
         bound_port = listening.getsockname()[1]
         server.task = asyncio.create_task(server.serve([listening]), name=f"http {bound_port}")
-        log.info("listening", extra={"host": host, "port": bound_port})
+        log.info("listening", extra={"host": interface.host, "port": bound_port})
         try:
             yield server
         finally:
             server.should_exit = True
             await server.task
-
-
-class _Server(uvicorn.Server):
-    """An HTTP server that leaves signals to the service."""
-
-    task: "asyncio.Task[None]"
-
-    def __init__(self, app: ASGIApp) -> None:
-        drain = int(REQUEST_DRAIN_TIMEOUT.total_seconds())
-        super().__init__(
-            uvicorn.Config(
-                app,
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=drain,
-            )
-        )
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=2048
-        )
-    except OSError as error:
-        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from None
 
 
 def _with_start_gate(started: Callable[[], bool], app: ASGIApp) -> ASGIApp:
@@ -285,6 +246,7 @@ def run(build: Callable[[], Awaitable[Service]]) -> None:
     import uvloop
 
     patch_aiokafka_for_uvloop()
+    raise_open_files_limit()
 
     async def main() -> None:
         service = await build()

@@ -189,6 +189,18 @@ class ServiceSettings(KafkaSettings):
 
     port: int = Field(default=0, ge=0, le=65535, description="Port of the HTTP interface; 0: any free port.")
     host: str = Field(default="127.0.0.1", description="Address of the HTTP interface.")
+    max_connections: int = Field(
+        default=1000,
+        ge=10,
+        le=100_000,
+        description="Open connections of each HTTP interface; an open page holds one or two.",
+    )
+    request_timeout: timedelta = Field(
+        default=timedelta(seconds=10),
+        gt=timedelta(),
+        le=timedelta(minutes=5),
+        description="The headers of a request, and then its body, must have come within this time.",
+    )
     instance: str | None = Field(
         default=None,
         pattern=r"^[a-zA-Z0-9._-]{1,100}$",

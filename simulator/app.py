@@ -4,6 +4,7 @@ import contextlib
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import orjson
@@ -23,7 +24,7 @@ from .graph.batch_endpoint import BatchEndpoint
 from .graph.errors import GraphError
 from .graph.notifier import Notifier
 from .graph.recorder import ERROR, Recorder
-from .graph.requests import GraphRequest, GraphResponse, parse_path
+from .graph.requests import GraphRequest, GraphResponse
 from .graph.subscription_endpoint import SubscriptionEndpoint
 from .state.world import World
 
@@ -31,7 +32,8 @@ ODATA_JSON = (
     "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
 )
 TOKEN_REJECTED = 'error="invalid_token"'  # noqa: S105 - a part of a header
-METHODS = ["GET", "POST", "PATCH", "PUT", "DELETE"]
+METHODS = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"]
+VERSION = "v1.0"
 
 
 def create_app(
@@ -101,8 +103,8 @@ class _GraphGateway:
 
     async def respond(self, request: Request) -> Response:
         """The response to one HTTP request."""
-        path = request.scope["path"].partition("/")[2].partition("/")[2]
-        names, keys = parse_path(path)
+        raw_path = request.scope["raw_path"].decode("latin-1")
+        version, _, path = raw_path.lstrip("/").partition("/")
         token = self._tokens.verify(request.headers.get("authorization"))
         graph_request = GraphRequest(
             method=request.method,
@@ -114,8 +116,6 @@ class _GraphGateway:
             },
             body=await request.body() if request.method != "GET" else b"",
             token=token if isinstance(token, AppToken) else AppToken("", "", frozenset()),
-            names=names,
-            keys=keys,
         )
         if isinstance(token, str):
             return _http_response(self._unauthorized(graph_request, token, TOKEN_REJECTED))
@@ -124,6 +124,8 @@ class _GraphGateway:
         if CP1 in token.capabilities and token.not_before < not_before:
             challenge = _claims_challenge(not_before)
             return _http_response(self._unauthorized(graph_request, errors.REVOKED_TEXT, challenge))
+        if version.lower() != VERSION:
+            graph_request = replace(graph_request, path=raw_path)  # no route has the version in it
         return _http_response(await self._graph.respond(graph_request))
 
     def _unauthorized(self, request: GraphRequest, message: str, challenge: str) -> GraphResponse:

@@ -3,10 +3,13 @@
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from shared.broker import KafkaClient
 from shared.clock import Clock
 from shared.errors import RetryableError
+from shared.http_limits import HttpLimits
+from shared.http_server import HttpInterface
 from shared.retry import OutageLog, retry_until_available
 from shared.service import Service
 from shared.topics import CONTENT_REQUESTS, GRAPH_NOTIFICATIONS, MAIL_INGEST
@@ -18,7 +21,7 @@ from .content.previews import Previews
 from .domain.kinds import KINDS
 from .graph.graph import Graph
 from .handlers import Handlers
-from .notifications.webhook import Webhook
+from .notifications.webhook import INTERFACE, MAX_BODY_BYTES, Webhook
 from .publishing.outbox import OutboxPublisher
 from .settings import IngestSettings
 from .store.database import Store
@@ -61,12 +64,18 @@ async def create_app(settings: IngestSettings, clock: Clock, *, graph: Graph | N
         settings.service_token,
         workers.wake,
     )
+    limits = HttpLimits.from_settings(settings)
     webhook = Webhook(store, kafka.producer, clock).create_app()
     service = Service(
         MAIL_INGEST,
         kafka,
         clock,
-        http=[(settings.host, settings.port, api), (*settings.webhook_address, webhook)],
+        http=[
+            HttpInterface("internal", settings.host, settings.port, api, limits),
+            HttpInterface(
+                INTERFACE, *settings.webhook_address, webhook, replace(limits, body_bytes=MAX_BODY_BYTES)
+            ),
+        ],
         loops={"workers": workers.run},
         resources=resources,
     )

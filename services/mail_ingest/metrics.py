@@ -17,6 +17,10 @@ ITEMS_REFUSED = Counter("items_refused_total", "Items that are not activities.",
 ITEMS_SET_ASIDE = Counter(
     "items_set_aside_total", "Fetches of items that failed while Graph answered for the mailbox.", ["reason"]
 )
+ITEMS_HELD_BACK = Counter(
+    "items_held_back_total",
+    "Live items that were not found at once with half of their mailbox, and are fetched again.",
+)
 PAYLOAD_ODDITIES = Counter(
     "payload_oddities_total", "Parts of published items that were passed over, replaced or cut.", ["what"]
 )

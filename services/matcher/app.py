@@ -9,6 +9,8 @@ from fastapi import FastAPI
 from shared.broker import KafkaClient, TopicConsumer
 from shared.clock import Clock
 from shared.events import Activity
+from shared.http_limits import HttpLimits
+from shared.http_server import HttpInterface
 from shared.keys import ItemKey
 from shared.service import Service
 from shared.telemetry import LAG_MESSAGES, Health
@@ -43,7 +45,14 @@ def create_app(settings: MatcherSettings, clock: Clock) -> Service:
     handlers = Handlers(owned, publisher, clock)
     consumer.handle(handlers.on_activities, start_offsets=restorer.restore)
 
-    service = Service(MATCHER, kafka, clock, http=[(settings.host, settings.port, FastAPI(openapi_url=None))])
+    interface = HttpInterface(
+        "internal",
+        settings.host,
+        settings.port,
+        FastAPI(openapi_url=None),
+        HttpLimits.from_settings(settings),
+    )
+    service = Service(MATCHER, kafka, clock, http=[interface])
     service.loops = {
         "follow records": loader.follow_records,
         "publish record changes": publisher.publish_record_changes,

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from shared.broker import KafkaClient
 from shared.clock import Clock
 from shared.errors import RetryableError
+from shared.http_limits import HttpLimits
+from shared.http_server import HttpInterface
 from shared.retry import OutageLog, retry_until_available
 from shared.service import Service
 from shared.telemetry import Health
@@ -128,7 +130,7 @@ async def create_app(
         kafka,
         clock,
         health=health,
-        http=[(settings.host, settings.port, api)],
+        http=[HttpInterface("api", settings.host, settings.port, api, HttpLimits.from_settings(settings))],
         loops={"outbox": relay.run, "following": following.run, "streams": streams.run},
         resources=resources,
     )

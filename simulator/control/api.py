@@ -8,7 +8,7 @@ actions.
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ from simulator.entra.tokens import Tokens
 from simulator.graph import resources
 from simulator.graph.api import Graph
 from simulator.graph.notifier import Notifier
-from simulator.state.faults import DeliveryFaults, Fault
 from simulator.state.subscriptions import LIFECYCLE_EVENTS, Subscription
-from simulator.state.tenants import BLOCKS, App, RedirectUri, Tenant, User
+from simulator.state.tenants import BLOCKS, App, RedirectUri, RoleAssignment, Tenant, User
 from simulator.state.world import World
 
+from .fault_actions import FAULT_ACTIONS
 from .item_actions import ITEM_ACTIONS
 
 Body = dict[str, Any]
@@ -57,6 +57,9 @@ class ControlApi:
             Route("/control/tenants/{tenant}" + path, self._tenant_endpoint(action), methods=[method])
             for (method, path), action in TENANT_ACTIONS.items()
         ]
+        for (method, path), fault_action in FAULT_ACTIONS.items():
+            endpoint = self._world_endpoint(lambda c, b, run=fault_action: run(c.world, b))
+            routes.append(Route("/control" + path, endpoint, methods=[method]))
         for path, item_action in ITEM_ACTIONS.items():
             endpoint = self._tenant_endpoint(lambda c, t, b, run=item_action: run(c.world, t, b))
             routes.append(Route("/control/tenants/{tenant}" + path, endpoint, methods=["POST"]))
@@ -99,34 +102,18 @@ class ControlApi:
         self.tokens.clear_cache()
         return {"kid": key.kid}
 
-    def add_fault(self, body: Body) -> Any:
-        """Inject responses; `seconds` is how long from now, all else as in `Fault`."""
-        seconds = body.pop("seconds", None)
-        until = None if seconds is None else self.world.clock() + timedelta(seconds=seconds)
-        self.world.faults.add(Fault(**body, until=until))
-        return {}
-
-    def clear_faults(self, body: Body) -> Any:
-        """Remove all faults of requests and of notifications."""
-        self.world.faults.clear()
-        return {}
-
-    def set_delivery_faults(self, body: Body) -> Any:
-        """Change the faults of notification delivery; return them all."""
-        self.world.faults.delivery = replace(self.world.faults.delivery, **body)
-        delivery = self.world.faults.delivery
-        return {f.name: getattr(delivery, f.name) for f in fields(DeliveryFaults)}
-
     def set_limits(self, body: Body) -> Any:
-        """Change limits and delays: max_concurrent, max_in_window; latency, retry_base (seconds)."""
-        throttle = self.graph.throttle
+        """Change limits: max_concurrent, max_in_window, max_writes; and latency, retry_base (seconds)."""
+        throttle, writes = self.graph.throttle, self.graph.subscription_writes
         throttle.max_concurrent = int(body.get("max_concurrent", throttle.max_concurrent))
         throttle.max_in_window = int(body.get("max_in_window", throttle.max_in_window))
+        writes.max_in_window = int(body.get("max_writes", writes.max_in_window))
         self.graph.latency = float(body.get("latency", self.graph.latency))
         self.notifier.retry_base = float(body.get("retry_base", self.notifier.retry_base))
         return {
             "max_concurrent": throttle.max_concurrent,
             "max_in_window": throttle.max_in_window,
+            "max_writes": writes.max_in_window,
             "latency": self.graph.latency,
             "retry_base": self.notifier.retry_base,
         }
@@ -230,6 +217,22 @@ class ControlApi:
         tenant.register_app(replace(app, **body))
         return self._render_tenant(tenant)
 
+    def grant_role(self, tenant: Tenant, body: Body) -> Any:
+        """Let Exchange grant `client_id` a `role`, such as Mail.Read, on `mailboxes`; without them on all.
+
+        The grant takes effect after `seconds`. An empty `role` removes all grants of the application.
+        """
+        client, role = body["client_id"], body["role"]
+        others = tuple(each for each in tenant.role_assignments if each.app != client)
+        if not role:
+            tenant.role_assignments = others
+            return {}
+        names = body.get("mailboxes")
+        mailboxes = None if names is None else frozenset(_find_user(tenant, name).oid for name in names)
+        since = self.world.clock() + timedelta(seconds=body.get("seconds", 0))
+        tenant.role_assignments += (RoleAssignment(client, role, mailboxes, since),)
+        return {}
+
     def add_user(self, tenant: Tenant, body: Body) -> Any:
         """Add a user with a mailbox: address, name, oid, upn, roles, groups, other_addresses."""
         for name in ("roles", "groups", "other_addresses"):
@@ -267,11 +270,16 @@ class ControlApi:
         return {"access_token": token}
 
     def mint_app_token(self, tenant: Tenant, body: Body) -> Any:
-        """Sign an application's token for Graph; `roles` replaces the registered ones."""
+        """Sign an application's token for Graph; `roles` replaces the registered ones, `claims` any claims.
+
+        A claim that is null is left out.
+        """
         app = tenant.apps[body["client_id"]]
         roles = body.get("roles")
         app = app if roles is None else replace(app, roles=tuple(roles))
-        return {"access_token": self.tokens.sign(self.tokens.app_claims(tenant, app))}
+        claims = self.tokens.app_claims(tenant, app) | body.get("claims", {})
+        present = {name: value for name, value in claims.items() if value is not None}
+        return {"access_token": self.tokens.sign(present)}
 
     def revoke_tokens(self, tenant: Tenant, body: Body) -> Any:
         """Make Graph challenge the tokens of applications that can respond to a claims challenge."""
@@ -378,9 +386,6 @@ ACTIONS: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("POST", "/tenants"): ControlApi.add_tenant,
     ("GET", "/tenants"): ControlApi.list_tenants,
     ("POST", "/keys/roll"): ControlApi.roll_keys,
-    ("POST", "/faults"): ControlApi.add_fault,
-    ("DELETE", "/faults"): ControlApi.clear_faults,
-    ("POST", "/faults/delivery"): ControlApi.set_delivery_faults,
     ("POST", "/limits"): ControlApi.set_limits,
     ("GET", "/counters"): ControlApi.read_counters,
     ("DELETE", "/counters"): ControlApi.reset_counters,
@@ -393,6 +398,7 @@ TENANT_ACTIONS: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("GET", ""): ControlApi.show_tenant,
     ("PATCH", ""): ControlApi.change_tenant,
     ("POST", "/apps"): ControlApi.register_app,
+    ("POST", "/grants"): ControlApi.grant_role,
     ("POST", "/users"): ControlApi.add_user,
     ("PATCH", "/users"): ControlApi.change_user,
     ("DELETE", "/users"): ControlApi.remove_user,

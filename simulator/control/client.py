@@ -63,20 +63,24 @@ class Simulator:
     def fault(self, status: int, **selection: Any) -> None:
         """Inject responses: `code`, `message`, `body`, `headers`, `retry_after`.
 
-        `mailbox`, `item`, `kind`, `count`, `seconds` and `rate` limit them.
+        `tenant`, `mailbox`, `item`, `subscription`, `kind`, `count`, `seconds` and `rate` limit them.
         """
         self.call("POST", "/faults", status=status, **selection)
 
     def clear_faults(self) -> None:
-        """Remove all faults of requests and of notifications."""
+        """Remove all faults of requests, of pages and of notifications."""
         self.call("DELETE", "/faults")
 
     def delivery(self, **faults: Any) -> None:
         """Change notification delivery: `loss`, `duplicates`, `reorder`, `delay`, `followed_by_updated`."""
         self.call("POST", "/faults/delivery", **faults)
 
+    def pages(self, **faults: Any) -> None:
+        """Change the shares of `short` and `empty` pages of collections; both go on with a next link."""
+        self.call("POST", "/faults/pages", **faults)
+
     def limits(self, **limits: Any) -> None:
-        """Change `max_concurrent`, `max_in_window`, and in seconds `latency` and `retry_base`."""
+        """Change `max_concurrent`, `max_in_window`, `max_writes`; in seconds `latency` and `retry_base`."""
         self.call("POST", "/limits", **limits)
 
     def roll_keys(self, *, forget_old: bool = False) -> str:
@@ -137,6 +141,13 @@ class TenantControl:
     def app(self, client_id: str, **properties: Any) -> None:
         """Add or change a registration: secrets, certificates, redirects, roles, scope."""
         self.do("/apps", client_id=client_id, **properties)
+
+    def grant(self, role: str, mailboxes: list[str] | None = None, **properties: Any) -> None:
+        """Let Exchange grant the capturing application (or `client_id`) a role on mailboxes, or on all.
+
+        An empty role removes the grants. They take effect after `seconds`.
+        """
+        self.do("/grants", **{"client_id": CAPTURE_CLIENT_ID, **properties}, role=role, mailboxes=mailboxes)
 
     def user(self, address: str, **properties: Any) -> dict[str, Any]:
         """Add a user: name, oid, upn, roles, groups, groups_overage, mailbox, other_addresses."""

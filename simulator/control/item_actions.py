@@ -95,13 +95,13 @@ def change_message(world: World, tenant: Tenant, body: JsonBody) -> Any:
 
 
 def create_folder(world: World, tenant: Tenant, body: JsonBody) -> Any:
-    """Create a folder with a `name` below `parent`, by default the root."""
+    """Create a folder with a `name` below `parent`, by default the root; with `hidden`, a hidden one."""
     mailbox = _find_mailbox(tenant, body["mailbox"])
     with world.lock:
         parent = mailbox.find_folder(body.get("parent", "msgfolderroot"))
         if parent is None:
             raise LookupError(f"no folder {body['parent']}")
-        return {"id": mailbox.create_folder(body["name"], parent).id}
+        return {"id": mailbox.create_folder(body["name"], parent, hidden=bool(body.get("hidden"))).id}
 
 
 def move_folder(world: World, tenant: Tenant, body: JsonBody) -> Any:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from simulator.state.faults import Subject
 from simulator.state.tenants import RedirectUri, Tenant, User
 from simulator.state.world import World
 
@@ -59,9 +60,9 @@ class Authority:
     async def configuration(self, request: Request) -> Response:
         """A tenant's OpenID configuration."""
         segment = request.path_params["tenant"]
-        fault = self._world.faults.next_for("discovery", None, self._world.clock())
-        if fault is not None:
-            return Response(fault.body or "", fault.status)
+        injected = self._injected_response("discovery", request)
+        if injected is not None:
+            return injected
         try:
             tenant = segment if segment in COMMON else self._find_tenant(request).id
         except AuthorityError as error:
@@ -102,22 +103,17 @@ class Authority:
         origin = request.headers.get("origin")
         if request.method == "OPTIONS":
             return _with_cors(Response(status_code=204), origin)
-        fault = self._world.faults.next_for("token", None, self._world.clock())
-        if fault is not None and fault.body is not None:
-            return _with_cors(Response(fault.body, fault.status), origin)
+        injected = self._injected_response("token", request)
+        if injected is not None:
+            return _with_cors(injected, origin)
         try:
-            if fault is not None:
-                raise AuthorityError(errors.THROTTLED if fault.status == 429 else errors.DOWN)
             form = dict(parse_qsl((await request.body()).decode("utf-8", "replace")))
             tenant = self._find_tenant(request, self._grants.find_tenant_id(form))
             endpoint = f"{self._world.base_url}/{tenant.id}/oauth2/v2.0/token"
             with self._world.lock:
                 token_response = self._grants.issue(tenant, form, endpoint, origin)
         except AuthorityError as error:
-            response = _with_cors(self._error(error, request), origin)
-            if fault is not None and fault.retry_after is not None:
-                response.headers["retry-after"] = str(fault.retry_after)
-            return response
+            return _with_cors(self._error(error, request), origin)
         return _with_cors(_json(token_response), origin)
 
     async def authorize(self, request: Request) -> Response:
@@ -195,6 +191,25 @@ class Authority:
         if tenant is None:
             raise AuthorityError(errors.TENANT, segment)
         return tenant
+
+    def _injected_response(self, kind: str, request: Request) -> Response | None:
+        """The response of an injected fault, if one matches; without a body it is an error of Entra."""
+        try:
+            tenant = self._find_tenant(request).id
+        except AuthorityError:
+            tenant = None
+        fault = self._world.faults.next_for(Subject(kind, tenant), self._world.clock())
+        if fault is None:
+            return None
+        if isinstance(fault.body, str) or (fault.body is None and fault.status < 400):
+            response = Response(fault.body or "", fault.status)
+        elif fault.body is not None:
+            response = _json(fault.body, fault.status)
+        else:
+            response = self._error(AuthorityError(errors.injected(fault)), request)
+        for name, value in fault.all_headers().items():
+            response.headers[name] = value
+        return response
 
     def _error(self, error: AuthorityError, request: Request) -> Response:
         correlation = request.headers.get("client-request-id")

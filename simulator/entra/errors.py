@@ -5,6 +5,8 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+from simulator.state.faults import Fault
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -153,6 +155,15 @@ CLAIMS = Problem(
 )
 THROTTLED = Problem(90055, "temporarily_unavailable", 429, "The server has received too many requests.")
 DOWN = Problem(90033, "temporarily_unavailable", 503, "A transient error has occurred. Please try again.")
+
+
+def injected(fault: Fault) -> Problem:
+    """The problem of an injected fault; its code may be that of a problem, `AADSTS50196`."""
+    usual = THROTTLED if fault.status == 429 else DOWN
+    digits = (fault.code or "").removeprefix("AADSTS")
+    code = int(digits) if digits.isdecimal() else usual.code
+    text = (fault.message or usual.text).replace("{", "{{").replace("}", "}}")
+    return Problem(code, usual.error, fault.status, text)
 
 
 class AuthorityError(Exception):

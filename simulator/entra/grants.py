@@ -22,6 +22,8 @@ from .tokens import GRAPH, GRAPH_APP, LIFETIME, Tokens
 
 CODE_LIFETIME = timedelta(minutes=10)
 REFRESH_LIFETIME = timedelta(hours=24)
+MAX_CLAIM_TIME = 10**12
+"""A later `nbf` in a claims request is none."""
 OIDC_SCOPES = ("openid", "profile", "email", "offline_access")
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
@@ -244,9 +246,15 @@ def _requested_claims(form: Mapping[str, str]) -> Mapping[str, Any]:
     """The claims of the access token in a request's parameter `claims`."""
     try:
         claims = orjson.loads(form.get("claims") or "{}")
-        requested: Mapping[str, Any] = claims.get("access_token") or {}
-    except (orjson.JSONDecodeError, AttributeError) as error:
+        requested: dict[str, Any] = claims.get("access_token") or {}
+        parameters = [each for each in requested.values() if each is not None]
+        has_lists = all(isinstance(each.get("values", []), list) for each in parameters)
+        nbf = (requested.get("nbf") or {}).get("value", 0)
+        is_time = 0 <= int(nbf) < MAX_CLAIM_TIME
+    except (ValueError, TypeError, AttributeError) as error:
         raise AuthorityError(errors.CLAIMS) from error
+    if not has_lists or not is_time:
+        raise AuthorityError(errors.CLAIMS)
     return requested
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from math import isfinite
+from typing import Any, TypeGuard
 from uuid import uuid4
 
 import jwt
@@ -28,6 +29,9 @@ CP1 = "CP1"
 
 MAX_GROUPS = 200
 """Entra's limit; a token of a user with more groups has the overage marker instead of the groups."""
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""A token is accepted this long before its begin, as Microsoft's libraries do."""
 
 MAX_CACHED_TOKENS = 20_000
 
@@ -209,19 +213,32 @@ class Tokens:
             return "Access token validation failure. Invalid audience."
         except jwt.PyJWTError:
             return "Access token validation failure."
-        if claims["exp"] <= now:
-            return "Lifetime validation failed, the token is expired."
-        verified = AppToken(
-            claims["tid"],
-            claims["appid"],
-            frozenset(claims.get("roles", ())),
-            frozenset(claims.get("xms_cc", ())),
-            claims["nbf"],
-        )
+        verified = self._read_claims(claims, now)
+        if isinstance(verified, str):
+            return verified
         if len(self._verified) >= MAX_CACHED_TOKENS:
             self._verified.clear()
-        self._verified[token] = (verified, claims["exp"])
+        self._verified[token] = (verified, int(claims["exp"]))
         return verified
+
+    def _read_claims(self, claims: Mapping[str, Any], now: int) -> AppToken | str:  # noqa: PLR0911 - as above
+        """The token with these signed claims, or Graph's error text."""
+        tenant, app = claims.get("tid"), claims.get("appid")
+        begin, end = claims.get("nbf"), claims.get("exp")
+        if not _is_time(begin) or not _is_time(end):
+            return "Lifetime validation failed. The token has no valid times."
+        if end <= now:
+            return "Lifetime validation failed, the token is expired."
+        if begin > now + CLOCK_SKEW.total_seconds():
+            return "Lifetime validation failed. The token is not yet valid."
+        if claims.get("iss") != f"{self._base}/{tenant}/":
+            return "Access token validation failure. Invalid issuer."
+        if not isinstance(tenant, str) or not isinstance(app, str):
+            return "The token has no tid or appid."
+        roles, capabilities = (claims.get(name, []) for name in ("roles", "xms_cc"))
+        if not _are_texts(roles) or not _are_texts(capabilities):
+            return "The token contains claims that can not be understood."
+        return AppToken(tenant, app, frozenset(roles), frozenset(capabilities), int(begin))
 
     def clear_cache(self) -> None:
         """Forget all verified tokens; needed after a roll-over of keys."""
@@ -233,10 +250,18 @@ class Tokens:
         return {"iat": begin, "nbf": begin, "exp": begin + int(LIFETIME.total_seconds()) + 1}
 
 
+def _is_time(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and isfinite(value)
+
+
+def _are_texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(each, str) for each in values)
+
+
 def _claim_values(requested: Mapping[str, Any], name: str) -> tuple[str, ...]:
     """The values of a claim in a claims request."""
     claim = requested.get(name) or {}
-    return tuple(claim.get("values") or ([claim["value"]] if "value" in claim else ()))
+    return tuple(map(str, claim.get("values") or ([claim["value"]] if "value" in claim else ())))
 
 
 _OTHER = "99999999-9999-4999-8999-999999999999"

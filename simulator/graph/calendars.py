@@ -1,13 +1,19 @@
 """Handlers of events, instances of a series, and the calendar view."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from simulator.state.items import Occurrence
 from simulator.state.world import World
 
-from . import errors, odata, odata_filter, paging, resources
+from . import comparables, errors, odata_filter, paging, resources
 from .errors import GraphError
+from .literals import parse_date_time
+from .mail import well_formed
+from .preferences import Preferences
 from .requests import GraphRequest, GraphResponse, Target
+
+MAX_WINDOW = timedelta(days=1825)
+"""The longest calendar view of Exchange."""
 
 
 def list_events(world: World, request: GraphRequest, target: Target) -> GraphResponse:
@@ -20,10 +26,10 @@ def list_events(world: World, request: GraphRequest, target: Target) -> GraphRes
 
 def get_event(world: World, request: GraphRequest, target: Target) -> GraphResponse:
     """One meeting, series or occurrence."""
-    item = _find_event(target, request.keys[-1])
+    item = _find_event(target)
     view = resources.View(request.prefer, target.bodies)
     body = resources.event(view, item, request.options.select)
-    immutable = resources.View(odata.Preferences(immutable=True))
+    immutable = resources.View(Preferences(immutable=True))
     fetched = resources.EVENT["id"](immutable, item)
     world.counters.fetched[target.tenant.id, target.user.oid].add(fetched)
     path = paging.collection_path(target, "events")
@@ -34,7 +40,9 @@ def get_event(world: World, request: GraphRequest, target: Target) -> GraphRespo
 
 def list_instances(world: World, request: GraphRequest, target: Target) -> GraphResponse:
     """The occurrences of a series in a window."""
-    series = _find_event(target, request.keys[1])
+    series = _find_event(target)
+    if series.kind != "seriesMaster":
+        raise GraphError(errors.NOT_SIMULATED, "the instances of an event that is no series")
     start, end = _window(request)
     items = target.mailbox.instances(series.event, start, end)
     return _occurrences(world, request, target, items, "events")
@@ -51,13 +59,10 @@ def _occurrences(
     world: World, request: GraphRequest, target: Target, items: list[Occurrence], collection: str
 ) -> GraphResponse:
     options, view = request.options, resources.View(request.prefer, target.bodies)
-    if options.expand:
-        raise GraphError(errors.OPTION, "$expand", options.expand)
     if options.filter:
-        kind = "Microsoft.OutlookServices.Event"
-        condition = odata_filter.parse_filter(options.filter, resources.EVENT_FILTERS, kind)
+        condition = odata_filter.parse_filter(options.filter, comparables.EVENT)
         items = [o for o in items if condition.test(o)]
-    items = odata.sort_items(items, options.orderby, resources.EVENT_FILTERS, "Event")
+    items = comparables.sort_items(items, options.orderby, comparables.EVENT)
     return paging.page(
         world,
         request,
@@ -68,8 +73,8 @@ def _occurrences(
     )
 
 
-def _find_event(target: Target, item: str) -> Occurrence:
-    occurrence = target.mailbox.find_event(item)
+def _find_event(target: Target) -> Occurrence:
+    occurrence = target.mailbox.find_event(well_formed(target.keys[0]))
     if occurrence is None:
         raise GraphError(errors.NO_ITEM)
     return occurrence
@@ -77,6 +82,11 @@ def _find_event(target: Target, item: str) -> Occurrence:
 
 def _window(request: GraphRequest) -> tuple[datetime, datetime]:
     raw = request.options.raw
-    if not raw.get("startdatetime") or not raw.get("enddatetime"):
+    if "startdatetime" not in raw or "enddatetime" not in raw:
         raise GraphError(errors.WINDOW)
-    return odata.parse_instant(raw["startdatetime"]), odata.parse_instant(raw["enddatetime"])
+    start, end = parse_date_time(raw["startdatetime"]), parse_date_time(raw["enddatetime"])
+    if end < start:
+        raise GraphError(errors.BACKWARD_WINDOW)
+    if end - start > MAX_WINDOW:
+        raise GraphError(errors.TOO_LONG_WINDOW, MAX_WINDOW.days)
+    return start, end

@@ -1,20 +1,22 @@
-"""The table of all paths below /users: counter, permissions, handler."""
+"""The table of all paths below /users that are simulated: counter, permission, applied options, handler."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from simulator.state.world import World
 
+from .access import CALENDAR, DIRECTORY, MAIL, Permission
 from .calendars import calendar_view, get_event, list_events, list_instances
 from .mail import get_folder, get_message, list_folders, list_messages
 from .requests import GraphRequest, GraphResponse, Target
-from .users import get_user
+from .users import get_user, list_users
 
-MAIL = ("Mail.Read", "Mail.ReadWrite")
-MAIL_BASIC = ("Mail.ReadBasic.All", "Mail.ReadBasic")
-CALENDAR = ("Calendars.Read", "Calendars.ReadWrite")
-CALENDAR_BASIC = ("Calendars.ReadBasic.All", "Calendars.ReadBasic")
-DIRECTORY = ("User.Read.All", "User.ReadBasic.All", "User.ReadWrite.All", "Directory.Read.All")
+ENTITY = frozenset(("$select",))
+COLLECTION = ENTITY | {"$top", "$skip", "$skiptoken", "$count"}
+SORTED = COLLECTION | {"$filter", "$orderby"}
+MESSAGES = SORTED | {"$expand", "$search"}
+FOLDERS = SORTED | {"includehiddenfolders"}
+WINDOW = SORTED | {"startdatetime", "enddatetime"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,32 +24,40 @@ class Endpoint:
     """One readable path.
 
     Attributes:
+        path: its template; `{}` is an id.
         kind: its name in the counters and in faults.
-        full: the application permissions that may read it with bodies.
-        basic: the application permissions that may read it without bodies.
-        handler: creates the response; None for the list of users, which has no target.
+        permission: who may read it.
+        options: the query options that its handler applies; any other one is refused.
+        handler: creates the response.
     """
 
+    path: str
     kind: str
-    full: tuple[str, ...]
-    basic: tuple[str, ...]
-    handler: Callable[[World, GraphRequest, Target], GraphResponse] | None
+    permission: Permission
+    options: frozenset[str]
+    handler: Callable[[World, GraphRequest, Target], GraphResponse]
 
 
-ENDPOINTS: Mapping[tuple[tuple[str, ...], int], Endpoint] = {
-    (("users",), 0): Endpoint("users", DIRECTORY, (), None),
-    (("users",), 1): Endpoint("user", DIRECTORY, (), get_user),
-    (("users", "mailfolders"), 1): Endpoint("folders", MAIL, MAIL_BASIC, list_folders),
-    (("users", "mailfolders"), 2): Endpoint("folder", MAIL, MAIL_BASIC, get_folder),
-    (("users", "mailfolders", "childfolders"), 2): Endpoint("folders", MAIL, MAIL_BASIC, list_folders),
-    (("users", "mailfolders", "childfolders"), 3): Endpoint("folder", MAIL, MAIL_BASIC, get_folder),
-    (("users", "messages"), 1): Endpoint("messages.window", MAIL, MAIL_BASIC, list_messages),
-    (("users", "messages"), 2): Endpoint("message.by_id", MAIL, MAIL_BASIC, get_message),
-    (("users", "mailfolders", "messages"), 2): Endpoint("messages.window", MAIL, MAIL_BASIC, list_messages),
-    (("users", "mailfolders", "messages"), 3): Endpoint("message.by_id", MAIL, MAIL_BASIC, get_message),
-    (("users", "events"), 1): Endpoint("events.window", CALENDAR, CALENDAR_BASIC, list_events),
-    (("users", "events"), 2): Endpoint("event.by_id", CALENDAR, CALENDAR_BASIC, get_event),
-    (("users", "events", "instances"), 2): Endpoint("instances", CALENDAR, CALENDAR_BASIC, list_instances),
-    (("users", "calendarview"), 1): Endpoint("calendar_view", CALENDAR, CALENDAR_BASIC, calendar_view),
-}
-"""By the names in the path and the number of ids between them."""
+USERS = "users"
+"""The path without a target."""
+
+ENDPOINTS = (
+    Endpoint(USERS, "users", DIRECTORY, SORTED, list_users),
+    Endpoint("users/{}", "user", DIRECTORY, ENTITY, get_user),
+    Endpoint("users/{}/mailFolders", "folders", MAIL, FOLDERS, list_folders),
+    Endpoint("users/{}/mailFolders/{}", "folder", MAIL, ENTITY, get_folder),
+    Endpoint("users/{}/mailFolders/{}/childFolders", "folders", MAIL, FOLDERS, list_folders),
+    Endpoint("users/{}/mailFolders/{}/childFolders/{}", "folder", MAIL, ENTITY, get_folder),
+    Endpoint("users/{}/messages", "messages.window", MAIL, MESSAGES, list_messages),
+    Endpoint("users/{}/messages/{}", "message.by_id", MAIL, ENTITY | {"$expand"}, get_message),
+    Endpoint("users/{}/mailFolders/{}/messages", "messages.window", MAIL, MESSAGES, list_messages),
+    Endpoint("users/{}/mailFolders/{}/messages/{}", "message.by_id", MAIL, ENTITY | {"$expand"}, get_message),
+    Endpoint("users/{}/events", "events.window", CALENDAR, SORTED, list_events),
+    Endpoint("users/{}/events/{}", "event.by_id", CALENDAR, ENTITY, get_event),
+    Endpoint("users/{}/events/{}/instances", "instances", CALENDAR, WINDOW, list_instances),
+    Endpoint("users/{}/calendarView", "calendar_view", CALENDAR, WINDOW, calendar_view),
+    Endpoint("users/{}/calendar/events", "events.window", CALENDAR, SORTED, list_events),
+    Endpoint("users/{}/calendar/events/{}", "event.by_id", CALENDAR, ENTITY, get_event),
+    Endpoint("users/{}/calendar/events/{}/instances", "instances", CALENDAR, WINDOW, list_instances),
+    Endpoint("users/{}/calendar/calendarView", "calendar_view", CALENDAR, WINDOW, calendar_view),
+)

@@ -15,6 +15,11 @@ class ErrorTemplate:
 
 
 TOKEN = ErrorTemplate(401, "InvalidAuthenticationToken", "{0}")
+NO_PERMISSIONS = ErrorTemplate(
+    401,
+    "NoPermissionsInAccessToken",
+    "The token contains no permissions, or permissions can not be understood.",
+)
 DENIED = ErrorTemplate(403, "ErrorAccessDenied", "Access is denied. Check credentials and try again.")
 DIRECTORY_DENIED = ErrorTemplate(
     403, "Authorization_RequestDenied", "Insufficient privileges to complete the operation."
@@ -37,8 +42,9 @@ NO_OBJECT = ErrorTemplate(
 )
 NO_ITEM = ErrorTemplate(404, "ErrorItemNotFound", "The specified object was not found in the store.")
 NO_SUBSCRIPTION = ErrorTemplate(404, "ResourceNotFound", "The object was not found.")
-NO_RESOURCE = ErrorTemplate(400, "BadRequest", "Resource not found for the segment '{0}'.")
-NO_METHOD = ErrorTemplate(405, "BadRequest", "Specified HTTP method is not allowed for the request target.")
+MALFORMED_ID = ErrorTemplate(400, "ErrorInvalidIdMalformed", "Id is malformed.")
+NOT_SIMULATED = ErrorTemplate(501, "NotImplemented", "Not simulated: {0}.")
+"""The simulator's own refusal, wherever the real Graph may answer something that it cannot."""
 ME = ErrorTemplate(400, "BadRequest", "/me request is only valid with delegated authentication flow.")
 BUSY = ErrorTemplate(429, "ApplicationThrottled", "Application is over its MailboxConcurrency limit.")
 TOO_MANY = ErrorTemplate(429, "TooManyRequests", "Too many requests. Please retry later.")
@@ -46,10 +52,26 @@ PROPERTY = ErrorTemplate(
     400, "RequestBroker--ParseUri", "Could not find a property named '{0}' on type '{1}'."
 )
 FILTER = ErrorTemplate(400, "BadRequest", "Invalid filter clause: {0}")
+SEARCH_WITH = ErrorTemplate(
+    400, "SearchWith{0}", "The query parameter '${1}' is not supported with '$search'."
+)
 INEFFICIENT = ErrorTemplate(
     400, "InefficientFilter", "The restriction or sort order is too complex for this operation."
 )
 OPTION = ErrorTemplate(400, "BadRequest", "The value '{1}' of the query option '{0}' is invalid.")
+TWICE = ErrorTemplate(400, "BadRequest", "Query option '{0}' was specified more than once.")
+NO_SKIP = ErrorTemplate(400, "Request_BadRequest", "'$skip' is not supported by the service.")
+ADVANCED = ErrorTemplate(
+    400,
+    "Request_UnsupportedQuery",
+    "{0} needs the advanced query capabilities: add the header ConsistencyLevel: eventual and $count=true.",
+)
+TOO_LONG_WINDOW = ErrorTemplate(
+    400, "ErrorInvalidRequest", "The requested time window may have at most {0} days."
+)
+BACKWARD_WINDOW = ErrorTemplate(
+    400, "ErrorCalendarEndDateIsEarlierThanStartDate", "EndDate is earlier than StartDate"
+)
 WINDOW = ErrorTemplate(
     400,
     "ErrorInvalidParameter",
@@ -86,7 +108,7 @@ TOO_MANY_SUBSCRIPTIONS = ErrorTemplate(
     "has exceeded limit]",
 )
 SUBSCRIPTION_REFUSED = ErrorTemplate(
-    401, "ExtensionError", "Operation: Create; Exception: [Status Code: {0}; Reason: {1}]"
+    401, "ExtensionError", "Operation: {0}; Exception: [Status Code: {1}; Reason: {2}]"
 )
 """Exchange refuses a subscription: Graph answers 401, and the inner status is Exchange's."""
 REVOKED_TEXT = (
@@ -100,7 +122,7 @@ class GraphError(Exception):
 
     def __init__(self, template: ErrorTemplate, *details: object, retry_after: int | None = None) -> None:
         self.status = template.status
-        self.code = template.code
+        self.code = template.code.format(*details)
         self.text = template.text.format(*details)
         self.retry_after = retry_after
         super().__init__(f"{self.code}: {self.text}")

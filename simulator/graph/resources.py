@@ -1,9 +1,9 @@
 """Items as Graph's JSON: for each schema type one table from property to value."""
 # ruff: noqa: ARG005 - all properties of a table have one signature
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
@@ -22,9 +22,8 @@ from simulator.state.mailbox import Folder, Mailbox
 from simulator.state.subscriptions import Subscription, format_timestamp
 from simulator.state.tenants import User
 
-from . import errors
-from .errors import GraphError
-from .odata import Preferences
+from .preferences import Preferences
+from .selection import select_names
 
 SENSITIVITY_PROPERTY = "Integer 0x36"
 
@@ -52,11 +51,23 @@ def utc(value: datetime) -> str:
     return f"{value:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def local(value: datetime, zone: str, zone_name: str | None) -> dict[str, str]:
-    """A time in the format of events: wall time and zone."""
-    wall = value if zone == "UTC" else value.astimezone(ZoneInfo(zone))
-    text = f"{wall:%Y-%m-%dT%H:%M:%S}.{wall.microsecond:06d}0"
-    return {"dateTime": text, "timeZone": zone_name or zone}
+def event_time(prefer: Preferences, meeting: Meeting, value: datetime) -> dict[str, str]:
+    """The start or end of a meeting: wall time and zone; an all-day event is from midnight in every zone."""
+    if meeting.all_day:
+        day = wall_time(value, meeting.zone).date()
+        wall = datetime.combine(day, time())
+    else:
+        wall = wall_time(value, prefer.zone).replace(tzinfo=None)
+    text = wall.isoformat(timespec="microseconds") + "0"
+    return {"dateTime": text, "timeZone": prefer.zone_name or prefer.zone}
+
+
+def wall_time(value: datetime, zone: str) -> datetime:
+    """A time in a zone; at the ends of the calendar it stays in UTC."""
+    try:
+        return value if zone == "UTC" else value.astimezone(ZoneInfo(zone))
+    except OverflowError:
+        return value
 
 
 def recipient(item: Recipient | None) -> dict[str, Any] | None:
@@ -78,7 +89,8 @@ def _body(view: View, content: Mail | Meeting) -> dict[str, str]:
     return {"contentType": body.kind, "content": body.content}
 
 
-def _conversation(mail: Mail) -> tuple[str, str]:
+def conversation(mail: Mail) -> tuple[str, str]:
+    """Id and index of the conversation of a mail."""
     subject = mail.subject.lower()
     while subject.startswith(("re:", "fw:", "fwd:")):
         subject = subject.partition(":")[2].strip()
@@ -111,8 +123,8 @@ MESSAGE: Mapping[str, Property] = {
     "bodyPreview": lambda v, m: m.mail.body.read().preview(),
     "importance": lambda v, m: m.mail.importance,
     "parentFolderId": lambda v, m: m.folder,
-    "conversationId": lambda v, m: _conversation(m.mail)[0],
-    "conversationIndex": lambda v, m: _conversation(m.mail)[1],
+    "conversationId": lambda v, m: conversation(m.mail)[0],
+    "conversationIndex": lambda v, m: conversation(m.mail)[1],
     "isDeliveryReceiptRequested": lambda v, m: None if m.is_draft else False,
     "isReadReceiptRequested": lambda v, m: False,
     "isRead": lambda v, m: m.is_read,
@@ -135,8 +147,8 @@ MEETING_MAIL: Mapping[str, Property] = {
     "isOutOfDate": lambda v, m: False,
     "isAllDay": lambda v, m: m.mail.about.meeting.all_day,
     "isDelegated": lambda v, m: False,
-    "startDateTime": lambda v, m: _local_time(v, m.mail.about.meeting.start),
-    "endDateTime": lambda v, m: _local_time(v, m.mail.about.meeting.end),
+    "startDateTime": lambda v, m: _start(v, m.mail.about.meeting),
+    "endDateTime": lambda v, m: _end(v, m.mail.about.meeting),
     "location": lambda v, m: _location(m.mail.about.meeting),
     "recurrence": lambda v, m: recurrence.as_graph(m.mail.about.meeting),
 }
@@ -151,8 +163,12 @@ BODY_PROPERTIES = frozenset(("body", "bodyPreview", "uniqueBody", "internetMessa
 """Properties that need more than the basic permissions."""
 
 
-def _local_time(view: View, value: datetime) -> dict[str, str]:
-    return local(value, view.prefer.zone, view.prefer.zone_name)
+def _start(view: View, meeting: Meeting) -> dict[str, str]:
+    return event_time(view.prefer, meeting, meeting.start)
+
+
+def _end(view: View, meeting: Meeting) -> dict[str, str]:
+    return event_time(view.prefer, meeting, meeting.end)
 
 
 def _location(meeting: Meeting) -> dict[str, Any]:
@@ -185,7 +201,8 @@ def _attendees(meeting: Meeting) -> list[dict[str, Any]]:
     ]
 
 
-def _ical_uid(o: Occurrence) -> str:
+def ical_uid(o: Occurrence) -> str:
+    """The iCalUId of a meeting or occurrence."""
     uid = o.event.meeting.uid
     return uid if o.original_start is None else ids.ical_uid_of_occurrence(uid, o.original_start)
 
@@ -203,7 +220,7 @@ EVENT: Mapping[str, Property] = {
     "transactionId": lambda v, o: None,
     "originalStartTimeZone": lambda v, o: o.meeting.zone,
     "originalEndTimeZone": lambda v, o: o.meeting.zone,
-    "iCalUId": lambda v, o: _ical_uid(o),
+    "iCalUId": lambda v, o: ical_uid(o),
     "reminderMinutesBeforeStart": lambda v, o: 15,
     "isReminderOn": lambda v, o: True,
     "hasAttachments": lambda v, o: False,
@@ -233,8 +250,8 @@ EVENT: Mapping[str, Property] = {
     "recurrence": lambda v, o: recurrence.as_graph(o.meeting),
     "responseStatus": lambda v, o: _response(o),
     "body": lambda v, o: _body(v, o.meeting),
-    "start": lambda v, o: _local_time(v, o.meeting.start),
-    "end": lambda v, o: _local_time(v, o.meeting.end),
+    "start": lambda v, o: _start(v, o.meeting),
+    "end": lambda v, o: _end(v, o.meeting),
     "location": lambda v, o: _location(o.meeting),
     "locations": lambda v, o: [_location(o.meeting)] if o.meeting.location else [],
     "attendees": lambda v, o: _attendees(o.meeting),
@@ -265,35 +282,43 @@ USER_ON_REQUEST: Mapping[str, Property] = {
     ],
 }
 
-MESSAGE_FILTERS: Mapping[str, Callable[[Message], Any]] = {
-    "receivedDateTime": lambda m: m.received,
-    "sentDateTime": lambda m: m.mail.sent,
-    "createdDateTime": lambda m: m.created,
-    "lastModifiedDateTime": lambda m: m.modified,
-    "internetMessageId": lambda m: m.mail.internet_message_id,
-    "subject": lambda m: m.mail.subject,
-    "isRead": lambda m: m.is_read,
-    "isDraft": lambda m: m.is_draft,
-    "importance": lambda m: m.mail.importance,
-    "hasAttachments": lambda m: m.mail.has_attachments,
-    "parentFolderId": lambda m: m.folder,
-    "conversationId": lambda m: _conversation(m.mail)[0],
-    "from/emailAddress/address": lambda m: m.mail.origin.address if m.mail.origin else None,
+FOLDER: Mapping[str, Callable[[Mailbox, Folder], Any]] = {
+    "id": lambda m, f: f.id,
+    "displayName": lambda m, f: f.name,
+    "parentFolderId": lambda m, f: f.parent,
+    "childFolderCount": lambda m, f: len(m.child_folders(f)),
+    "unreadItemCount": lambda m, f: sum(1 for x in m.messages.values() if x.folder == f.id and not x.is_read),
+    "totalItemCount": lambda m, f: sum(1 for x in m.messages.values() if x.folder == f.id),
+    "isHidden": lambda m, f: f.hidden,
 }
-EVENT_FILTERS: Mapping[str, Callable[[Occurrence], Any]] = {
-    "iCalUId": _ical_uid,
-    "start/dateTime": lambda o: o.meeting.start,
-    "end/dateTime": lambda o: o.meeting.end,
-    "createdDateTime": lambda o: o.event.created,
-    "lastModifiedDateTime": lambda o: o.event.modified,
-    "subject": lambda o: o.meeting.subject,
-    "type": lambda o: o.kind,
-    "isCancelled": lambda o: o.meeting.cancelled,
-    "isAllDay": lambda o: o.meeting.all_day,
-    "sensitivity": lambda o: o.meeting.sensitivity,
-    "organizer/emailAddress/address": lambda o: o.meeting.organizer.address if o.meeting.organizer else None,
-}
-"""Properties that `$filter` and `$orderby` may name."""
+
+
+def _names(*tables: Iterable[str]) -> frozenset[str]:
+    return frozenset(name.lower() for table in tables for name in table)
+
+
+_EXTENDED = ("extensions", "singleValueExtendedProperties", "multiValueExtendedProperties")
+_OTHER_MEETING_MAIL = [
+    "allowNewTimeProposals",
+    "meetingRequestType",
+    "previousEndDateTime",
+    "previousLocation",
+    "previousStartDateTime",
+    "responseRequested",
+    "proposedNewTime",
+    "responseType",
+    "event",
+]
+MEETING_MAIL_NAMES = _names(MEETING_MAIL)
+"""Properties of meeting messages; other messages are returned without them."""
+MESSAGE_NAMES = _names(
+    MESSAGE, MEETING_MAIL, ON_REQUEST, _OTHER_MEETING_MAIL, _EXTENDED, ("attachments", "mentions")
+)
+EVENT_NAMES = _names(
+    EVENT, _EXTENDED, ("attachments", "calendar", "instances", "exceptionOccurrences", "cancelledOccurrences")
+)
+FOLDER_NAMES = _names(FOLDER, _EXTENDED, ("childFolders", "messages", "messageRules"))
+"""Names in lower case of all properties that Graph has, simulated or not."""
 
 
 def message(view: View, item: Message, select: tuple[str, ...] | None, expand: bool) -> Any:
@@ -304,7 +329,10 @@ def message(view: View, item: Message, select: tuple[str, ...] | None, expand: b
         out["@odata.type"] = TYPE_OF_MEETING_MAIL[item.mail.about.kind]
         table = {**MESSAGE, **MEETING_MAIL}
     out["@odata.etag"] = f'W/"{item.change_key}"'
-    _fill(out, view, item, table, ON_REQUEST, select, "Microsoft.OutlookServices.Message")
+    names = select_names(
+        {**table, **ON_REQUEST}, table, select, MESSAGE_NAMES, "Message", omitted=MEETING_MAIL_NAMES
+    )
+    _fill(out, view, item, {**table, **ON_REQUEST}, names)
     if expand:
         value = str(SENSITIVITIES.index(item.mail.sensitivity))
         out["singleValueExtendedProperties"] = [{"id": SENSITIVITY_PROPERTY, "value": value}]
@@ -314,33 +342,22 @@ def message(view: View, item: Message, select: tuple[str, ...] | None, expand: b
 def event(view: View, item: Occurrence, select: tuple[str, ...] | None) -> Any:
     """A single meeting, a series master or an occurrence."""
     out: dict[str, Any] = {"@odata.etag": f'W/"{item.event.change_key}"'}
-    _fill(out, view, item, EVENT, {}, select, "Microsoft.OutlookServices.Event")
+    _fill(out, view, item, EVENT, select_names(EVENT, EVENT, select, EVENT_NAMES, "Event"))
     return out
 
 
 def user(item: User, select: tuple[str, ...] | None) -> Any:
     """A user of the directory."""
     out: dict[str, Any] = {}
-    _fill(out, View(Preferences()), item, USER, USER_ON_REQUEST, select, "Microsoft.Graph.User")
+    table = {**USER, **USER_ON_REQUEST}
+    _fill(out, View(Preferences()), item, table, select_names(table, USER, select, None, "User"))
     return out
 
 
-def folder(mailbox: Mailbox, item: Folder, select: tuple[str, ...] | None) -> Any:
+def folder(mailbox: Mailbox, item: Folder, select: tuple[str, ...] | None) -> dict[str, Any]:
     """A mail folder with its counts."""
-    here = [m for m in mailbox.messages.values() if m.folder == item.id]
-    found = {
-        "id": item.id,
-        "displayName": item.name,
-        "parentFolderId": item.parent,
-        "childFolderCount": len(mailbox.child_folders(item)),
-        "unreadItemCount": sum(1 for m in here if not m.is_read),
-        "totalItemCount": len(here),
-        "isHidden": False,
-    }
-    if select is None:
-        return found
-    wanted = {name.lower() for name in select} | {"id"}
-    return {name: value for name, value in found.items() if name.lower() in wanted}
+    names = select_names(FOLDER, FOLDER, select, FOLDER_NAMES, "MailFolder")
+    return {name: FOLDER[name](mailbox, item) for name in names}
 
 
 def subscription(item: Subscription) -> Any:
@@ -365,32 +382,8 @@ def subscription(item: Subscription) -> Any:
 
 
 def _fill(
-    out: dict[str, Any],
-    view: View,
-    item: Any,
-    table: Mapping[str, Property],
-    on_request: Mapping[str, Property],
-    select: tuple[str, ...] | None,
-    kind: str,
+    out: dict[str, Any], view: View, item: Any, table: Mapping[str, Property], names: Iterable[str]
 ) -> None:
-    if select is None:
-        for name, read in table.items():
-            if view.bodies or name not in BODY_PROPERTIES:
-                out[name] = read(view, item)
-        return
-    known = {name.lower(): name for name in (*table, *on_request)}
-    names = ["id"]
-    for selected in select:
-        wanted = selected.partition("/")[0].lower()
-        if wanted not in known:
-            if wanted in MEETING_MAIL_NAMES:
-                continue
-            raise GraphError(errors.PROPERTY, selected, kind)
-        names.append(known[wanted])
-    for name in dict.fromkeys(names):
+    for name in names:
         if view.bodies or name not in BODY_PROPERTIES:
-            out[name] = (table.get(name) or on_request[name])(view, item)
-
-
-MEETING_MAIL_NAMES = frozenset(name.lower() for name in MEETING_MAIL)
-"""Properties of meeting messages; other messages are returned without them."""
+            out[name] = table[name](view, item)

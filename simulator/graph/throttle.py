@@ -1,9 +1,10 @@
-"""Outlook's limits for each application and mailbox: concurrent requests, and requests in ten minutes."""
+"""Graph's limits: of Outlook for each application and mailbox, of subscriptions for each application."""
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from math import ceil
 
 from . import errors
 from .errors import GraphError
@@ -50,3 +51,30 @@ class Throttle:
             yield
         finally:
             self._in_flight[key] -= 1
+
+
+MAX_WRITES = 1000
+WRITE_WINDOW = timedelta(seconds=20)
+"""Graph's limit of writes of subscriptions for an application in a tenant."""
+
+
+class WriteLimit:
+    """Counts the writes of subscriptions in the current window."""
+
+    def __init__(self) -> None:
+        self.max_in_window = MAX_WRITES
+        self._windows: dict[tuple[str, str], tuple[datetime, int]] = {}
+
+    def count(self, key: tuple[str, str], now: datetime) -> None:
+        """Count a write of an application (tenant, client id).
+
+        Raises:
+            GraphError: 429, because the write exceeds the limit.
+        """
+        started, count = self._windows.get(key, (now, 0))
+        if now - started >= WRITE_WINDOW:
+            started, count = now, 0
+        self._windows[key] = started, count + 1
+        if count >= self.max_in_window:
+            remaining = (started + WRITE_WINDOW - now).total_seconds()
+            raise GraphError(errors.TOO_MANY, retry_after=max(1, ceil(remaining)))

@@ -1,35 +1,41 @@
 """Handlers of /users and /users/{id}."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
-from simulator.state.tenants import REMOVED, Tenant, User
+from simulator.state.tenants import REMOVED
 from simulator.state.world import World
 
-from . import odata_filter, paging, resources
+from . import comparables, errors, odata_filter, paging, resources
+from .errors import GraphError
 from .requests import GraphRequest, GraphResponse, Target
 
-USER_FILTERS: Mapping[str, Callable[[User], Any]] = {
-    "id": lambda u: u.oid,
-    "userPrincipalName": lambda u: u.upn,
-    "mail": lambda u: u.address,
-    "displayName": lambda u: u.name,
-    "accountEnabled": lambda _: True,
-}
-DIRECTORY_PAGE_SIZE = 100
+DEFAULT_SIZE = 100
+MAX_TOP = 999
+"""Sizes of a page of the directory."""
 
 
-def list_users(world: World, request: GraphRequest, tenant: Tenant) -> GraphResponse:
+def list_users(world: World, request: GraphRequest, target: Target) -> GraphResponse:
     """The users of the directory, by name."""
-    options = request.options
-    users = sorted(tenant.users.values(), key=lambda u: u.name)
+    options, kind = request.options, comparables.USER
+    if "$skip" in options.raw:
+        raise GraphError(errors.NO_SKIP)
+    if (options.top or 0) > MAX_TOP:
+        raise GraphError(errors.OPTION, "$top", options.top)
+    if not request.is_advanced and (options.count or (options.filter and options.orderby)):
+        raise GraphError(errors.ADVANCED, "$count" if options.count else "$orderby with $filter")
+    users = sorted(target.tenant.users.values(), key=lambda u: u.name)
     users = [u for u in users if u.block != REMOVED]
     if options.filter:
-        condition = odata_filter.parse_filter(options.filter, USER_FILTERS, "Microsoft.Graph.User")
+        condition = odata_filter.parse_filter(options.filter, kind)
         users = [u for u in users if condition.test(u)]
-    rendered = [resources.user(u, options.select) for u in users]
+    users = comparables.sort_items(users, options.orderby, kind)
     return paging.page(
-        world, request, "users", rendered, lambda item: item, "user", default_size=DIRECTORY_PAGE_SIZE
+        world,
+        request,
+        "users",
+        users,
+        lambda u: resources.user(u, options.select),
+        "user",
+        default_size=DEFAULT_SIZE,
+        by_token=True,
     )
 
 

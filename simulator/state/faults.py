@@ -22,24 +22,38 @@ REFUSAL_MESSAGES = {
 """Message of Graph for each code with which it refuses a request."""
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a request is about; `items` are the ids of items and folders in it."""
+
+    kind: str
+    tenant: str | None = None
+    mailbox: str | None = None
+    items: tuple[str, ...] = ()
+    subscription: str | None = None
+
+
 @dataclass(slots=True)
 class Fault:
     """Another response instead of the correct one.
 
     Attributes:
         status: the HTTP status of the response.
-        code: Graph's error code; None for the usual one of the status.
+        code: Graph's error code, or Entra's `AADSTS…`; None for the usual one of the status.
         message: Graph's error message; None for the usual one of the code.
-        body: the JSON of the response, or the text of an HTML page; by default an error has Graph's body, and
-            any other response none. The authority's may be any text.
+        body: the JSON of the response, or any text, such as an HTML page; by default an error has the body of
+            Graph or Entra, and any other response none.
         headers: further headers.
         count: how many responses; None for no limit.
         until: when the fault ends; None for never.
         rate: the share of the matching requests that fail, from 0 to 1.
         retry_after: the Retry-After header, None without one.
-        mailbox: object id of the only mailbox whose requests fail; None for all.
-        item: id of the only item whose requests fail; None for all.
-        kind: the only kind of request that fails, as in the counters: `message.by_id`, `token`, …
+        tenant: id of the only tenant whose requests fail; None for all, here and below.
+        mailbox: object id of the only mailbox whose requests fail.
+        item: id of the only item, or folder, whose requests fail.
+        subscription: id of the only subscription whose requests fail.
+        kind: the only operation that fails: the kinds of the counters, `message.by_id` and so on; `token`,
+            `discovery`; `subscribe`, `renew`, `unsubscribe`, `subscription`, `subscriptions`, `batch`.
     """
 
     status: int
@@ -51,9 +65,28 @@ class Fault:
     until: datetime | None = None
     rate: float = 1.0
     retry_after: int | str | None = None
+    tenant: str | None = None
     mailbox: str | None = None
     item: str | None = None
+    subscription: str | None = None
     kind: str | None = None
+
+    def matches(self, subject: "Subject", now: datetime) -> bool:
+        """Whether the fault is active and is of this request."""
+        if self.count == 0 or (self.until is not None and self.until <= now):
+            return False
+        return (
+            self.tenant in (None, subject.tenant)
+            and self.mailbox in (None, subject.mailbox)
+            and (self.item is None or self.item in subject.items)
+            and self.subscription in (None, subject.subscription)
+            and self.kind in (None, subject.kind)
+        )
+
+    def all_headers(self) -> dict[str, str]:
+        """The headers, Retry-After included."""
+        wait = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        return {**self.headers, **wait}
 
     def error(self) -> tuple[str, str]:
         """Code and message of Graph's error."""
@@ -84,6 +117,14 @@ class DeliveryFaults:
     update_after: float = 0.3
 
 
+@dataclass(slots=True)
+class PageFaults:
+    """Shares of the pages of collections that are short (half of the size), or empty; both go on."""
+
+    short: float = 0.0
+    empty: float = 0.0
+
+
 class Faults:
     """The active faults, and the random generator that applies their rates."""
 
@@ -91,28 +132,35 @@ class Faults:
         self.random = Random(seed)
         self.requests: list[Fault] = []
         self.delivery = DeliveryFaults()
+        self.pages = PageFaults()
 
     def add(self, fault: Fault) -> None:
         """Activate a request fault."""
         self.requests.append(fault)
 
     def clear(self) -> None:
-        """Remove all request faults, and deliver notifications without faults."""
+        """Remove all request faults, deliver notifications without faults, and fill all pages."""
         self.requests.clear()
         self.delivery = DeliveryFaults()
+        self.pages = PageFaults()
 
-    def next_for(
-        self, kind: str, mailbox: str | None, now: datetime, item: str | None = None
-    ) -> Fault | None:
+    def next_for(self, subject: Subject, now: datetime) -> Fault | None:
         """Return the fault for this request and decrement its count; None without a matching fault."""
         for fault in self.requests:
-            if fault.mailbox not in (None, mailbox) or fault.kind not in (None, kind):
-                continue
-            if fault.item not in (None, item) or (fault.until is not None and fault.until <= now):
-                continue
-            if fault.count == 0 or (fault.rate < 1.0 and self.random.random() >= fault.rate):
+            if not fault.matches(subject, now) or not self._happens(fault.rate):
                 continue
             if fault.count is not None:
                 fault.count -= 1
             return fault
         return None
+
+    def page_size(self, size: int, *, may_be_empty: bool) -> int:
+        """How many items a page has whose size is `size`."""
+        if may_be_empty and self.pages.empty and self._happens(self.pages.empty):
+            return 0
+        if self.pages.short and self._happens(self.pages.short):
+            return max(1, size // 2)
+        return size
+
+    def _happens(self, rate: float) -> bool:
+        return rate >= 1.0 or self.random.random() < rate

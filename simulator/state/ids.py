@@ -1,16 +1,20 @@
-"""Identifiers in the format of Exchange, safe in a URL, and as stable as the real ones.
+"""Identifiers in the format of Exchange, and as stable as the real ones.
 
 An item has two ids: the immutable id, which survives a move between folders, and the default id,
 which changes with every move. The id of an occurrence of a series contains its original start, so
 that the mailbox does not store occurrences.
+
+Graph documents that ids may have `/`, `+` and `=`. All immutable ids have `/` and `=` here, and many `+`;
+default ids have `=` alone.
 """
 
+import re
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-IMMUTABLE = "AAkALgAAAAAAHYQDEapmEc2byACqAC-EWg0A"
+IMMUTABLE = "AAkALgAAAAAAHYQDEapmEc2byACqAC/EWg0A"
 DEFAULT = "AAMkAGI1YTc4ZjBkLWI2MjktNGY3NS04"
 FOLDER = "AQMkADZlNzM4ZgAALWM1YzEtNDQ4Ny1h"
 CONVERSATION = "AAQkAGI1YTc4ZjBkLWI2MjktNGY3NS04"
@@ -20,6 +24,8 @@ GLOBAL = "040000008200E00074C5B7101A82E008"
 
 _BODY = 32
 """Characters of an id between prefix and tail: 16 bytes of digest, 8 bytes of original start."""
+
+_FORM = re.compile(r"A[A-Za-z0-9+/_-]{39,}={0,2}")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -33,26 +39,37 @@ def digest(*parts: object) -> bytes:
 def item_id(form: str, key: bytes, original_start: datetime | None = None) -> str:
     """Build the id of an item, or of one occurrence of it, with the prefix of a form of id."""
     ticks = 0 if original_start is None else (original_start - _EPOCH) // _MICROSECOND
-    return form + urlsafe_b64encode(key + ticks.to_bytes(8, "big", signed=True)).decode() + TAIL
+    encode = b64encode if form == IMMUTABLE else urlsafe_b64encode
+    return form + encode(key + ticks.to_bytes(8, "big", signed=True)).decode() + TAIL
 
 
 def occurrence_id(item: str, original_start: datetime) -> str:
     """Build the id, in the same form, of the occurrence of a series at an original start."""
     body = item[-len(TAIL) - _BODY : -len(TAIL)]
-    return item_id(item[: -len(TAIL) - _BODY], urlsafe_b64decode(body)[:16], original_start)
+    return item_id(item[: -len(TAIL) - _BODY], _decode(body)[:16], original_start)
 
 
 def split_occurrence(item: str) -> tuple[str, datetime | None]:
     """Split an id into the id of the item and the original start; None if the id has no original start."""
     head, body = item[: -len(TAIL) - _BODY], item[-len(TAIL) - _BODY : -len(TAIL)]
     try:
-        raw = urlsafe_b64decode(body)
+        raw = _decode(body)
         ticks = int.from_bytes(raw[16:], "big", signed=True)
         if len(raw) != 24 or not ticks:
             return item, None
         return item_id(head, raw[:16]), _EPOCH + ticks * _MICROSECOND
     except (ValueError, OverflowError):
         return item, None
+
+
+def is_well_formed(item: str) -> bool:
+    """Whether a text has the form of an item's id: Base64 of Exchange's length, in either alphabet."""
+    return len(item) % 4 == 0 and _FORM.fullmatch(item) is not None
+
+
+def _decode(body: str) -> bytes:
+    """Decode either alphabet of Base64."""
+    return urlsafe_b64decode(body.replace("+", "-").replace("/", "_"))
 
 
 def change_key(*parts: object) -> str:

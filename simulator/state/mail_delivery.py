@@ -143,6 +143,8 @@ def change(
             message, now, mail=mail, is_read=is_read, is_draft=False if send_draft else None
         )
         if send_draft:
-            return move(world, mailbox, changed, "sentitems")
-        world.notify_message_change(mailbox, UPDATED, changed)
+            sent = mailbox.move_message(changed, mailbox.folders[mailbox.well_known["sentitems"]], now)
+            world.notify_message_change(mailbox, UPDATED, sent, before=message)
+            return sent
+        world.notify_message_change(mailbox, UPDATED, changed, before=message)
         return changed

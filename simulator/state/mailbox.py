@@ -24,11 +24,12 @@ WELL_KNOWN = {
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """A mail folder; the root's parent is itself, as in Exchange."""
+    """A mail folder; the root's parent is itself, as in Exchange. A list shows a hidden one on request."""
 
     id: str
     name: str
     parent: str
+    hidden: bool = False
 
 
 class Mailbox:
@@ -68,9 +69,9 @@ class Mailbox:
         below = [f for f in self.folders.values() if f.parent == folder.id and f.id != folder.id]
         return sorted(below, key=lambda f: f.name)
 
-    def create_folder(self, name: str, parent: Folder) -> Folder:
+    def create_folder(self, name: str, parent: Folder, *, hidden: bool = False) -> Folder:
         """Create a folder below another."""
-        made = Folder(self._folder_id(f"{parent.id}/{name}/{len(self.folders)}"), name, parent.id)
+        made = Folder(self._folder_id(f"{parent.id}/{name}/{len(self.folders)}"), name, parent.id, hidden)
         self.folders[made.id] = made
         return made
 

@@ -16,6 +16,9 @@ HORIZON = timedelta(days=5 * 366)
 FREQUENCIES = ("DAILY", "WEEKLY", "MONTHLY", "YEARLY")
 """Frequencies of Outlook; a meeting whose rule repeats more often than daily is a single meeting."""
 
+FIRST = datetime.min.replace(tzinfo=UTC)
+"""The first moment of the calendar; nothing is subtracted beyond it."""
+
 DAYS = {
     "MO": "monday",
     "TU": "tuesday",
@@ -121,7 +124,8 @@ def occurrences(
 ) -> Iterator[tuple[datetime, Meeting, bool]]:
     """Occurrences that overlap a window: original start, meeting, whether it is an exception."""
     pattern = meeting.recurrence or ONCE
-    for original in starts(meeting, after - meeting.length, before):
+    earliest = after if after - FIRST < meeting.length else after - meeting.length
+    for original in starts(meeting, earliest, before):
         if original in pattern.overrides:
             continue
         end = original + meeting.length

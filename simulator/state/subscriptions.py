@@ -1,9 +1,10 @@
 """Subscriptions to changes, and the notifications that changes create."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from .items import Event, Message
 
@@ -19,7 +20,8 @@ LIFECYCLE_EVENTS = ("missed", "subscriptionRemoved", "reauthorizationRequired")
 class Subscription:
     """An application's subscription to the messages or the events of one mailbox.
 
-    `folder` restricts messages to one folder; `immutable` is the form of ids in its notifications.
+    `folder` restricts messages to one folder, `condition` to those that pass its test; `immutable` is the
+    form of ids in its notifications.
     """
 
     id: str
@@ -36,6 +38,12 @@ class Subscription:
     immutable: bool
     tls: str | None = None
     folder: str | None = None
+    condition: Callable[[Message], bool] | None = None
+
+    def covers(self, message: Message) -> bool:
+        """Whether the subscription is to this message, in its state."""
+        is_in_folder = self.folder in (None, message.folder)
+        return is_in_folder and (self.condition is None or self.condition(message))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +66,20 @@ def message_notifications(
 ) -> Iterable[Notification]:
     """Notifications of a message that was created, updated, moved or deleted.
 
-    With default ids a move deletes one id and creates another.
+    What leaves a folder or a filter is deleted for its subscription, and what enters is created. With
+    default ids a move deletes one id and creates another.
     """
-    moved = before is not None and before.folder != message.folder
-    was_covered = before is not None and subscription.folder in (None, before.folder)
-    is_covered = subscription.folder in (None, message.folder)
-    if moved and before is not None and (not subscription.immutable or was_covered != is_covered):
-        if was_covered:
-            yield from _notification(subscription, DELETED, _id(subscription, before), None)
+    is_covered = subscription.covers(message)
+    was_covered = before is not None and subscription.covers(before)
+    renamed = before is not None and before.folder != message.folder and not subscription.immutable
+    if before is None or (was_covered and is_covered and not renamed):
         if is_covered:
-            yield from _item_notification(subscription, CREATED, message)
-    elif is_covered:
-        yield from _item_notification(subscription, change, message)
+            yield from _item_notification(subscription, change, message)
+        return
+    if was_covered:
+        yield from _notification(subscription, DELETED, _id(subscription, before), None)
+    if is_covered:
+        yield from _item_notification(subscription, CREATED, message)
 
 
 def event_notifications(subscription: Subscription, change: str, event: Event) -> Iterable[Notification]:
@@ -106,7 +116,7 @@ def _notification(
     if change not in subscription.changes:
         return
     resource_type = "Message" if subscription.collection == MESSAGES else "Event"
-    path = f"Users/{subscription.mailbox}/{resource_type}s/{item}"
+    path = f"Users/{subscription.mailbox}/{resource_type}s/{quote(item, safe='')}"
     data = {"@odata.type": f"#Microsoft.Graph.{resource_type}", "@odata.id": path}
     if etag is not None:
         data["@odata.etag"] = etag

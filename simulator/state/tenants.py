@@ -1,6 +1,7 @@
 """Tenants, their users and the applications registered in them."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from .mailbox import Mailbox
 
@@ -69,6 +70,23 @@ class User:
     other_addresses: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class RoleAssignment:
+    """Exchange's own grant to an application (RBAC for Applications), beside the roles in its token.
+
+    Attributes:
+        app: client id.
+        role: name of the permission, such as `Mail.Read`; Exchange calls it `Application Mail.Read`.
+        mailboxes: object ids of the mailboxes in its scope; None: all of the tenant.
+        since: when it takes effect: Exchange caches its grants for up to two hours.
+    """
+
+    app: str
+    role: str
+    mailboxes: frozenset[str] | None
+    since: datetime
+
+
 @dataclass(slots=True)
 class Tenant:
     """One customer organisation.
@@ -76,6 +94,7 @@ class Tenant:
     Attributes:
         conditional_access: whether a policy refuses tokens to applications.
         tokens_not_before: Graph challenges earlier tokens of clients that declare the capability CP1.
+        role_assignments: Exchange's grants to applications.
     """
 
     id: str
@@ -85,6 +104,7 @@ class Tenant:
     apps: dict[str, App] = field(default_factory=dict)
     conditional_access: bool = False
     tokens_not_before: int = 0
+    role_assignments: tuple[RoleAssignment, ...] = ()
     _names: dict[str, str] = field(default_factory=dict)
 
     def add_user(self, user: User) -> User:
@@ -98,6 +118,15 @@ class Tenant:
         """Find a user by object id, user principal name or mail address."""
         key = name.strip().lower()
         return self.users.get(key) or self.users.get(self._names.get(key, ""))
+
+    def find_directory_user(self, name: str) -> User | None:
+        """Find a user as Graph does: by object id or user principal name, and by no other address."""
+        key = name.strip().lower()
+        user = self.find_user(key)
+        return user if user is not None and key in (user.oid, user.upn.lower()) else self._by_upn(key)
+
+    def _by_upn(self, upn: str) -> User | None:
+        return next((user for user in self.users.values() if user.upn.lower() == upn), None)
 
     def remove_user(self, user: User) -> None:
         """Remove a user from the directory."""

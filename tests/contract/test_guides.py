@@ -14,6 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from docs.generate import SETTINGS
+from services.mail_ingest.domain.mass_loss import NOT_FOUND_AT_ONCE
 from services.mail_ingest.domain.retries import BlockReason
 from services.mail_ingest.domain.subscriptions import LIFECYCLE_PATH, NOTIFICATION_PATH
 from services.mail_ingest.graph.errors import FailureReason
@@ -213,7 +214,7 @@ def test_tenant_guide_explains_every_required_setting() -> None:
 
 
 def test_tenant_guide_explains_every_reason_of_a_blocked_mailbox_and_of_a_stuck_item() -> None:
-    reasons = {reason.value for reason in (*BlockReason, *FailureReason)}
+    reasons = {reason.value for reason in (*BlockReason, *FailureReason)} | {NOT_FOUND_AT_ONCE}
     for file in (ROOT / "services/mail_ingest").rglob("*.py"):
         reasons |= set(re.findall(r'MailboxBlockedError\(\s*"(\w+)"', file.read_text()))
     rows = re.findall(

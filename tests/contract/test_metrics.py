@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 import services.mail_ingest.metrics
 import services.matcher.metrics
 import services.tracking.metrics
+import shared.http_limits
 import shared.telemetry
 
 ROOT = Path(__file__).parents[2]
@@ -16,6 +17,7 @@ MODULES = (
     services.mail_ingest.metrics,
     services.matcher.metrics,
     services.tracking.metrics,
+    shared.http_limits,
     shared.telemetry,
 )
 GUIDES = ("docs/scaling.md", "docs/publishing-records.md", "docs/matching.md")

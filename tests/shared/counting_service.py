@@ -18,6 +18,8 @@ from fastapi.responses import StreamingResponse
 
 from shared.broker import Batch, KafkaClient
 from shared.clock import system_clock
+from shared.http_limits import HttpLimits
+from shared.http_server import HttpInterface
 from shared.service import Service, StopSignal, run
 from shared.settings import ServiceSettings, load_settings
 from shared.telemetry import log_as_json
@@ -74,7 +76,7 @@ async def create_app() -> Service:
         MATCHER,
         kafka,
         system_clock,
-        http=[(settings.host, settings.port, app)],
+        http=[HttpInterface("api", settings.host, settings.port, app, HttpLimits.from_settings(settings))],
         loops={"loop": loop},
         resources=store,
     )

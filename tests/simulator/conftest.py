@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx2
 import orjson
@@ -24,6 +24,11 @@ collect_ignore = [] if CHECKER else ["test_csdl.py"]
 
 IMMUTABLE = 'IdType="ImmutableId"'
 """The preference for ids that survive a move."""
+
+
+def quoted(item: str) -> str:
+    """An id as a segment of a path; it may have a `/`."""
+    return quote(item, safe="")
 
 
 def until(condition: Callable[[], Any], seconds: float = 10.0) -> None:
@@ -108,7 +113,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, recordings: Path) -> Iterat
 def simulator(server: Running) -> Iterator[Simulator]:
     yield server.client
     server.client.clear_faults()
-    server.client.limits(max_concurrent=4, max_in_window=10_000, latency=0.0, retry_base=0.1)
+    server.client.limits(max_concurrent=4, max_in_window=10_000, latency=0.0, retry_base=0.1, max_writes=1000)
     server.client.forget_subscriptions()
 
 

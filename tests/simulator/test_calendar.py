@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from simulator.control.client import TenantControl
-from tests.simulator.conftest import IMMUTABLE, Graph
+from tests.simulator.conftest import IMMUTABLE, Graph, quoted
 
 ANN, BOB = "users/ann@contoso.example", "users/bob@contoso.example"
 TOMORROW = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0) + timedelta(days=1)
@@ -49,14 +49,15 @@ def test_meeting_has_copies_for_organizer_and_attendees(tenant: TenantControl, g
 
 def test_times_are_in_the_requested_zone(tenant: TenantControl, graph: Graph) -> None:
     made = book(tenant)
-    event = graph.get(
-        f"{ANN}/events/{made['copies'][0]['id']}", prefer='outlook.timezone="Tokyo Standard Time"'
-    )
+    path = f"{ANN}/events/{quoted(made['copies'][0]['id'])}"
+    event = graph.get(path, prefer='outlook.timezone="Tokyo Standard Time"')
     assert event["start"] == {
         "dateTime": f"{TOMORROW + timedelta(hours=9):%Y-%m-%dT%H:%M:%S}.0000000",
         "timeZone": "Tokyo Standard Time",
     }
-    refused = graph.get(f"{ANN}/events/{made['copies'][0]['id']}", 400, prefer='outlook.timezone="Nowhere"')
+    refused = graph.get(
+        f"{ANN}/events/{quoted(made['copies'][0]['id'])}", 400, prefer='outlook.timezone="Nowhere"'
+    )
     assert refused["error"]["code"] == "TimeZoneNotSupportedException"
 
 
@@ -73,10 +74,10 @@ def test_series_is_one_event_and_expanded_in_the_view(tenant: TenantControl, gra
     assert [e["originalStart"] for e in shown] == [
         f"{TOMORROW + timedelta(days=n):%Y-%m-%dT%H:%M:%SZ}" for n in range(4)
     ]
-    one = graph.get(f"{BOB}/events/{shown[2]['id']}", prefer=IMMUTABLE)
+    one = graph.get(f"{BOB}/events/{quoted(shown[2]['id'])}", prefer=IMMUTABLE)
     assert (one["id"], one["start"]) == (shown[2]["id"], shown[2]["start"])
     window = f"startDateTime={TOMORROW:%Y-%m-%d}&endDateTime={TOMORROW + timedelta(days=2):%Y-%m-%d}"
-    assert len(graph.get(f"{BOB}/events/{master[0]['id']}/instances?{window}")["value"]) == 2
+    assert len(graph.get(f"{BOB}/events/{quoted(master[0]['id'])}/instances?{window}")["value"]) == 2
 
 
 def test_one_occurrence_is_moved_and_another_is_cancelled(tenant: TenantControl, graph: Graph) -> None:
@@ -92,7 +93,7 @@ def test_one_occurrence_is_moved_and_another_is_cancelled(tenant: TenantControl,
     assert shown[1]["subject"] == "Review, later"
     assert shown[1]["originalStart"] == f"{second:%Y-%m-%dT%H:%M:%SZ}"
     assert shown[1]["start"]["dateTime"].startswith(f"{later:%Y-%m-%dT%H:%M}")
-    assert graph.get(f"{BOB}/events/{shown[1]['id']}", prefer=IMMUTABLE)["type"] == "exception"
+    assert graph.get(f"{BOB}/events/{quoted(shown[1]['id'])}", prefer=IMMUTABLE)["type"] == "exception"
 
 
 def test_a_weekly_series_keeps_its_wall_time(tenant: TenantControl, graph: Graph) -> None:
@@ -140,7 +141,7 @@ def test_response_reaches_the_organizer(tenant: TenantControl, graph: Graph) -> 
 def test_deleting_an_own_copy_keeps_the_others(tenant: TenantControl, graph: Graph) -> None:
     made = book(tenant)
     tenant.delete_event("bob@contoso.example", made["uid"])
-    graph.get(f"{BOB}/events/{made['copies'][1]['id']}", 404)
+    graph.get(f"{BOB}/events/{quoted(made['copies'][1]['id'])}", 404)
     assert len(view(graph, ANN)) == 1
 
 

@@ -6,9 +6,11 @@ import httpx2
 import pytest
 
 from simulator.control.client import Simulator, TenantControl
-from tests.simulator.conftest import Graph
+from tests.simulator.conftest import Graph, quoted
 
 ANN, BOB = "users/ann@contoso.example", "users/bob@contoso.example"
+MISSING = "AAMkAGI1YTc4ZjBkLWI2MjktNGY3NS04" + "A" * 35 + "="
+"""The well-formed id of no item."""
 
 
 def statuses(graph: Graph, path: str, count: int) -> list[httpx2.Response]:
@@ -67,14 +69,14 @@ def test_fault_of_one_item_has_its_own_code_headers_and_end(
     one, another = (each["id"] for each in graph.get(f"{ANN}/messages")["value"])
 
     simulator.fault(400, item=one, code="ErrorInvalidIdMalformed", headers={"X-Part": "7"}, count=1)
-    refused = graph.http.get(f"/v1.0/{ANN}/messages/{one}")
+    refused = graph.http.get(f"/v1.0/{ANN}/messages/{quoted(one)}")
     assert (refused.status_code, refused.headers["x-part"]) == (400, "7")
     assert refused.json()["error"]["code"] == "ErrorInvalidIdMalformed"
-    graph.get(f"{ANN}/messages/{another}")
-    graph.get(f"{ANN}/messages/{one}")
+    graph.get(f"{ANN}/messages/{quoted(another)}")
+    graph.get(f"{ANN}/messages/{quoted(one)}")
 
     simulator.fault(500, item=one, seconds=-1)
-    graph.get(f"{ANN}/messages/{one}")
+    graph.get(f"{ANN}/messages/{quoted(one)}")
 
 
 @pytest.mark.parametrize(
@@ -107,9 +109,9 @@ def test_batch_responds_to_each_part(simulator: Simulator, tenant: TenantControl
     parts = [
         part(1, f"/{ANN}/messages?$select=subject", headers={"Prefer": 'IdType="ImmutableId"'}),
         part(2, f"{simulator.url}/v1.0/{BOB}"),
-        part(3, f"/{ANN}/messages/no-such"),
+        part(3, f"/{ANN}/messages/{MISSING}"),
         part(4, f"/{ANN}", dependsOn=["3"]),
-        part(5, "/$batch"),
+        {**part(5, "/$batch", body={}, headers={"content-type": "application/json"}), "method": "POST"},
     ]
     answers = {a["id"]: a for a in graph.send("POST", "$batch", {"requests": parts})["responses"]}
     assert {n: a["status"] for n, a in answers.items()} == {"1": 200, "2": 200, "3": 404, "4": 424, "5": 400}
@@ -130,13 +132,18 @@ def test_batch_parts_are_throttled_separately(
     assert refused["body"]["error"]["code"] == "ApplicationThrottled"
 
 
-def test_malformed_batches_are_rejected(graph: Graph) -> None:
+def test_malformed_batches_are_rejected(simulator: Simulator, graph: Graph) -> None:
     for requests in (
         [],
         [part(n, f"/{ANN}") for n in range(21)],
         [part(1, f"/{ANN}")] * 2,
         [{"id": "1"}],
         [part(1, f"/{ANN}", dependsOn=["2"])],
+        [part(1, f"/{ANN}", dependsOn=5)],
+        [part(1, f"/{ANN}", headers="Prefer")],
+        [part(1, f"https://elsewhere.example/v1.0/{ANN}")],
+        [part(1, f"{simulator.url}/beta/{ANN}")],
+        [{**part(1, "/subscriptions", body={"resource": "x"}), "method": "POST"}],
     ):
         graph.send("POST", "$batch", {"requests": requests}, status=400)
     graph.send("POST", "$batch", {}, status=400)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from simulator.control.client import Simulator, TenantControl
-from tests.simulator.conftest import IMMUTABLE, Graph, Webhook, until
+from tests.simulator.conftest import IMMUTABLE, Graph, Webhook, quoted, until
 
 ANN, BOB = "users/ann@contoso.example", "users/bob@contoso.example"
 
@@ -58,8 +58,15 @@ def test_failed_handshake_creates_no_subscription(graph: Graph, webhook: Webhook
         ({"expirationDateTime": "2036-01-01T00:00:00Z"}, 400, "ExtensionError"),
         ({"resource": "users/nobody/messages"}, 401, "ExtensionError"),
         ({"resource": "me/messages"}, 400, "BadRequest"),
-        ({"resource": f"{ANN}/contacts"}, 400, "InvalidRequest"),
-        ({"includeResourceData": True}, 400, "InvalidRequest"),
+        ({"resource": f"{ANN}/contacts"}, 501, "NotImplemented"),
+        ({"resource": f"{ANN}/messages?$select=subject"}, 501, "NotImplemented"),
+        ({"resource": f"{ANN}/messages?$filter=isRead eq 1"}, 400, "BadRequest"),
+        ({"resource": f"{ANN}/events?$filter=isAllDay eq true"}, 501, "NotImplemented"),
+        ({"resource": f"{ANN}/mailFolders/Nowhere/messages"}, 401, "ExtensionError"),
+        ({"includeResourceData": True}, 501, "NotImplemented"),
+        ({"colour": "red"}, 400, "InvalidRequest"),
+        ({"latestSupportedTlsVersion": "v9"}, 400, "InvalidRequest"),
+        ({"expirationDateTime": "0001-01-01T00:00:00+05:00"}, 400, "InvalidRequest"),
     ],
 )
 def test_invalid_subscriptions_are_rejected(
@@ -138,7 +145,7 @@ def test_created_is_followed_by_updated(
     assert (first["changeType"], second["changeType"]) == ("created", "updated")
     assert first["resourceData"] == {
         "@odata.type": "#Microsoft.Graph.Message",
-        "@odata.id": f"Users/{copy['mailbox']}/Messages/{copy['id']}",
+        "@odata.id": f"Users/{copy['mailbox']}/Messages/{quoted(copy['id'])}",
         "@odata.etag": f'W/"{copy["change_key"]}"',
         "id": copy["id"],
     }
@@ -282,7 +289,7 @@ def test_counters_list_items_not_fetched(simulator: Simulator, tenant: TenantCon
     copy = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
     other = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]
     simulator.reset_counters()
-    graph.get(f"{ANN}/messages/{copy['default_id']}")
+    graph.get(f"{ANN}/messages/{quoted(copy['default_id'])}")
     graph.get(f"{ANN}/messages")
     counters = simulator.counters(items=True)
     assert counters["requests"] == {"message.by_id": 1, "messages.window": 1}

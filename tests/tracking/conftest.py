@@ -200,7 +200,7 @@ def build(settings: TrackingSettings) -> Callable[[], Awaitable[World]]:
                 httpx2.MockTransport(mail_ingest.respond),
             ),
         )
-        app = service.http[0][2]
+        app = service.http[0].app
         service.health.add_routes(app)  # this and the next are what Service.run does
         use_problem_details(app)
         client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://tracking")

@@ -72,7 +72,7 @@ async def open_stream(world: World, user: User, path: str) -> AsyncIterator[Rece
         await disconnected.wait()
         return {"type": "http.disconnect"}
 
-    answering = asyncio.create_task(world.service.http[0][2](scope, receive, received.send))
+    answering = asyncio.create_task(world.service.http[0].app(scope, receive, received.send))
     try:
         yield received
     finally:

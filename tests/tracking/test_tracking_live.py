@@ -67,7 +67,7 @@ async def desk(bus: Bus) -> AsyncIterator[tuple[Tracking, Desk]]:
     async with a_tracking(bus.environment, keys) as tracking:
         await tracking.until_quiet()
         async with httpx2.AsyncClient(
-            transport=httpx2.ASGITransport(tracking.service.http[0][2]), base_url="http://tracking"
+            transport=httpx2.ASGITransport(tracking.service.http[0].app), base_url="http://tracking"
         ) as client:
             yield tracking, Desk(client, authority)
 

@@ -1,7 +1,7 @@
 """Finds our subscriptions by Graph's ids, mostly without MongoDB."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import timedelta
 
 from services.mail_ingest.domain.subscriptions import GraphSubscription
@@ -19,33 +19,52 @@ class SubscriptionCache:
         self._store = store
         self._cached: dict[str, tuple[GraphSubscription, float]] = {}
 
-    async def find_candidates(self, graph_ids: Iterable[str]) -> dict[str, list[GraphSubscription]]:
-        """Graph's id -> the subscriptions that may have it; their secrets decide."""
+    async def find_candidates(
+        self, client_states: Mapping[str, set[str]]
+    ) -> dict[str, list[GraphSubscription]]:
+        """Finds the subscriptions of many notifications, with one query for those that are not cached.
+
+        Args:
+            client_states: Graph's id -> the client states that came with it.
+
+        Returns:
+            Graph's id -> the subscriptions that may have it; their secrets decide.
+        """
         now = time.monotonic()
         candidates: dict[str, list[GraphSubscription]] = {}
-        unknown: set[str] = set()
-        for graph_id in set(graph_ids):
-            subscription = await self._find(graph_id, now)
-            if subscription is None:
-                unknown.add(graph_id)
-            else:
-                candidates[graph_id] = [subscription]
-        if unknown:
-            # Graph may notify before it answers with the subscription's id, and may have answered since the
-            # first look-up.
-            being_created = await self._store.subscriptions.find_being_created()
-            for graph_id in unknown:
-                created = await self._store.subscriptions.find_by_graph_id(graph_id)
-                candidates[graph_id] = [created, *being_created] if created else being_created
+        for graph_id in client_states:
+            subscription, until = self._cached.get(graph_id, (None, 0.0))
+            candidates[graph_id] = [subscription] if subscription is not None and until >= now else []
+        await self._look_up(candidates, client_states, now)
+        # Graph may notify before it answers with the subscription's id, and may have answered during the
+        # look-up: then neither its id nor its client state was found.
+        await self._look_up(candidates, client_states, now)
         return candidates
 
-    async def _find(self, graph_id: str, now: float) -> GraphSubscription | None:
-        subscription, until = self._cached.get(graph_id, (None, 0.0))
-        if subscription is not None and until >= now:
-            return subscription
-        subscription = await self._store.subscriptions.find_by_graph_id(graph_id)
-        if subscription is not None:
-            if len(self._cached) >= MAX_CACHED:
-                self._cached.clear()
-            self._cached[graph_id] = subscription, now + CACHE_TIME.total_seconds()
-        return subscription
+    async def _look_up(
+        self,
+        candidates: dict[str, list[GraphSubscription]],
+        client_states: Mapping[str, set[str]],
+        now: float,
+    ) -> None:
+        """Adds the stored subscriptions of the ids that have no candidate."""
+        missing = [graph_id for graph_id, found in candidates.items() if not found]
+        if not missing:
+            return
+        secrets = set().union(*(client_states[graph_id] for graph_id in missing))
+        found = await self._store.subscriptions.find_notified(missing, secrets)
+        named = {each.graph_id: each for each in found}
+        for graph_id in missing:
+            candidates[graph_id] = [
+                each
+                for each in found
+                if each.is_being_created and each.client_state in client_states[graph_id]
+            ]
+            if (subscription := named.get(graph_id)) is not None:
+                self._remember(graph_id, subscription, now)
+                candidates[graph_id].insert(0, subscription)
+
+    def _remember(self, graph_id: str, subscription: GraphSubscription, now: float) -> None:
+        if len(self._cached) >= MAX_CACHED:
+            self._cached.clear()
+        self._cached[graph_id] = subscription, now + CACHE_TIME.total_seconds()

@@ -58,6 +58,10 @@ class ItemCollection:
         """The items that are captured and not gone."""
         return await self._read({"owner": join_key(owner), "gone": None})
 
+    async def count_live(self, owner: MailboxKey) -> int:
+        """How many items are captured and not gone."""
+        return await self._collection.count({"owner": join_key(owner), "gone": None})
+
     async def find_pending(
         self, owner: MailboxKey, limit: int, without: AbstractSet[str] = frozenset()
     ) -> list[CapturedItem]:

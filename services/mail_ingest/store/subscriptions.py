@@ -19,21 +19,26 @@ class SubscriptionCollection:
     async def create_indexes(self) -> None:
         """Creates the indexes that are missing."""
         await self._collection.create_indexes(
-            [IndexModel([("graph_id", ASCENDING)]), IndexModel([("owner", ASCENDING)])]
+            [
+                IndexModel([("graph_id", ASCENDING), ("client_state", ASCENDING)]),
+                IndexModel([("owner", ASCENDING)]),
+            ]
         )
 
     async def find_by_owner(self, owner: MailboxKey) -> list[GraphSubscription]:
         """A mailbox's subscriptions."""
         return await self._read({"owner": join_key(owner)})
 
-    async def find_by_graph_id(self, graph_id: str) -> GraphSubscription | None:
-        """The subscription with this id of Graph."""
-        document = await self._collection.find_one({"graph_id": graph_id})
-        return SUBSCRIPTION.read(document, document["_id"]) if document else None
+    async def find_notified(
+        self, graph_ids: Collection[str], client_states: Collection[str]
+    ) -> list[GraphSubscription]:
+        """The subscriptions with one of these ids of Graph.
 
-    async def find_being_created(self) -> list[GraphSubscription]:
-        """Subscriptions whose creation Graph has not answered yet."""
-        return await self._read({"graph_id": None})
+        Also those with one of these client states whose creation Graph has not answered yet: thousands may
+        wait for Graph, and a stranger's notification must not read all of them.
+        """
+        being_created = {"graph_id": None, "client_state": {"$in": list(client_states)}}
+        return await self._read({"$or": [{"graph_id": {"$in": list(graph_ids)}}, being_created]})
 
     async def count_active(self) -> int:
         """Subscriptions that Graph has not removed."""

@@ -13,6 +13,7 @@ from shared.events import ActivityKind
 
 from .followed_items import FollowedItems
 from .item_reader import GraphFailure, ItemReader
+from .mass_loss import MassLoss
 from .stuck_items import StuckItems
 
 
@@ -22,7 +23,7 @@ class FetchOutcome:
 
     Attributes:
         published: their state is recorded and published.
-        set_aside: they are stuck.
+        set_aside: they are stuck, or held back.
         failure: why nothing became of the others.
     """
 
@@ -45,6 +46,7 @@ class ItemFetching:
         reader: ItemReader,
         activities: ActivityPublisher,
         stuck: StuckItems,
+        mass_loss: MassLoss,
         followed: FollowedItems,
         kinds: KindTable,
     ) -> None:
@@ -52,6 +54,7 @@ class ItemFetching:
         self._reader = reader
         self._activities = activities
         self._stuck = stuck
+        self._mass_loss = mass_loss
         self._followed = followed
         self._kinds = kinds
 
@@ -61,6 +64,7 @@ class ItemFetching:
         items: Sequence[tuple[ActivityKind, str]],
         notified: AbstractSet[str] | None = None,
         deleted: AbstractSet[str] = frozenset(),
+        waiting: int = 0,
     ) -> FetchOutcome:
         """Fetches items by their ids; a failure of one harms no other. Followed ones are answered, too.
 
@@ -70,10 +74,14 @@ class ItemFetching:
             notified: see `ActivityPublisher.record_and_publish`.
             deleted: items that Graph has reported as deleted; any other new one that is not found is
                 fetched again soon.
+            waiting: how many more items are fetched after these for the same cause.
         """
         fetched = await self._reader.fetch(mailbox, items)
         observed = await self._reader.observe(mailbox, fetched.payloads)
-        processed = await self._activities.record_and_publish(mailbox, observed, notified)
+        held_back = await self._mass_loss.hold_back(mailbox, observed, waiting)
+        processed = await self._activities.record_and_publish(
+            mailbox, [each for each in observed if each.item not in held_back], notified
+        )
         again = await self._stuck.search_again(
             mailbox,
             [
@@ -86,12 +94,13 @@ class ItemFetching:
         if any(needs_window(each.captured, each.observed, self._kinds) for each in resolved.values()):
             await self._store.mailboxes.request_window(mailbox.key)
         await self._stuck.resolve(mailbox, resolved.keys())
-        seen = {key: payload for key, payload in fetched.payloads.items() if key[1] not in again}
+        unsure = again | held_back
+        seen = {key: payload for key, payload in fetched.payloads.items() if key[1] not in unsure}
         followed = await self._followed.answer_changes(mailbox, seen)
         failed = {**fetched.set_aside, **followed.set_aside}
         await self._stuck.set_aside(mailbox, failed)
         return FetchOutcome(
             processed.keys() - followed.unanswered,
-            {item for _, item in failed},
+            {item for _, item in failed} | held_back,
             fetched.failure or followed.failure,
         )

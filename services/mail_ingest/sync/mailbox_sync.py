@@ -23,6 +23,7 @@ from .content_requests import ContentRequests
 from .followed_items import FollowedItems
 from .item_fetching import ItemFetching
 from .item_reader import GraphFailure, ItemReader
+from .mass_loss import MassLoss
 from .notified_items import NotifiedItems
 from .pending_items import PendingItems
 from .profile import MailboxProfile
@@ -66,8 +67,9 @@ class MailboxSync:
         reader = ItemReader(graph, profile, clock, kinds)
         activities = ActivityPublisher(store, held, outbox, clock, kinds)
         stuck = StuckItems(store, held, clock)
+        mass_loss = MassLoss(store, stuck, clock)
         followed = FollowedItems(store, graph, held, reader, outbox, clock, kinds)
-        fetching = ItemFetching(store, reader, activities, stuck, followed, kinds)
+        fetching = ItemFetching(store, reader, activities, stuck, mass_loss, followed, kinds)
         responder = ContentResponder(ItemTexts(store.request_slots, graph), outbox, clock, kinds)
         self._store = store
         self._clock = clock

@@ -30,6 +30,7 @@ class NotifiedItems:
             mailbox,
             [(each.kind, each.item) for each in batch],
             deleted={each.item for each in batch if each.deleted},
+            waiting=len(mailbox.notified_items) - len(batch),
         )
         await self._held.remove_notified_items([each for each in batch if each.item in outcome.done])
         if outcome.failure:

@@ -9,6 +9,9 @@ from .item_fetching import ItemFetching
 from .item_reader import FETCH_BATCH_SIZE
 from .stuck_items import StuckItems
 
+MANY = 1_000_000
+"""After a full batch any number of pending items may wait."""
+
 
 class PendingItems:
     """The pending items of one mailbox."""
@@ -39,7 +42,8 @@ class PendingItems:
         gone = [absent(each, Absence.EXPIRED) for each in pending if each.gone is not None]
         await self._activities.record_and_publish(mailbox, gone)
         live = [(each.kind, each.item) for each in pending if each.gone is None]
-        outcome = await self._fetching.fetch_and_publish(mailbox, live)
+        waiting = MANY if len(pending) == FETCH_BATCH_SIZE else 0
+        outcome = await self._fetching.fetch_and_publish(mailbox, live, waiting=waiting)
         if outcome.failure:
             raise outcome.failure
         return True

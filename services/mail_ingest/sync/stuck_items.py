@@ -31,6 +31,12 @@ class StuckItems:
             return frozenset()
         return await self._store.stuck_items.find_ids(mailbox.key)
 
+    async def find(self, mailbox: Mailbox, items: Collection[str]) -> Mapping[str, StuckItem]:
+        """Those of these items that are stuck, by item."""
+        if mailbox.stuck_items_due_at is None:
+            return {}
+        return await self._store.stuck_items.find(mailbox.key, items)
+
     async def set_aside(
         self, mailbox: Mailbox, failed: Mapping[tuple[ActivityKind, str], ItemFailure]
     ) -> None:
@@ -43,7 +49,7 @@ class StuckItems:
             set_aside(before.get(item[1]), mailbox.key, item, failure, now, random.random())
             for item, failure in failed.items()
         ]
-        await self._save(stuck)
+        await self.save(stuck)
         reasons = Counter(each.reason for each in stuck)
         for reason, count in reasons.items():
             ITEMS_SET_ASIDE.labels(reason).inc(count)
@@ -69,10 +75,11 @@ class StuckItems:
         ]
         again = [each for each in sought if each is not None]
         if again:
-            await self._save(again)
+            await self.save(again)
         return {each.item for each in again}
 
-    async def _save(self, stuck: Collection[StuckItem]) -> None:
+    async def save(self, stuck: Collection[StuckItem]) -> None:
+        """Stores stuck items, and has the mailbox fetch them again in time."""
         # The mailbox first: after a crash in between it is due for nothing, which does no harm.
         await self._held.add_stuck_items_due_at(min(each.retry_at for each in stuck))
         await self._store.stuck_items.save(stuck)

@@ -89,7 +89,7 @@ class WindowReconciliation:
         await self._store.items.set_missing_counts(
             mailbox.key, {**missing, **dict.fromkeys(comparison.shown_again, 0)}
         )
-        await self._followed.answer_window(mailbox, shown, stuck)
+        await self._followed.answer_window(mailbox, shown, stuck | set_aside)
         await self._finish(mailbox, now)
 
     async def _read_window(
@@ -115,7 +115,8 @@ class WindowReconciliation:
         set_aside: set[str] = set()
         for start in range(0, len(hidden), FETCH_BATCH_SIZE):
             batch = [(each.kind, each.item) for each in hidden[start : start + FETCH_BATCH_SIZE]]
-            outcome = await self._fetching.fetch_and_publish(mailbox, batch, notified)
+            waiting = len(hidden) - start - len(batch)
+            outcome = await self._fetching.fetch_and_publish(mailbox, batch, notified, waiting=waiting)
             set_aside |= outcome.set_aside
             if outcome.failure:
                 raise outcome.failure

@@ -149,15 +149,17 @@ async def test_command_line_lists_retries_and_drops_stuck_items(world: World) ->
     owner = f"{world.tenant.id}/{ann}"
     since, retry_at = (datetime.now(UTC) + timedelta(days=days) for days in (-1, 1))
     stuck = {"kind": "email", "reason": "graph_500", "since": since, "failures": 1, "retry_at": retry_at}
-    world.add_documents("stuck_items", [{"_id": f"{owner}/{i}", "owner": owner, **stuck} for i in "ab"])
+    one, another = (f"AAkALgAAAAAAHYQDEapmEc2byACqAC/EWg0A{each * 36}" for each in "ab")  # of no item
+    items = [{"_id": f"{owner}/{i}", "owner": owner, **stuck} for i in (one, another)]
+    world.add_documents("stuck_items", items)
 
     status, out, _ = await run_command(world, "stuck-items", "list", "--tenant", world.tenant.id)
     listed = [json.loads(line) for line in out.splitlines()]
     assert (status, [(each["item"], each["reason"]) for each in listed]) == (
         0,
-        [("a", "graph_500"), ("b", "graph_500")],
+        [(one, "graph_500"), (another, "graph_500")],
     )
-    status, out, _ = await run_command(world, "stuck-items", "drop", world.tenant.id, ann, "a")
+    status, out, _ = await run_command(world, "stuck-items", "drop", world.tenant.id, ann, one)
     assert (status, out) == (0, "1 items will not be fetched again\n")
     status, out, _ = await run_command(world, "stuck-items", "retry", world.tenant.id, ann)
     assert (status, out) == (0, "1 items will be fetched again now\n")

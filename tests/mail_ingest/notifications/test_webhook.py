@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Collection
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -10,6 +11,8 @@ import httpx2
 import pytest
 
 from services.mail_ingest.domain.subscriptions import GraphSubscription
+from services.mail_ingest.notifications.graph_notification import MAX_VALUES
+from services.mail_ingest.notifications.subscription_cache import SubscriptionCache
 from services.mail_ingest.notifications.webhook import Webhook
 from services.mail_ingest.store.database import Store
 from shared.broker import Producer
@@ -27,13 +30,15 @@ class StubSubscriptions:
     def __init__(self, graph_id: str | None = "s1", latency: float = 0.0) -> None:
         self.only = GraphSubscription("1", ANN, ActivityKind.EMAIL, SECRET, graph_id)
         self.latency = latency
+        self.queries = 0
 
-    async def find_by_graph_id(self, graph_id: str) -> GraphSubscription | None:
+    async def find_notified(
+        self, graph_ids: Collection[str], client_states: Collection[str]
+    ) -> list[GraphSubscription]:
+        self.queries += 1
         await asyncio.sleep(self.latency)
-        return self.only if self.only.graph_id == graph_id else None
-
-    async def find_being_created(self) -> list[GraphSubscription]:
-        return [self.only] if self.only.is_being_created else []
+        is_unnamed = self.only.is_being_created and self.only.client_state in client_states
+        return [self.only] if is_unnamed or self.only.graph_id in graph_ids else []
 
 
 class StubProducer:
@@ -112,3 +117,19 @@ async def test_subscription_that_graph_has_not_named_is_recognised_by_its_client
     unnamed = StubSubscriptions(graph_id=None)
     assert await post(kafka, notification("early"), subscriptions=unnamed) == 202
     assert kafka.items == ["early"]
+
+
+async def test_all_notifications_of_a_request_need_one_query_and_cached_ones_none() -> None:
+    subscriptions = StubSubscriptions()
+    store = cast("Store", SimpleNamespace(subscriptions=subscriptions))
+    cache = SubscriptionCache(store)
+    kafka = StubProducer()
+    many = [notification(f"item-{number}") for number in range(MAX_VALUES)]
+
+    assert await post(kafka, *many, subscriptions=subscriptions) == 202
+    assert subscriptions.queries == 1
+    assert kafka.items == [f"item-{number}" for number in range(MAX_VALUES)]
+
+    await cache.find_candidates({"s1": {SECRET}})
+    assert await cache.find_candidates({"s1": {"any"}}) == {"s1": [subscriptions.only]}
+    assert subscriptions.queries == 2

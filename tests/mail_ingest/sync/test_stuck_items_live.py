@@ -208,3 +208,54 @@ async def test_new_item_that_is_not_found_yet_is_captured_soon_and_a_deleted_one
     await eventually(lambda: not world.documents("stuck_items"))
     logged = [line for line in world.ingest.log.read_text().splitlines() if world.tenant.id in line]
     assert [line for line in logged if "items set aside" in line] == []
+
+
+async def receive_many(world: World) -> tuple[str, dict[str, str]]:
+    """Captures 21 e-mails; returns their mailbox, and their subjects and items."""
+    world.simulator.delivery(followed_by_updated=False)
+    ann = world.add_user("ann")
+    await world.enrol(ann)
+    items = {f"{number:02}": receive_email(world, f"{number:02}") for number in range(21)}
+    await eventually(lambda: world.has_subjects(*items))
+    await eventually(world.ingest.is_idle)
+    return ann, items
+
+
+async def test_items_that_are_not_found_at_once_stay_until_they_are_found_again(world: World) -> None:
+    ann, items = await receive_many(world)
+    world.remember_metrics("items_held_back_total")
+    world.simulator.fault(404, mailbox=ann, kind="message.by_id", code="ErrorItemNotFound")
+
+    await world.post([world.notification(item=item) for item in items.values()])
+
+    held = await eventually(lambda: len(stuck_items(world)) == 21 and stuck_items(world))
+    assert {each["reason"] for each in held} == {"not_found_at_once"}
+    assert world.metric("items_held_back_total") == 21
+    await world.post([world.notification(item=items["00"])])
+    await eventually(world.ingest.is_idle)
+    assert await world.has_subjects(*items), "a second answer before the pause is over confirms nothing"
+    world.simulator.clear_faults()
+    change(world, "retry", ann)
+    await eventually(lambda: not stuck_items(world))
+    assert await world.has_subjects(*items)
+
+
+async def test_items_that_a_reading_does_not_find_at_once_are_gone_when_they_are_not_found_again(
+    on_demand: World,
+) -> None:
+    world = on_demand
+    ann, items = await receive_many(world)
+    world.simulator.delivery(loss=1.0)
+    for item in items.values():
+        world.tenant.delete(ann, item, hard=True)
+    world.simulator.delivery(loss=0.0)
+    before = world.mailbox(ann)["complete_as_of"]
+
+    world.simulator.lifecycle("missed", mailbox=ann)
+
+    await eventually(lambda: world.mailbox(ann)["complete_as_of"] > before)
+    assert len(stuck_items(world)) == 21
+    assert await world.has_subjects(*items)
+    change(world, "retry", ann)
+    await eventually(world.has_subjects)
+    await eventually(lambda: not stuck_items(world))

@@ -78,7 +78,7 @@ async def test_mongodb_outage_is_a_503_within_two_seconds(settings: TrackingSett
     service = await create_app(nowhere, clock, keys=AuthorityKeys(URL, clock, transport=authority.transport))
     durations = []
     async with httpx2.AsyncClient(
-        transport=httpx2.ASGITransport(service.http[0][2]), base_url="http://tracking"
+        transport=httpx2.ASGITransport(service.http[0].app), base_url="http://tracking"
     ) as client:
         for _ in range(3):  # a machine under load delays one answer or another, but not each of three
             began = monotonic()

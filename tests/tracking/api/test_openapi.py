@@ -18,7 +18,7 @@ def app_routes(routes: list[Any], prefix: str = "") -> Iterator[tuple[str, str]]
 
 
 async def test_openapi_document_has_exactly_the_routes_of_the_app(world: World) -> None:
-    app = world.service.http[0][2]
+    app = world.service.http[0].app
     described = {
         (method.upper(), path) for path, operations in INTERFACE["paths"].items() for method in operations
     }

@@ -60,7 +60,7 @@ def _routes(routes: list[Any], prefix: str = "") -> Iterator[tuple[str, str]]:
 
 
 def test_every_route_of_the_app_is_in_the_table(world: World) -> None:
-    app: FastAPI = world.service.http[0][2]
+    app: FastAPI = world.service.http[0].app
     assert set(_routes(app.routes)) == {(route.method, route.path) for route in TABLE} | PAGE | HEALTH
 
 
