@@ -61,12 +61,16 @@ async def fetch(graph: Graph) -> Any:
     return await graph.items.fetch(ANN, ActivityKind.EMAIL, "i")
 
 
+async def fetch_with_text(graph: Graph) -> Any:
+    return await graph.items.fetch_with_text(ANN, ActivityKind.EMAIL, "i")
+
+
 async def read_window(graph: Graph) -> Any:
     return await graph.items.read_window(ANN, EMAIL, NOW, NOW + timedelta(days=3))
 
 
 @pytest.mark.parametrize("response", NO_ANSWERS.values(), ids=NO_ANSWERS)
-@pytest.mark.parametrize("call", [fetch, read_window])
+@pytest.mark.parametrize("call", [fetch, fetch_with_text, read_window])
 async def test_what_is_no_answer_is_retryable(call: Any, response: Callable[[], httpx2.Response]) -> None:
     with pytest.raises(GraphUnavailableError) as failed:
         await call(create_graph(lambda _: response()))
