@@ -13,7 +13,7 @@ from icalendar import Calendar
 
 from simulator.state import ids, recurrence
 from simulator.state.bodies import EMPTY, Body
-from simulator.state.items import Attendee, Meeting, Recipient, Recurrence
+from simulator.state.items import Attendee, Meeting, Recipient, Recurrence, whole_days
 
 _MAILTO = re.compile(r"(?i)^(?:\s*mailto:)+")
 _EVENT = re.compile(rb"(?ms)^BEGIN:VEVENT\s*?$.*?^END:VEVENT\s*?$")
@@ -121,7 +121,7 @@ def _event(component: Any) -> _Event:
     )
     sequence = _text(component, "SEQUENCE")
     return _Event(
-        meeting,
+        whole_days(meeting),
         None if replaces is None else _utc(replaces.dt)[0],
         int(sequence) if sequence.isdigit() else 0,
     )

@@ -8,7 +8,7 @@ actions.
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,14 @@ from simulator.entra.tokens import Tokens
 from simulator.graph import resources
 from simulator.graph.api import Graph
 from simulator.graph.notifier import Notifier
+from simulator.graph.webhook_health import DeliveryRules
 from simulator.state.subscriptions import LIFECYCLE_EVENTS, Subscription
 from simulator.state.tenants import BLOCKS, App, RedirectUri, RoleAssignment, Tenant, User
 from simulator.state.world import World
 
 from .fault_actions import FAULT_ACTIONS
 from .item_actions import ITEM_ACTIONS
+from .rendering import render_tenant, render_user
 
 Body = dict[str, Any]
 
@@ -90,11 +92,11 @@ class ControlApi:
         tenant = self.world.add_tenant(
             body.get("id"), body.get("name", "Contoso"), body.get("domain", "contoso.example")
         )
-        return self._render_tenant(tenant)
+        return render_tenant(self.world, self.tokens, tenant)
 
     def list_tenants(self, body: Body) -> Any:
         """All tenants."""
-        return [self._render_tenant(tenant) for tenant in self.world.tenants.values()]
+        return [render_tenant(self.world, self.tokens, tenant) for tenant in self.world.tenants.values()]
 
     def roll_keys(self, body: Body) -> Any:
         """Generate a new signing key; the old ones stay published unless `forget_old` is true."""
@@ -118,6 +120,15 @@ class ControlApi:
             "retry_base": self.notifier.retry_base,
         }
 
+    def set_delivery_rules(self, body: Body) -> Any:
+        """Change numbers of delivery, as in `DeliveryRules`; `speed` divides its durations.
+
+        What the body does not name has its usual value.
+        """
+        speed = float(body.pop("speed", 1.0))
+        self.notifier.rules = DeliveryRules(**body).faster(speed)
+        return asdict(self.notifier.rules)
+
     def read_counters(self, body: Body) -> Any:
         """All counters; with `items`, also the items of each mailbox that nobody fetched by id."""
         mailboxes = {}
@@ -128,7 +139,7 @@ class ControlApi:
                     mailboxes[user.oid] = self._mailbox_counters(tenant, user, with_items=with_items)
         counters = self.world.counters.as_dict()
         counters["notifications"]["pending"] = self.notifier.pending
-        return {**counters, "mailboxes": mailboxes}
+        return {**counters, "mailboxes": mailboxes, "webhooks": self.notifier.states()}
 
     def _mailbox_counters(self, tenant: Tenant, user: User, *, with_items: bool) -> Body:
         if user.mailbox is None:
@@ -198,12 +209,12 @@ class ControlApi:
 
     def show_tenant(self, tenant: Tenant, body: Body) -> Any:
         """The tenant, its applications and users."""
-        return self._render_tenant(tenant)
+        return render_tenant(self.world, self.tokens, tenant)
 
     def change_tenant(self, tenant: Tenant, body: Body) -> Any:
         """Switch the conditional access policy that blocks applications on or off."""
         tenant.conditional_access = bool(body["conditional_access"])
-        return self._render_tenant(tenant)
+        return render_tenant(self.world, self.tokens, tenant)
 
     def register_app(self, tenant: Tenant, body: Body) -> Any:
         """Add or change a registration: client_id, secrets, certificates, redirects, roles, scope."""
@@ -215,7 +226,7 @@ class ControlApi:
         if "redirects" in body:
             body["redirects"] = tuple(map(RedirectUri.parse, body["redirects"]))
         tenant.register_app(replace(app, **body))
-        return self._render_tenant(tenant)
+        return render_tenant(self.world, self.tokens, tenant)
 
     def grant_role(self, tenant: Tenant, body: Body) -> Any:
         """Let Exchange grant `client_id` a `role`, such as Mail.Read, on `mailboxes`; without them on all.
@@ -237,7 +248,7 @@ class ControlApi:
         """Add a user with a mailbox: address, name, oid, upn, roles, groups, other_addresses."""
         for name in ("roles", "groups", "other_addresses"):
             body[name] = tuple(body.get(name, ()))
-        return _render_user(self.world.add_user(tenant, body.pop("address"), **body))
+        return render_user(self.world.add_user(tenant, body.pop("address"), **body))
 
     def change_user(self, tenant: Tenant, body: Body) -> Any:
         """Change a user's roles, groups or name, or close the mailbox (`block`; empty opens it)."""
@@ -250,7 +261,7 @@ class ControlApi:
             if name not in ("name", "roles", "groups", "groups_overage", "block", "retry_after"):
                 raise ValueError(f"{name} cannot be changed")
             setattr(user, name, tuple(value) if isinstance(value, list) else value)
-        return _render_user(user)
+        return render_user(user)
 
     def remove_user(self, tenant: Tenant, body: Body) -> Any:
         """Remove a user with the mailbox from the directory."""
@@ -315,41 +326,6 @@ class ControlApi:
         remaining = sum(len(each.items) for each in archive.mailboxes.values())
         return {"released": released, "remaining": remaining}
 
-    def _render_tenant(self, tenant: Tenant) -> Body:
-        return {
-            "id": tenant.id,
-            "name": tenant.name,
-            "domain": tenant.domain,
-            "authority": f"{self.world.base_url}/{tenant.id}",
-            "issuer": self.tokens.issuer(tenant.id),
-            "conditional_access": tenant.conditional_access,
-            "apps": [
-                {
-                    "client_id": app.client_id,
-                    "name": app.name,
-                    "secrets": list(app.secrets),
-                    "redirects": [f"{r.kind}:{r.uri}" for r in app.redirects],
-                    "roles": list(app.roles),
-                    "scope": app.scope,
-                }
-                for app in tenant.apps.values()
-            ],
-            "users": [_render_user(user) for user in tenant.users.values()],
-        }
-
-
-def _render_user(user: User) -> Body:
-    return {
-        "oid": user.oid,
-        "name": user.name,
-        "address": user.address,
-        "upn": user.upn,
-        "roles": list(user.roles),
-        "groups": list(user.groups),
-        "has_mailbox": user.mailbox is not None,
-        "block": user.block,
-    }
-
 
 def _find_user(tenant: Tenant, name: str) -> User:
     user = tenant.find_user(name)
@@ -374,7 +350,7 @@ async def _run(action: Callable[[Body], Any], request: Request) -> Response:
         return _error_response(404, str(error))
     except FileNotFoundError as error:
         return _error_response(404, str(error))
-    except (ValueError, TypeError, orjson.JSONDecodeError) as error:
+    except (ValueError, TypeError, OverflowError, orjson.JSONDecodeError) as error:
         return _error_response(400, str(error))
 
 
@@ -387,6 +363,7 @@ ACTIONS: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("GET", "/tenants"): ControlApi.list_tenants,
     ("POST", "/keys/roll"): ControlApi.roll_keys,
     ("POST", "/limits"): ControlApi.set_limits,
+    ("POST", "/delivery"): ControlApi.set_delivery_rules,
     ("GET", "/counters"): ControlApi.read_counters,
     ("DELETE", "/counters"): ControlApi.reset_counters,
     ("GET", "/subscriptions"): ControlApi.list_subscriptions,

@@ -75,6 +75,10 @@ class Simulator:
         """Change notification delivery: `loss`, `duplicates`, `reorder`, `delay`, `followed_by_updated`."""
         self.call("POST", "/faults/delivery", **faults)
 
+    def delivery_rules(self, **rules: Any) -> None:
+        """Change numbers of delivery, as in `DeliveryRules`; `speed` divides the durations."""
+        self.call("POST", "/delivery", **rules)
+
     def pages(self, **faults: Any) -> None:
         """Change the shares of `short` and `empty` pages of collections; both go on with a next link."""
         self.call("POST", "/faults/pages", **faults)
@@ -197,7 +201,7 @@ class TenantControl:
         return changed
 
     def cancel(self, uid: str, original_start: str | None = None) -> None:
-        """Cancel a meeting, or one occurrence, as its organizer."""
+        """Cancel a meeting, or one occurrence, as its organizer; attendees keep it marked as cancelled."""
         self.do("/meetings/cancel", uid=uid, original_start=original_start)
 
     def delete_event(self, mailbox: str, uid: str, original_start: str | None = None) -> None:

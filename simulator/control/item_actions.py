@@ -7,7 +7,16 @@ from typing import Any
 
 from simulator.state import ids, mail_delivery, meetings, recurrence
 from simulator.state.bodies import EMPTY, Body
-from simulator.state.items import Attendee, Event, Mail, Meeting, Message, Recipient, Recurrence
+from simulator.state.items import (
+    Attendee,
+    Event,
+    Mail,
+    Meeting,
+    Message,
+    Recipient,
+    Recurrence,
+    whole_days,
+)
 from simulator.state.mail_delivery import MessageCopy
 from simulator.state.mailbox import Mailbox
 from simulator.state.meetings import EventCopy
@@ -149,7 +158,7 @@ def book_meeting(world: World, tenant: Tenant, body: JsonBody) -> Any:
         join_url=body.get("join_url", ""),
         recurrence=Recurrence(rule) if rule else None,
     )
-    return _render_meeting(meetings.book(world, tenant, meeting))
+    return _render_meeting(meetings.book(world, tenant, whole_days(meeting)))
 
 
 def change_meeting(world: World, tenant: Tenant, body: JsonBody) -> Any:
@@ -169,7 +178,7 @@ def change_meeting(world: World, tenant: Tenant, body: JsonBody) -> Any:
             meeting = replace(meeting, body=_message_body(body))
         if "attendees" in body or "optional" in body:
             meeting = replace(meeting, attendees=_attendees(tenant, body))
-        return meeting
+        return whole_days(meeting)
 
     original = _parse_time(body.get("original_start"))
     return _render_meeting(meetings.change(world, tenant, body["uid"], edit, original))

@@ -18,14 +18,12 @@ from simulator.state.subscriptions import CREATED, UPDATED, Notification
 from simulator.state.world import World
 
 from .recorder import Recorder
+from .webhook_health import DeliveryRules, WebhookHealth
 
 log = logging.getLogger(__name__)
 
-FIRST_TIMEOUT = 3.0
-RETRY_TIMEOUT = 10.0
 HANDSHAKE_TIMEOUT = 10.0
-RETRY_PERIOD = 4 * 3600.0
-"""Seconds, from Graph's documentation; after the last one Graph drops the notification."""
+"""Seconds, from Graph's documentation."""
 
 MAX_BATCH = 50
 """Notifications in one POST."""
@@ -59,6 +57,7 @@ class Notifier:
         self._world = world
         self._recorder = recorder
         self.retry_base = retry_base
+        self.rules = DeliveryRules()
         self._numbers = count()
         self._queues: dict[str, _DeliveryQueue] = {}
         limits = httpx2.Limits(max_connections=200, max_keepalive_connections=50)
@@ -81,6 +80,10 @@ class Notifier:
     def pending(self) -> int:
         """Notifications that are queued, in flight, or due for a retry."""
         return sum(queue.pending for queue in self._queues.values())
+
+    def states(self) -> dict[str, str]:
+        """The state of each notification URL."""
+        return {url: queue.health.state.value for url, queue in self._queues.items()}
 
     async def handshake(self, url: str) -> bool:
         """Send a validation token to a notification URL; return whether the URL returned it."""
@@ -130,7 +133,7 @@ class Notifier:
 
     def _enqueue(self, notification: Notification) -> None:
         for delay, each in self._with_faults(notification):
-            self._queue(each.url).add(delay, [each])
+            self._queue(each.url).offer(delay, each)
 
     def _with_faults(self, notification: Notification) -> Iterable[tuple[float, Notification]]:
         """The notification, its following `updated`, and duplicates, each with its delay in seconds."""
@@ -170,6 +173,7 @@ class _DeliveryQueue:
         self._world = world
         self._url = url
         self._numbers = numbers
+        self.health = WebhookHealth()
         self._deliveries: list[_Delivery] = []
         self._head_changed = asyncio.Event()
         self._free_posts = asyncio.Semaphore(MAX_CONCURRENT_POSTS)
@@ -181,6 +185,17 @@ class _DeliveryQueue:
     @property
     def pending(self) -> int:
         return self._in_flight + sum(len(each.notifications) for each in self._deliveries)
+
+    def offer(self, delay: float, notification: Notification) -> None:
+        """Queue a new notification, as the state of the webhook has it: at once, delayed, or not at all."""
+        planned = self.health.plan(self._notifier.rules, self._loop.time())
+        counts = self._world.counters.notifications
+        if planned is None:
+            counts["dropped"] += 1
+            return
+        if planned:
+            counts["delayed"] += 1
+        self.add(delay + planned, [notification])
 
     def add(self, delay: float, batch: list[Notification], attempt: int = 0, queued: float = 0.0) -> None:
         now = self._loop.time()
@@ -231,13 +246,16 @@ class _DeliveryQueue:
         batch = delivery.notifications
         counts = self._world.counters.notifications
         try:
-            timeout = RETRY_TIMEOUT if delivery.attempt else FIRST_TIMEOUT
+            rules, started = self._notifier.rules, self._loop.time()
+            timeout = rules.retry_timeout if delivery.attempt else rules.first_timeout
             counts["retried" if delivery.attempt else "sent"] += len(batch)
-            if await self._notifier.post(self._url, batch, timeout):
+            accepted = await self._notifier.post(self._url, batch, timeout)
+            self.health.record(rules, self._loop.time(), self._loop.time() - started)
+            if accepted:
                 counts["delivered"] += len(batch)
                 return
             delay = min(self._notifier.retry_base * 2**delivery.attempt, MAX_RETRY_DELAY)
-            if self._loop.time() + delay - delivery.queued > RETRY_PERIOD:
+            if self._loop.time() + delay - delivery.queued > rules.retry_period:
                 counts["given_up"] += len(batch)
             else:
                 self.add(delay, batch, delivery.attempt + 1, delivery.queued)

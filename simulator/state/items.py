@@ -5,9 +5,10 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, time, timedelta
 from types import MappingProxyType
+from zoneinfo import ZoneInfo
 
 from .bodies import EMPTY, Readable
 
@@ -86,6 +87,22 @@ class Meeting:
     def length(self) -> timedelta:
         """Time from start to end."""
         return self.end - self.start
+
+
+def whole_days(meeting: Meeting) -> Meeting:
+    """The meeting; an all-day event is from midnight to midnight in its zone, and at least a day long."""
+    if not meeting.all_day:
+        return meeting
+    zone = ZoneInfo(meeting.zone)
+    try:
+        first, last = (each.astimezone(zone) for each in (meeting.start, meeting.end))
+        first_day, end_day = first.date(), last.date()
+        if last.time() != time() or end_day == first_day:
+            end_day += timedelta(days=1)
+        start, end = (datetime.combine(each, time(), zone).astimezone(UTC) for each in (first_day, end_day))
+    except OverflowError:  # the last day of the calendar has no next midnight
+        return meeting
+    return replace(meeting, start=start, end=end)
 
 
 @dataclass(frozen=True, slots=True)

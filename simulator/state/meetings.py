@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import uuid4
 
-from . import ids, mail_delivery
+from . import ids, mail_delivery, recurrence
 from .items import (
     ACCEPTED,
     CANCELLATION,
@@ -116,29 +116,28 @@ def change(
 def cancel(world: World, tenant: Tenant, uid: str, original_start: datetime | None = None) -> list[EventCopy]:
     """Cancel a meeting: remove it from the organizer's calendar, mark it in the others, send e-mail.
 
-    With an original start only that occurrence is cancelled and removed from all calendars.
+    With an original start only that occurrence is cancelled; marked, it becomes an exception.
 
     Raises:
-        LookupError: the tenant has no such meeting.
+        LookupError: the tenant has no such meeting or occurrence.
     """
     with world.lock:
         before = find_copies(tenant, uid)
         if not before:
             raise LookupError(f"no meeting {uid}")
         meeting = before[0].event.meeting
-        subject = f"Canceled: {meeting.subject}"
-        if original_start is not None:
-            remaining = _without_occurrence(meeting, original_start)
-            for copy in before:
-                _update_copy(world, copy, remaining)
-        else:
-            cancelled = replace(meeting, cancelled=True, subject=subject, show_as="free")
-            for copy in before:
-                if copy.event.is_organizer:
-                    copy.mailbox.remove_event(copy.event)
-                    world.notify_event_change(copy.mailbox, DELETED, copy.event)
-                else:
-                    _update_copy(world, copy, cancelled)
+        if original_start is not None and recurrence.occurrence_at(meeting, original_start) is None:
+            raise LookupError(f"no occurrence of {uid} at {original_start}")
+        for copy in before:
+            if not copy.event.is_organizer:
+                marked = _edited(copy.event.meeting, _as_cancelled, original_start)
+                _update_copy(world, copy, marked)
+            elif original_start is not None:
+                _update_copy(world, copy, _without_occurrence(copy.event.meeting, original_start))
+            else:
+                copy.mailbox.remove_event(copy.event)
+                world.notify_event_change(copy.mailbox, DELETED, copy.event)
+        subject = _as_cancelled(meeting).subject
         _send_meeting_mail(world, tenant, meeting, CANCELLATION, subject)
         return find_copies(tenant, uid)
 
@@ -179,6 +178,11 @@ def respond(world: World, tenant: Tenant, mailbox: Mailbox, event: Event, respon
                 subject=f"{RESPONSE_SUBJECT_PREFIXES[response]}: {meeting.subject}",
                 about=MeetingMail(RESPONSE_MAIL_KINDS[response], meeting),
             )
+
+
+def _as_cancelled(meeting: Meeting) -> Meeting:
+    """A meeting as Outlook shows it to an attendee after its cancellation."""
+    return replace(meeting, cancelled=True, subject=f"Canceled: {meeting.subject}", show_as="free")
 
 
 def _update_copy(world: World, copy: EventCopy, meeting: Meeting) -> None:

@@ -3,7 +3,9 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from simulator.control.client import TenantControl
+import pytest
+
+from simulator.control.client import ControlError, TenantControl
 from tests.simulator.conftest import IMMUTABLE, Graph, quoted
 
 ANN, BOB = "users/ann@contoso.example", "users/bob@contoso.example"
@@ -88,12 +90,36 @@ def test_one_occurrence_is_moved_and_another_is_cancelled(tenant: TenantControl,
         made["uid"], original_start=second.isoformat(), start=later.isoformat(), subject="Review, later"
     )
     tenant.cancel(made["uid"], third.isoformat())
+    assert [e["type"] for e in view(graph, ANN)] == ["occurrence", "exception", "occurrence"]
     shown = view(graph, BOB, prefer=IMMUTABLE)
-    assert [e["type"] for e in shown] == ["occurrence", "exception", "occurrence"]
+    assert [(e["type"], e["isCancelled"]) for e in shown] == [
+        ("occurrence", False),
+        ("exception", False),
+        ("exception", True),
+        ("occurrence", False),
+    ]
+    assert (shown[2]["subject"], shown[2]["showAs"]) == ("Canceled: Review", "free")
     assert shown[1]["subject"] == "Review, later"
     assert shown[1]["originalStart"] == f"{second:%Y-%m-%dT%H:%M:%SZ}"
     assert shown[1]["start"]["dateTime"].startswith(f"{later:%Y-%m-%dT%H:%M}")
-    assert graph.get(f"{BOB}/events/{quoted(shown[1]['id'])}", prefer=IMMUTABLE)["type"] == "exception"
+    for exception in shown[1:3]:
+        fetched = graph.get(f"{BOB}/events/{quoted(exception['id'])}", prefer=IMMUTABLE)
+        assert (fetched["type"], fetched["isCancelled"]) == ("exception", exception["isCancelled"])
+    with pytest.raises(ControlError, match="404"):
+        tenant.cancel(made["uid"], third.isoformat())
+
+
+def test_all_day_event_is_from_midnight_to_midnight_in_every_zone(
+    tenant: TenantControl, graph: Graph
+) -> None:
+    start = datetime(2026, 10, 19, 8, 0, tzinfo=UTC)
+    made = tenant.book("ann@contoso.example", [], start.isoformat(), all_day=True, zone="America/Los_Angeles")
+    path = f"{ANN}/events/{quoted(made['copies'][0]['id'])}"
+    for zone in ("UTC", "Tokyo Standard Time", "Hawaiian Standard Time"):
+        event = graph.get(path, prefer=f'outlook.timezone="{zone}"')
+        assert event["isAllDay"]
+        assert event["start"] == {"dateTime": "2026-10-19T00:00:00.0000000", "timeZone": zone}
+        assert event["end"] == {"dateTime": "2026-10-20T00:00:00.0000000", "timeZone": zone}
 
 
 def test_a_weekly_series_keeps_its_wall_time(tenant: TenantControl, graph: Graph) -> None:

@@ -195,6 +195,29 @@ def test_subscription_to_a_folder_reports_moves_as_created_and_deleted(
     until(lambda: webhook.ids("deleted") == [copy["id"]])
 
 
+def test_subscription_with_a_filter_reports_what_enters_and_leaves_it(
+    simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
+) -> None:
+    simulator.delivery(followed_by_updated=False)
+    subscribe(graph, webhook, f"{ANN}/messages?$filter=isRead eq true and isDraft eq false")
+    one = tenant.send("x@fabrikam.com", ["ann@contoso.example"])["copies"][0]["id"]
+    draft = tenant.put("ann@contoso.example", draft=True)["id"]
+
+    def change(item: str, **changes: Any) -> None:
+        tenant.do("/messages/change", mailbox="ann@contoso.example", id=item, **changes)
+
+    change(one, is_read=True)
+    until(lambda: webhook.ids("created") == [one])
+    change(one, subject="New")
+    until(lambda: webhook.ids("updated") == [one])
+    change(one, is_read=False)
+    until(lambda: webhook.ids("deleted") == [one])
+    change(draft, is_read=True)
+    change(draft, send=True)
+    until(lambda: webhook.ids("created") == [one, draft])
+    assert len(webhook.notifications) == 4
+
+
 def test_events_are_notified(
     simulator: Simulator, tenant: TenantControl, graph: Graph, webhook: Webhook
 ) -> None:
