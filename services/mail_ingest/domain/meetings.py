@@ -14,8 +14,9 @@ from .folders import Folders
 from .graph_values import identity, participants
 from .payload_reader import PayloadReader
 
-ATTENDEE_ROLES = {"required": ParticipantRole.REQUIRED, "optional": ParticipantRole.OPTIONAL}
-"""Graph's attendee type -> role. The third type, a resource, is a place or a device, not a participant."""
+OPTIONAL = "optional"
+RESOURCE = "resource"
+"""Attendee types of Graph; any other one is required. A resource, a place or a device, is no participant."""
 SERIES_MASTER = "seriesmaster"
 OCCURRENCE_TYPES = ("occurrence", "exception")
 """Event types, in lower case, of an occurrence of a series."""
@@ -84,8 +85,10 @@ def _times(payload: PayloadReader, *, all_day: bool) -> tuple[datetime | None, d
 
 def _attendees(payload: PayloadReader) -> Iterator[Participant]:
     for attendee in payload.objects("attendees"):
-        role = ATTENDEE_ROLES.get((attendee.text("type") or "required").lower())
-        if role is not None:
+        attendee_type = (attendee.text("type") or "").lower()
+        if attendee_type != RESOURCE:
+            is_optional = attendee_type == OPTIONAL
+            role = ParticipantRole.OPTIONAL if is_optional else ParticipantRole.REQUIRED
             yield from participants(role, [attendee])
 
 

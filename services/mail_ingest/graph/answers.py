@@ -91,7 +91,8 @@ def _has_immutable_ids(headers: Mapping[str, str]) -> bool:
 
 def _parse(content: bytes) -> Any:
     try:
-        return json.loads(content)
+        # An integer of any length; Python itself refuses the whole text for one with thousands of digits.
+        return json.loads(content, parse_int=float)
     except (ValueError, RecursionError):
         return None
 
