@@ -6,7 +6,6 @@ Ann and Ben work for Contoso. Carla of Fabrikam is the contact of a deal that bo
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,83 +13,14 @@ import pytest
 
 from deploy.local.stack import LocalStack
 from shared.events import ActivityTracked, ActivityUntracked
-from shared.keys import ItemKey, TrackedActivityKey
+from shared.keys import ItemKey
 from shared.topics import ACTIVITIES, TRACKED_ACTIVITIES
 
+from .office import CARLA, DEAL, EVE, Office
 from .waiting import wait_until
-from .world import User, World, running_world, suggestion_path
+from .world import running_world, suggestion_path
 
 pytestmark = pytest.mark.timeout(300)  # a whole system starts first, on a busy machine
-
-CARLA, EVE = "carla@fabrikam.example", "eve@adatum.example"
-DEAL = ("opportunity", "renewal")
-
-
-@dataclass
-class Office:
-    """Ann and Ben, and the version of the deal in the CRM."""
-
-    world: World
-    ann: User
-    ben: User
-    versions: int = field(default=1)
-
-    async def publish_deal(self, **links: Any) -> None:
-        """Publishes the next version of the deal."""
-        self.versions += 1
-        await self.world.publish_and_wait(
-            {
-                "type": DEAL[0],
-                "id": DEAL[1],
-                "name": "Fleet renewal",
-                "version": self.versions,
-                "contact_id": "carla",
-                **links,
-            }
-        )
-
-    async def send_to_ann(
-        self, subject: str, sender: str = CARLA, text: str = "Hello Ann", **more: Any
-    ) -> str:
-        """Sends a mail to Ann. Returns its item."""
-        [(_, _, item)] = await self.world.send_mail(sender, self.ann, subject=subject, text=text, **more)
-        return item
-
-    async def wait_for_state(self, user: User, subject: str, state: str | None) -> None:
-        """Waits until the user's timeline has the suggestion in this state; None: until it is not there."""
-
-        async def has_state() -> bool:
-            return dict((await user.tiles(*DEAL))[0]).get(subject) == state
-
-        await wait_until(has_state, failure=lambda: f"the state of {subject} is not {state}")
-
-    async def wait_until_tracked(self, subject: str) -> dict[str, Any]:
-        """Waits until Ann and Ben see the activity as tracked on the deal. Returns its tile."""
-        for user in (self.ann, self.ben):
-
-            async def sees_it(user: User = user) -> bool:
-                return subject in (await user.tiles(*DEAL))[1]
-
-            await wait_until(sees_it, failure=lambda: f"{subject} was not tracked")
-        [tile] = [
-            tile
-            for tile in (await self.ben.timeline(*DEAL))["tracked"]
-            if tile["activity"]["subject"] == subject
-        ]
-        return dict(tile)
-
-    async def track(self, item: str, **body: Any) -> int:
-        return (await self.ann.request("POST", suggestion_path(*DEAL, item, "track"), json=body)).status_code
-
-    async def published(self, activity: str) -> list[ActivityTracked | ActivityUntracked | None]:
-        """All that was ever published about a tracked activity; None for a tombstone."""
-        await self.world.wait_until_idle()
-        await self.world.topics.catch_up()
-        return self.world.topics.values(TRACKED_ACTIVITIES, self.key(activity))
-
-    def key(self, activity: str) -> TrackedActivityKey:
-        """The key of a tracked activity."""
-        return TrackedActivityKey(self.world.tenant.id, activity)
 
 
 @pytest.fixture(scope="module")
@@ -331,3 +261,111 @@ async def test_colleague_sees_no_untracked_item(office: Office) -> None:
         for record in (await office.ben.request("GET", "/records")).json()["records"]
     }
     assert counts[DEAL[1]] == 0
+
+
+async def published_states(office: Office, activity: str) -> list[tuple[str | None, bool, bool]]:
+    """Subject, cancelled and source gone of every state that was published of a tracked activity."""
+    events = await office.published(activity)
+    states = []
+    for event in events:
+        assert isinstance(event, ActivityTracked)
+        states.append((event.subject, event.cancelled, event.source_gone))
+    revisions = [event.revision for event in events if event]
+    assert revisions == sorted(set(revisions))
+    return states
+
+
+async def wait_until_shown(office: Office, activity: str, **shown: Any) -> None:
+    """Waits until Ben sees this of a tracked activity."""
+
+    async def is_shown() -> bool:
+        tiles = {tile["id"]: tile for tile in (await office.ben.timeline(*DEAL))["tracked"]}
+        tile = tiles[activity] | tiles[activity]["activity"]
+        return {name: tile[name] for name in shown} == shown
+
+    await wait_until(is_shown, failure=lambda: f"{activity} does not show {shown}")
+    await office.world.wait_until_idle()
+
+
+async def test_tracked_meeting_is_changed_cancelled_and_deleted_in_outlook(office: Office) -> None:
+    tenant, start = office.world.tenant, datetime.now(UTC).replace(microsecond=0) + timedelta(hours=3)
+    booked = await asyncio.to_thread(
+        tenant.book, CARLA, [office.ann.address], start.isoformat(), subject="Depot", text="At nine."
+    )
+    tile = await office.ann.wait_for_suggestion(*DEAL, "Depot")
+    assert await office.track(tile["item"]) == 202
+    tracked = await office.wait_until_tracked("Depot")
+    await office.world.wait_until_idle()
+
+    later = start + timedelta(days=20)
+    await asyncio.to_thread(
+        tenant.change_meeting, booked["uid"], subject="The depot", start=later.isoformat(), text="At ten."
+    )
+    await wait_until_shown(
+        office, tracked["id"], subject="The depot", start=later.isoformat().replace("+00:00", "Z")
+    )
+    path = f"/records/{DEAL[0]}/{DEAL[1]}/tracked/{tracked['id']}"
+    assert "At ten." in (await office.ben.request("GET", path)).json()["content"]["text"]
+    await asyncio.to_thread(tenant.cancel, booked["uid"])
+    await wait_until_shown(office, tracked["id"], cancelled=True, source_gone=False)
+    await asyncio.to_thread(tenant.delete_event, office.ann.oid, booked["uid"])
+    await wait_until_shown(office, tracked["id"], cancelled=True, source_gone=True)
+
+    assert "At ten." in (await office.ben.request("GET", path)).json()["content"]["text"]
+    assert await published_states(office, tracked["id"]) == [
+        ("Depot", False, False),
+        ("The depot", False, False),
+        ("Canceled: The depot", True, False),
+        ("Canceled: The depot", True, True),
+    ]
+
+
+async def test_tracked_mail_is_moved_read_and_deleted_in_outlook(office: Office) -> None:
+    tenant, ann = office.world.tenant, office.ann.oid
+    item = await office.send_to_ann("Keep this")
+    await office.wait_for_state(office.ann, "Keep this", "untracked")
+    await office.track(item)
+    tracked = await office.wait_until_tracked("Keep this")
+    await office.world.wait_until_idle()
+    archive = (await asyncio.to_thread(tenant.do, "/folders", mailbox=ann, name="Kept"))["id"]
+
+    await asyncio.to_thread(tenant.do, "/messages/change", mailbox=ann, id=item, is_read=True)
+    await asyncio.to_thread(tenant.move, ann, item, archive)
+    await office.world.wait_until_idle()
+    assert await published_states(office, tracked["id"]) == [("Keep this", False, False)]
+    for folder, is_gone in (("deleteditems", True), (archive, False)):
+        await asyncio.to_thread(tenant.move, ann, item, folder)
+        await wait_until_shown(office, tracked["id"], source_gone=is_gone)
+    await asyncio.to_thread(tenant.delete, ann, item, hard=True)
+    await wait_until_shown(office, tracked["id"], source_gone=True)
+    assert [gone for _, _, gone in await published_states(office, tracked["id"])] == [
+        False,
+        True,
+        False,
+        True,
+    ]
+
+
+async def test_tracked_item_that_becomes_private_shows_nothing_new(office: Office) -> None:
+    tenant, start = office.world.tenant, datetime.now(UTC).replace(microsecond=0) + timedelta(hours=4)
+    booked = await asyncio.to_thread(
+        tenant.book, CARLA, [office.ann.address], start.isoformat(), subject="Open", text="Open."
+    )
+    tile = await office.ann.wait_for_suggestion(*DEAL, "Open")
+    await office.track(tile["item"])
+    tracked = await office.wait_until_tracked("Open")
+    await office.world.wait_until_idle()
+    await asyncio.to_thread(
+        tenant.change_meeting, booked["uid"], subject="Secret plan", text="Secret plan", sensitivity="private"
+    )
+    await wait_until(
+        lambda: (
+            office.world.topics.table(ACTIVITIES)[
+                ItemKey(tenant.id, office.ann.oid, tile["item"])
+            ].value.subject
+            == "Secret plan"
+        )
+    )
+    assert await published_states(office, tracked["id"]) == [("Open", False, False)]
+    assert "Open" in (await office.ben.tiles(*DEAL))[1]
+    assert not any(b"Secret plan" in (record.value or b"") for record in office.world.topics.log["content"])

@@ -302,3 +302,50 @@ async def test_tracking_killed_during_track_tracks_once(flow: Flow) -> None:
     assert {(message.key, message.version) for message in world.topics.messages(TRACKED_ACTIVITIES)} == {
         (key, message.version) for key, message in table.items()
     }
+
+
+async def test_killed_services_lose_no_change_of_a_tracked_item(flow: Flow) -> None:
+    world, ann, deal = flow.world, flow.sellers[0], DEALS[1]
+    items = []
+    for number in range(4):
+        (key,) = await world.send_mail(CARLA, ann, subject=f"Follow me {number}", text=f"Follow {number}")
+        flow.sent[key] = CARLA
+        items.append(key.item)
+    await wait_until(lambda: flow.sent.keys() <= world.suggestions().keys(), IDLE_TIMEOUT)
+    for item in items:
+        await ann.request("POST", suggestion_path("opportunity", deal, item, "track"))
+    await wait_for_subjects(ann, deal, [f"Follow me {number}" for number in range(4)])
+    await world.wait_until_idle(IDLE_TIMEOUT)
+    for run, names in enumerate((["mail-ingest"], ["tracking"], ["mail-ingest", "tracking"])):
+        for number, item in enumerate(items):
+            await asyncio.to_thread(
+                world.tenant.do,
+                "/messages/change",
+                mailbox=ann.oid,
+                id=item,
+                subject=f"Changed {run} of {number}",
+            )
+        await asyncio.sleep(0.1 * run)
+        for name in names:
+            await world.for_each(Process.kill, world.replicas(name))
+        for name in names:
+            await world.start(*world.replicas(name))
+    expected = [f"Changed 2 of {number}" for number in range(4)]
+    await wait_for_subjects(ann, deal, expected)
+    await world.wait_until_idle(IDLE_TIMEOUT)
+    await world.topics.catch_up()
+    latest = [
+        message.value
+        for message in world.topics.table(TRACKED_ACTIVITIES).values()
+        if isinstance(message.value, ActivityTracked) and message.value.regarding[0].id == deal
+    ]
+    assert sorted(str(event.subject) for event in latest) == expected
+
+
+async def wait_for_subjects(user: User, deal: str, subjects: list[str]) -> None:
+    """Waits until these are the tracked activities of a deal."""
+
+    async def are_shown() -> bool:
+        return (await user.tiles("opportunity", deal))[1] == subjects
+
+    await wait_until(are_shown, IDLE_TIMEOUT, lambda: f"not {subjects}")
