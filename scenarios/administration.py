@@ -26,5 +26,11 @@ class Administration:
 
     def mailboxes(self) -> list[dict[str, Any]]:
         """The state of each mailbox; `items` is the number of captured items."""
-        response = self._http.get("/mailboxes", params={"tenant": self._tenant})
-        return list(response.raise_for_status().json())
+        listed: list[dict[str, Any]] = []
+        cursor: dict[str, Any] = {"tenant": self._tenant, "limit": 500}
+        while True:
+            page = self._http.get("/mailboxes", params=cursor).raise_for_status().json()
+            listed += page["mailboxes"]
+            if page["next"] is None:
+                return listed
+            cursor["after"] = page["next"]

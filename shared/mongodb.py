@@ -225,6 +225,12 @@ class MongoCollection:
         with translated_errors():
             await self._collection.insert_one(document, session=session)
 
+    async def insert_many(self, documents: Sequence[Document]) -> None:
+        """Inserts documents without an order; raises WriteRefusedError when some are refused."""
+        if documents:
+            with translated_errors():
+                await self._collection.insert_many(list(documents), ordered=False)
+
     async def update_one(
         self,
         query: Mapping[str, Any],

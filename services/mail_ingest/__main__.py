@@ -2,10 +2,13 @@
 
 python -m services.mail_ingest                                      runs until SIGTERM
 python -m services.mail_ingest mailboxes list [--tenant T]
-python -m services.mail_ingest mailboxes enrol|pause|resume|remove TENANT MAILBOX
+python -m services.mail_ingest mailboxes enrol TENANT MAILBOX… [--file F]
+python -m services.mail_ingest mailboxes pause|resume|remove TENANT MAILBOX
+python -m services.mail_ingest tenants blocked                      tenants that are refused as a whole
 python -m services.mail_ingest stuck-items list [--tenant T]        items that Graph does not return
 python -m services.mail_ingest stuck-items retry|drop TENANT MAILBOX [ITEM]
-python -m services.mail_ingest resend [--tenant T] [--mailbox M]    publishes every live item again
+python -m services.mail_ingest resend [--tenant T] [--mailbox M] [--after TENANT/MAILBOX]
+                                                                    publishes every live item again
 python -m services.mail_ingest normalise FILE…                      shows what these Graph payloads become
 """
 
@@ -15,6 +18,7 @@ import argparse
 import asyncio
 import json
 import sys
+from collections.abc import AsyncIterator
 from datetime import datetime
 from pathlib import Path
 
@@ -47,11 +51,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     list_all = mailboxes.add_parser("list", help="all mailboxes, one JSON line each")
     list_all.add_argument("--tenant")
-    for action in (ENROL, *StatusChange):
-        command = mailboxes.add_parser(action)
+    enrol = mailboxes.add_parser(ENROL, help="enrol mailboxes, one JSON line each")
+    enrol.add_argument("tenant", help="the tenant's id")
+    enrol.add_argument(
+        "mailboxes", nargs="*", metavar="MAILBOX", help="the owner's object id or user principal name"
+    )
+    enrol.add_argument("--file", help="a file with more of them, one a line; - is stdin")
+    for change in StatusChange:
+        command = mailboxes.add_parser(change)
         command.add_argument("tenant", help="the tenant's id")
-        names = "the owner's object id" + (", or user principal name" if action == ENROL else "")
-        command.add_argument("mailbox", help=names)
+        command.add_argument("mailbox", help="the owner's object id")
+    tenants = commands.add_parser("tenants", help="tenants that are refused as a whole")
+    tenants.add_subparsers(dest="action", required=True).add_parser("blocked", help="one JSON line each")
     stuck_items = commands.add_parser(
         "stuck-items", help="items that Graph does not return while it answers for their mailbox"
     ).add_subparsers(dest="action", required=True)
@@ -64,7 +75,10 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("item", nargs="?", help="the only item; without it all of the mailbox")
     resend = commands.add_parser("resend", help="publish every live item again")
     resend.add_argument("--tenant")
-    resend.add_argument("--mailbox")
+    resend.add_argument("--mailbox", help="the owner's object id")
+    resend.add_argument(
+        "--after", metavar="TENANT/MAILBOX", help="go on after this mailbox, where an earlier run ended"
+    )
     normalise_files = commands.add_parser(
         "normalise", help="show what Graph payloads become, one JSON line each; works offline"
     )
@@ -99,28 +113,39 @@ def _serve() -> None:
 
 
 async def _administer(arguments: argparse.Namespace) -> int:
-    from .administration import commands
+    from .administration.commands import CommandError
 
     try:
-        match arguments.command, getattr(arguments, "action", None):
-            case "resend", _:
-                lines = await commands.resend(arguments.tenant, arguments.mailbox)
-            case "stuck-items", "list":
-                lines = await commands.list_stuck_items(arguments.tenant)
-            case "stuck-items", action:
-                change = commands.retry_stuck_items if action == "retry" else commands.drop_stuck_items
-                lines = await change(MailboxKey(arguments.tenant, arguments.mailbox), arguments.item)
-            case _, "list":
-                lines = await commands.list_mailboxes(arguments.tenant)
-            case _:
-                key = MailboxKey(arguments.tenant, arguments.mailbox)
-                lines = await commands.change_mailbox(arguments.action, key)
-    except commands.CommandError as error:
+        async for line in _lines(arguments):
+            print(line)
+    except CommandError as error:
         print(error, file=sys.stderr)
         return 1
-    for line in lines:
-        print(line)
     return 0
+
+
+def _lines(arguments: argparse.Namespace) -> AsyncIterator[str]:
+    """The lines that a command of an administrator prints."""
+    from .administration import commands
+
+    match arguments.command, getattr(arguments, "action", ""):
+        case "resend", _:
+            lines = commands.resend(arguments.tenant, arguments.mailbox, arguments.after)
+        case "tenants", _:
+            lines = commands.list_blocked_tenants()
+        case "stuck-items", "list":
+            lines = commands.list_stuck_items(arguments.tenant)
+        case "stuck-items", action:
+            change = commands.retry_stuck_items if action == "retry" else commands.drop_stuck_items
+            lines = change(MailboxKey(arguments.tenant, arguments.mailbox), arguments.item)
+        case _, "list":
+            lines = commands.list_mailboxes(arguments.tenant)
+        case _, "enrol":
+            lines = commands.enrol(arguments.tenant, arguments.mailboxes, arguments.file)
+        case _:
+            key = MailboxKey(arguments.tenant, arguments.mailbox)
+            lines = commands.change_status(StatusChange(arguments.action), key)
+    return lines
 
 
 def _normalise(files: list[str], addresses: list[str], now: datetime | None) -> int:

@@ -100,7 +100,7 @@ async def test_company_script_can_run_again(
             records, _ = await read_topic_table(stack.kafka_bootstrap, f"{topic_prefix}records")
             results.append(
                 (
-                    {mailbox["mailbox"] for mailbox in enrolled},
+                    {mailbox["mailbox"] for mailbox in enrolled["mailboxes"]},
                     {key: json.loads(value) for key, (value, _) in records.items()},
                 )
             )

@@ -285,7 +285,8 @@ async def test_guide_enrols_the_first_mailbox(world: World) -> None:
 
     async def is_captured() -> bool:
         async with world.ingest_client() as client:
-            return any(is_complete(state) for state in (await client.get("/mailboxes")).json())
+            listed = (await client.get("/mailboxes")).json()["mailboxes"]
+            return any(is_complete(state) for state in listed)
 
     await run(enrol)
     assert ben.oid in await run(list_all)

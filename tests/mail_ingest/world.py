@@ -27,6 +27,7 @@ from simulator.control.client import Simulator, TenantControl
 from simulator.server import Running as RunningSimulator
 from simulator.state.tenants import CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET
 from tests.mail_ingest.ingest_process import SERVICE_TOKEN, IngestProcess
+from tests.support.query_plans import record_scans, recorded_scans
 from tests.support.topics import create_topics, delete_topics
 
 Message: TypeAlias = ReceivedMessage[Any, Any]
@@ -132,7 +133,8 @@ class World:
 
     def mailboxes(self) -> list[dict[str, Any]]:
         """The tenant's mailboxes, as the internal port lists them."""
-        listed: list[dict[str, Any]] = self.ingest.call("GET", f"/mailboxes?tenant={self.tenant.id}").json()
+        page = self.ingest.call("GET", f"/mailboxes?tenant={self.tenant.id}&limit=500").json()
+        listed: list[dict[str, Any]] = page["mailboxes"]
         return listed
 
     def mailbox(self, mailbox: str) -> dict[str, Any]:
@@ -314,6 +316,8 @@ async def running_service(
     }
     await create_topics(kafka_settings(environment), MAIL_INGEST)
     service = Service(IngestProcess(environment, folder / "ingest.log"), simulator, environment, folder)
+    with service.database() as database:
+        record_scans(database, MAIL_INGEST)
     try:
         await asyncio.to_thread(service.process.start)
         yield service
@@ -323,8 +327,10 @@ async def running_service(
         simulator.client.clear_faults()
         simulator.client.forget_subscriptions()
         with service.database() as database:
+            scans = recorded_scans(database)
             database.client.drop_database(database.name)
         await delete_topics(stack.kafka_bootstrap, prefix)
+    assert scans == [], "these operations use no index"
 
 
 @asynccontextmanager

@@ -15,5 +15,5 @@ def delete_documents(mongodb_uri: str, name: str) -> None:
     """Empty a database; its collections and indexes stay, because MongoDB creates them slowly."""
     with MongoClient[dict[str, object]](mongodb_uri) as client:
         database = client[name]
-        for collection in database.list_collection_names():
+        for collection in database.list_collection_names(filter={"name": {"$not": {"$regex": "^system"}}}):
             database[collection].delete_many({})

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -17,13 +18,16 @@ from services.mail_ingest.domain.status_changes import StatusChange
 from services.mail_ingest.graph.errors import MailboxBlockedError
 from shared.errors import RetryableError
 from shared.events import ActivityKind
-from shared.keys import MailboxKey
+from shared.keys import ItemKey, K, MailboxKey, split_key
 from shared.problems import problem_response
 
-from .mailboxes import MailboxAdministration, MailboxNotEnrolledError, describe
+from .enrolment import MAX_NAMES
+from .mailboxes import PAGE_SIZE, MailboxAdministration, MailboxNotEnrolledError, describe
 
 Id = Annotated[str, Field(min_length=1, max_length=2000)]
 Name = Annotated[str, Field(min_length=1, max_length=320, pattern=r"^[^/\s]+$")]
+Limit = Annotated[int, Query(ge=1, le=500)]
+Cursor = Annotated[str | None, Query(max_length=3000)]
 RETRY_AFTER_SECONDS = "5"
 
 
@@ -45,6 +49,13 @@ class EnrolRequest(_RequestBody):
 
     tenant: Name
     mailbox: Name
+
+
+class EnrolManyRequest(_RequestBody):
+    """The mailboxes of a tenant, by their owners' object ids or user principal names."""
+
+    tenant: Name
+    mailboxes: Annotated[list[str], Field(min_length=1, max_length=MAX_NAMES)]
 
 
 class StuckItemsRequest(_RequestBody):
@@ -73,18 +84,29 @@ def create_api(
         return asdict(await previews.fetch(MailboxKey(body.tenant, body.mailbox), body.kind, body.item))
 
     @router.get("/mailboxes")
-    async def list_mailboxes(tenant: str | None = None) -> list[dict[str, object]]:
-        return await administration.list_mailboxes(tenant)
+    async def list_mailboxes(
+        tenant: str | None = None, limit: Limit = PAGE_SIZE, after: Cursor = None
+    ) -> Response:
+        listed = await administration.list_mailboxes(tenant, _parse(MailboxKey, after), limit)
+        return _page("mailboxes", listed, limit, "tenant", "mailbox")
 
     @router.post("/mailboxes")
     async def enrol(body: EnrolRequest) -> dict[str, object]:
-        enrolled = describe(await administration.enrol(body.tenant, body.mailbox))
+        enrolled = describe(await administration.enrolment.enrol(body.tenant, body.mailbox))
         wake()
         return enrolled
 
+    @router.post("/mailboxes/batch")
+    async def enrol_many(body: EnrolManyRequest) -> Response:
+        enrolment = await administration.enrolment.enrol_many(body.tenant, body.mailboxes)
+        wake()
+        enrolled = {name: describe(mailbox) for name, mailbox in enrolment.enrolled.items()}
+        return JSONResponse({"enrolled": enrolled, "failed": enrolment.failed})
+
     @router.get("/tenants/blocked")
-    async def list_blocked_tenants() -> list[dict[str, object]]:
-        return await administration.list_blocked_tenants()
+    async def list_blocked_tenants(limit: Limit = PAGE_SIZE, after: Cursor = None) -> Response:
+        listed = await administration.list_blocked_tenants(after, limit)
+        return _page("tenants", listed, limit, "tenant")
 
     async def change_status(change: StatusChange, tenant: str, mailbox: str) -> dict[str, object]:
         changed = describe(await administration.change_status(change, MailboxKey(tenant, mailbox)))
@@ -114,8 +136,11 @@ def _add_stuck_items(
     router: APIRouter, administration: MailboxAdministration, wake: Callable[[], None]
 ) -> None:
     @router.get("/stuck-items")
-    async def list_stuck_items(tenant: str | None = None) -> list[dict[str, object]]:
-        return await administration.list_stuck_items(tenant)
+    async def list_stuck_items(
+        tenant: str | None = None, limit: Limit = PAGE_SIZE, after: Cursor = None
+    ) -> Response:
+        listed = await administration.list_stuck_items(tenant, _parse(ItemKey, after), limit)
+        return _page("items", listed, limit, "tenant", "mailbox", "item")
 
     @router.post("/stuck-items/retry")
     async def retry_stuck_items(body: StuckItemsRequest) -> dict[str, int]:
@@ -128,6 +153,25 @@ def _add_stuck_items(
     async def drop_stuck_items(body: StuckItemsRequest) -> dict[str, int]:
         key = MailboxKey(body.tenant, body.mailbox)
         return {"items": await administration.drop_stuck_items(key, body.item)}
+
+
+def _page(name: str, listed: list[dict[str, object]], limit: int, *key: str) -> Response:
+    """A page of a list. With `next`, as `after` of the next call, the list goes on.
+
+    It is no return value of a route: FastAPI would check and copy it value by value.
+    """
+    is_full = len(listed) == limit
+    after = "/".join(str(listed[-1][part]) for part in key) if is_full else None
+    return JSONResponse({name: listed, "next": after})
+
+
+def _parse(key_type: type[K], after: str | None) -> K | None:
+    if after is None:
+        return None
+    try:
+        return split_key(key_type, after)
+    except ValueError:
+        raise HTTPException(422, "`after` is not a key of this list") from None
 
 
 def _register_errors(app: FastAPI) -> None:

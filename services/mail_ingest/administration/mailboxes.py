@@ -1,11 +1,10 @@
-"""Enrols, lists, pauses, resumes and removes mailboxes, each with an audit record."""
+"""Lists, pauses, resumes and removes mailboxes, each with an audit record; `enrolment.py` enrols them."""
 
-import re
+from collections.abc import AsyncIterator
 from typing import Any, assert_never
 
 from services.mail_ingest.domain.status_changes import (
     DROP_STUCK,
-    ENROL,
     RESEND,
     RETRY_STUCK,
     TRANSITIONS,
@@ -17,10 +16,13 @@ from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.documents import AuditEntry, Mailbox
 from shared.clock import Clock
 from shared.events import MailboxStatus
-from shared.keys import MailboxKey
+from shared.keys import ItemKey, MailboxKey
 
-OBJECT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+from .enrolment import MailboxEnrolment
+
 ALL = "*"
+PAGE_SIZE = 100
+"""Entries of a page of a list, unless the caller sets another size."""
 
 
 class MailboxNotEnrolledError(Exception):
@@ -29,6 +31,9 @@ class MailboxNotEnrolledError(Exception):
 
 class MailboxAdministration:
     """The actions on mailboxes.
+
+    Attributes:
+        enrolment: of mailboxes, which need not be known before.
 
     Args:
         store: of this service.
@@ -39,24 +44,9 @@ class MailboxAdministration:
 
     def __init__(self, store: Store, graph: Graph, clock: Clock, actor: str) -> None:
         self._store = store
-        self._graph = graph
         self._clock = clock
         self._actor = actor
-
-    async def enrol(self, tenant: str, name: str) -> Mailbox:
-        """Enrols a mailbox by its owner's object id or user principal name; an enrolled one stays as it is.
-
-        Raises:
-            GraphUnavailableError, MailboxBlockedError: Graph does not find the user principal name.
-        """
-        oid, addresses = name.lower(), None
-        if not OBJECT_ID.fullmatch(oid):
-            user = await self._graph.users.find(tenant, name)
-            oid, addresses = user.oid, user.addresses
-        await self._audit(ENROL, tenant, oid)
-        key = MailboxKey(tenant, oid)
-        await self._store.mailboxes.enrol(key, addresses, self._clock())
-        return await self.get(key)
+        self.enrolment = MailboxEnrolment(store, graph, clock, actor)
 
     async def get(self, key: MailboxKey) -> Mailbox:
         """A mailbox; raises MailboxNotEnrolledError."""
@@ -101,22 +91,25 @@ class MailboxAdministration:
             await self._store.tenants.request_probe(mailbox.tenant, now)
         return await self.get(mailbox.key)
 
-    async def resend(self, tenant: str | None, mailbox: str | None) -> int:
-        """Has every live item, and the mailboxes themselves, published again.
-
-        Returns:
-            The number of items.
-        """
+    async def resend(
+        self, tenant: str | None, mailbox: str | None, after: MailboxKey | None = None
+    ) -> AsyncIterator[tuple[MailboxKey, int]]:
+        """Has every live item, and the mailboxes themselves, published again; see `Store.resend`."""
         await self._audit(RESEND, tenant or ALL, mailbox or ALL)
-        return await self._store.resend(tenant, mailbox, self._clock())
+        async for page in self._store.resend(tenant, mailbox, self._clock(), after):
+            yield page
 
-    async def list_mailboxes(self, tenant: str | None = None) -> list[dict[str, object]]:
-        """Each mailbox's state and counts."""
-        listed = await self._store.list_mailboxes(tenant)
+    async def list_mailboxes(
+        self, tenant: str | None = None, after: MailboxKey | None = None, limit: int = PAGE_SIZE
+    ) -> list[dict[str, object]]:
+        """The next mailboxes' states and counts, in the order of their keys."""
+        listed = await self._store.list_mailboxes(tenant, after, limit)
         return [describe(mailbox) | {"items": items} for mailbox, items in listed]
 
-    async def list_blocked_tenants(self) -> list[dict[str, object]]:
-        """Each tenant that is refused as a whole, and when the next probe is due."""
+    async def list_blocked_tenants(
+        self, after: str | None = None, limit: int = PAGE_SIZE
+    ) -> list[dict[str, object]]:
+        """The next tenants that are refused as a whole, and when the next probe of each is due."""
         return [
             {
                 "tenant": block.tenant,
@@ -125,12 +118,16 @@ class MailboxAdministration:
                 "retry_at": block.retry_at.isoformat(),
                 "failures": block.failures,
             }
-            for block in await self._store.tenants.find_all()
+            for block in await self._store.tenants.find_page(after, limit)
         ]
 
-    async def list_stuck_items(self, tenant: str | None = None) -> list[dict[str, object]]:
-        """Each stuck item with its reason and retry time."""
-        return [_describe_stuck(stuck) for stuck in await self._store.list_stuck_items(tenant)]
+    async def list_stuck_items(
+        self, tenant: str | None = None, after: ItemKey | None = None, limit: int = PAGE_SIZE
+    ) -> list[dict[str, object]]:
+        """The next stuck items with their reasons and retry times, in the order of their keys."""
+        return [
+            _describe_stuck(each) for each in await self._store.stuck_items.find_page(tenant, after, limit)
+        ]
 
     async def retry_stuck_items(self, key: MailboxKey, item: str | None) -> int:
         """Has a stuck item of a mailbox, or all of them, fetched again now.
@@ -165,7 +162,7 @@ class MailboxAdministration:
 
     async def _audit(self, action: str, tenant: str, mailbox: str, item: str | None = None) -> None:
         entry = AuditEntry(self._clock(), action, tenant, mailbox, self._actor, item)
-        await self._store.audit.insert(entry)
+        await self._store.audit.insert([entry])
 
 
 def describe(mailbox: Mailbox) -> dict[str, object]:

@@ -1,5 +1,7 @@
 """The collection `audit`: the actions of administrators."""
 
+from collections.abc import Sequence
+
 from shared.mongodb import MongoDatabase
 
 from .documents import AUDIT_ENTRY, AuditEntry
@@ -11,6 +13,6 @@ class AuditCollection:
     def __init__(self, database: MongoDatabase) -> None:
         self._collection = database.collection("audit")
 
-    async def insert(self, entry: AuditEntry) -> None:
-        """Adds a record."""
-        await self._collection.insert_one(AUDIT_ENTRY.write(entry))
+    async def insert(self, entries: Sequence[AuditEntry]) -> None:
+        """Adds records."""
+        await self._collection.insert_many([AUDIT_ENTRY.write(entry) for entry in entries])

@@ -1,9 +1,9 @@
 """The store: all collections of the database, and what concerns more than one of them."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 
-from services.mail_ingest.domain.stuck_items import NOT_FOUND_YET, StuckItem
+from services.mail_ingest.domain.stuck_items import NOT_FOUND_YET
 from services.mail_ingest.settings import IngestSettings
 from shared.clock import next_version
 from shared.keys import MailboxKey
@@ -68,26 +68,32 @@ class Store:
         if versions and not await self.items.acknowledge(owner, versions):
             await self.mailboxes.mark_pending([owner])
 
-    async def resend(self, tenant: str | None, mailbox: str | None, now: datetime) -> int:
-        """Records mailboxes, and all their live items, as pending.
+    async def resend(
+        self, tenant: str | None, mailbox: str | None, now: datetime, after: MailboxKey | None = None
+    ) -> AsyncIterator[tuple[MailboxKey, int]]:
+        """Records mailboxes, and all their live items, as pending, in the order of their keys.
 
-        Returns:
-            The number of these items.
+        Args:
+            tenant: only mailboxes of this tenant.
+            mailbox: only mailboxes of this owner.
+            now: the present time.
+            after: the mailbox at which an earlier call ended.
+
+        Yields:
+            After each page: the last mailbox that is done, and the number of items of the page.
         """
-        keys = await self.mailboxes.find_keys(tenant, mailbox)
-        count = await self.items.mark_pending(keys)
-        await self.mailboxes.mark_pending(keys, next_version(now))
-        return count
+        async for keys in self.mailboxes.walk(tenant, mailbox, after):
+            count = sum([await self.items.mark_pending(key) for key in keys])
+            await self.mailboxes.mark_pending(keys, next_version(now))
+            yield keys[-1], count
 
-    async def list_mailboxes(self, tenant: str | None = None) -> list[tuple[Mailbox, int]]:
-        """Every mailbox with the count of its items, gone and refused ones included."""
-        counts = await self.items.count_by_owner()
-        mailboxes = await self.mailboxes.find_all(tenant)
+    async def list_mailboxes(
+        self, tenant: str | None, after: MailboxKey | None, limit: int
+    ) -> list[tuple[Mailbox, int]]:
+        """The next mailboxes with the count of their items, gone and refused ones included."""
+        mailboxes = await self.mailboxes.find_page(tenant, after, limit)
+        counts = await self.items.count_by_owner([mailbox.key for mailbox in mailboxes])
         return [(mailbox, counts.get(mailbox.key, 0)) for mailbox in mailboxes]
-
-    async def list_stuck_items(self, tenant: str | None = None) -> list[StuckItem]:
-        """The stuck items of a tenant, or all."""
-        return await self.stuck_items.find_all(await self.mailboxes.find_keys(tenant, None))
 
     async def count_work(self) -> dict[str, int]:
         """The work that is still to be done, as counts for `/status`."""

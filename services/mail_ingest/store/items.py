@@ -18,6 +18,7 @@ from shared.mongodb import (
 from shared.topics import TOMBSTONE_RETENTION
 
 from .documents import ITEM
+from .key_order import walk
 from .pipelines import acknowledge
 
 GONE_ITEM_RETENTION: timedelta = TOMBSTONE_RETENTION
@@ -85,14 +86,15 @@ class ItemCollection:
         )
         return document["leaves_at"] if document else None
 
-    async def count_by_owner(self) -> dict[MailboxKey, int]:
-        """Items of each mailbox, gone and refused ones included."""
-        groups = self._collection.aggregate([{"$group": {"_id": "$owner", "count": {"$sum": 1}}}])
+    async def count_by_owner(self, owners: Collection[MailboxKey]) -> dict[MailboxKey, int]:
+        """Items of each of these mailboxes that has some, gone and refused ones included."""
+        of_owners = {"$match": {"owner": {"$in": [join_key(owner) for owner in owners]}}}
+        groups = self._collection.aggregate([of_owners, {"$group": {"_id": "$owner", "count": {"$sum": 1}}}])
         return {split_key(MailboxKey, row["_id"]): row["count"] async for row in groups}
 
     async def count_pending(self) -> int:
         """Items whose state Kafka has not acknowledged."""
-        return await self._collection.count({"publish_pending": True})
+        return await self._collection.count({"owner": {"$gt": ""}, "publish_pending": True})
 
     async def record(self, owner: MailboxKey, by: str, updates: Sequence[ItemUpdate]) -> AbstractSet[str]:
         """Records new states, each only if its document is still at the version that the update replaces.
@@ -156,17 +158,19 @@ class ItemCollection:
             ]
         )
 
-    async def mark_pending(self, owners: Collection[MailboxKey]) -> int:
-        """Records every live item of these mailboxes as pending.
+    async def mark_pending(self, owner: MailboxKey) -> int:
+        """Records every live item of a mailbox as pending, some at a time.
 
         Returns:
             The number of these items.
         """
-        result = await self._collection.update_many(
-            {"owner": {"$in": [join_key(owner) for owner in owners]}, "gone": None},
-            {"$set": {"publish_pending": True}},
-        )
-        return result.matched
+        count = 0
+        async for keys in walk(self._collection, {"gone": None}, join_key(owner)):
+            is_live = {"_id": {"$in": keys}, "gone": None}
+            count += (
+                await self._collection.update_many(is_live, {"$set": {"publish_pending": True}})
+            ).matched
+        return count
 
     async def _read(self, query: Document, limit: int = 0) -> list[CapturedItem]:
         found = self._collection.find(query, limit=limit)

@@ -1,7 +1,6 @@
 """The collection `mailboxes`, as handlers, administrators and workers without a lease change it."""
 
-import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,15 +14,16 @@ from shared.mongodb import (
     ASCENDING,
     DESCENDING,
     Document,
-    DuplicateDocumentError,
     IndexModel,
     MongoCollection,
     MongoDatabase,
     UpdateOne,
+    WriteRefusedError,
 )
 
 from .documents import MAILBOX, Mailbox, enrolment
 from .held_mailbox import HeldMailbox
+from .key_order import KEY_ORDER, below, read_page, walk
 from .lease import Lease
 from .pipelines import (
     ACTIVE_STATUSES,
@@ -35,6 +35,32 @@ from .pipelines import (
 )
 
 NOT_REMOVED = {"$ne": MailboxStatus.REMOVED}
+ANY_STATUS = {"$in": list(MailboxStatus)}
+"""Without a condition on its first field MongoDB does not use an index."""
+
+HAS_ITEMS: Document = {"notified_items.0": {"$exists": True}}
+HAS_REQUESTS: Document = {"content_requests.0": {"$exists": True}}
+WINDOW_REQUESTED: Document = {"window_due": {"$type": "date"}}
+IS_PENDING: Document = {"publish_pending": True}
+IS_HELD: Document = {"lease.until": {"$type": "date"}}
+
+INDEXES = [
+    IndexModel([("mailbox", ASCENDING), ("_id", ASCENDING)]),
+    IndexModel([("tenant", ASCENDING), ("status", ASCENDING), ("reason", ASCENDING), ("since", ASCENDING)]),
+    IndexModel([("tenant", ASCENDING), ("status", ASCENDING), ("complete_as_of", ASCENDING)]),
+    IndexModel([("status", ASCENDING), ("no_notifications", ASCENDING)]),
+    # What is to be done: as few entries as there is work, so that it is counted without the other mailboxes.
+    *(
+        IndexModel([("status", ASCENDING)], name=name, partialFilterExpression=condition)
+        for name, condition in {
+            "notified": HAS_ITEMS,
+            "content_requested": HAS_REQUESTS,
+            "window_due": WINDOW_REQUESTED,
+            "publish_pending": IS_PENDING,
+            "leased": IS_HELD,
+        }.items()
+    ),
+]
 
 
 class MailboxCollection:
@@ -51,7 +77,7 @@ class MailboxCollection:
 
     async def create_indexes(self) -> None:
         """Creates the indexes that are missing."""
-        await self._collection.create_indexes([IndexModel([("due_at", ASCENDING)])])
+        await self._collection.create_indexes([IndexModel([("due_at", ASCENDING)]), *INDEXES])
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -60,38 +86,70 @@ class MailboxCollection:
         document = await self._collection.find_one({"_id": join_key(key)})
         return MAILBOX.read(document) if document else None
 
-    async def find_all(self, tenant: str | None = None) -> list[Mailbox]:
-        """All mailboxes, or those of a tenant, in the order of their keys."""
-        query = {"tenant": tenant} if tenant else {}
-        found = self._collection.find(query, sort=[("_id", ASCENDING)])
-        return [MAILBOX.read(document) async for document in found]
+    async def find_page(self, tenant: str | None, after: MailboxKey | None, limit: int) -> list[Mailbox]:
+        """The next mailboxes of a tenant, or of all, in the order of their keys."""
+        page = await read_page(self._collection, tenant, after and join_key(after), limit)
+        return [MAILBOX.read(document) for document in page]
 
-    async def find_keys(self, tenant: str | None, mailbox: str | None) -> list[MailboxKey]:
-        """The keys of the mailboxes of a tenant, of an owner, or of all."""
-        query = {name: value for name, value in (("tenant", tenant), ("mailbox", mailbox)) if value}
-        found = self._collection.find(query, {"_id": 1})
-        return [split_key(MailboxKey, document["_id"]) async for document in found]
+    async def walk(
+        self, tenant: str | None, mailbox: str | None, after: MailboxKey | None = None
+    ) -> AsyncIterator[list[MailboxKey]]:
+        """The keys of the mailboxes of a tenant, of an owner, or of all, in their order, page by page."""
+        start = after and join_key(after)
+        if mailbox is None:
+            pages = walk(self._collection, {}, tenant, start)
+        else:
+            query = {"mailbox": mailbox, **below(tenant, start)}
+            pages = self._walk_owner(query)
+        async for page in pages:
+            yield [split_key(MailboxKey, key) for key in page]
+
+    async def _walk_owner(self, query: Document) -> AsyncIterator[list[str]]:
+        """The keys of one owner's mailboxes: one for each tenant that has the owner."""
+        found = [
+            document["_id"] async for document in self._collection.find(query, {"_id": 1}, sort=KEY_ORDER)
+        ]
+        if found:
+            yield found
 
     # -- administration ---------------------------------------------------------------------------
 
-    async def enrol(self, key: MailboxKey, addresses: Collection[str] | None, now: datetime) -> None:
-        """Enrols a mailbox, also one that was removed; an enrolled one stays as it is."""
-        removed = Mailbox(key.tenant, key.mailbox, MailboxStatus.REMOVED, now)
-        with contextlib.suppress(DuplicateDocumentError):  # a concurrent enrolment has inserted it
-            await self._collection.update_one(
-                {"_id": join_key(key)}, {"$setOnInsert": MAILBOX.write(removed)}, upsert=True
+    async def enrol(
+        self, addresses: Mapping[MailboxKey, Collection[str] | None], now: datetime
+    ) -> Mapping[MailboxKey, Mailbox]:
+        """Enrols mailboxes, also those that were removed; an enrolled one stays as it is.
+
+        Args:
+            addresses: of each mailbox's owner; None: they are read from Graph later.
+            now: the present time.
+
+        Returns:
+            The mailboxes as they are afterwards.
+        """
+        removed = [Mailbox(key.tenant, key.mailbox, MailboxStatus.REMOVED, now) for key in addresses]
+        try:
+            await self._collection.bulk_write(
+                [
+                    UpdateOne({"_id": join_key(each.key)}, {"$setOnInsert": MAILBOX.write(each)}, upsert=True)
+                    for each in removed
+                ]
             )
-        enrolled = replace(
-            removed,
-            status=MailboxStatus.ENROLLED,
-            enrolled_at=now,
-            addresses=None if addresses is None else frozenset(addresses),
-            window_due=now,
+        except WriteRefusedError as error:
+            if not error.only_duplicates:  # a concurrent enrolment has inserted them
+                raise
+        await self._collection.bulk_write(
+            [
+                UpdateOne(
+                    {"_id": join_key(each.key), "status": MailboxStatus.REMOVED},
+                    self._pipelines.record(
+                        enrolment(_enrolled(each, addresses[each.key], now)), next_version(now)
+                    ),
+                )
+                for each in removed
+            ]
         )
-        await self._collection.update_one(
-            {"_id": join_key(key), "status": MailboxStatus.REMOVED},
-            self._pipelines.record(enrolment(enrolled), next_version(now)),
-        )
+        found = self._collection.find({"_id": {"$in": [join_key(key) for key in addresses]}})
+        return {mailbox.key: mailbox async for mailbox in (MAILBOX.read(each) async for each in found)}
 
     async def change_status(
         self,
@@ -214,8 +272,8 @@ class MailboxCollection:
         is_included: list[Document] = [{"status": MailboxStatus.ENROLLED}]
         if previous not in (None, reason):
             is_included.append({"status": MailboxStatus.BLOCKED, "reason": previous})
-        await self._collection.update_many(
-            {"tenant": tenant, "$or": is_included}, self._pipelines.record(changes, next_version(now))
+        await self._update_by_pages(
+            tenant, {"$or": is_included}, self._pipelines.record(changes, next_version(now))
         )
 
     async def release_tenant(self, tenant: str, reason: str, now: datetime) -> None:
@@ -223,7 +281,12 @@ class MailboxCollection:
         query = {"tenant": tenant, "status": MailboxStatus.BLOCKED, "reason": reason}
         duration = to_milliseconds(release_time(await self._collection.count(query)))
         retry_at = {"$add": [now, {"$multiply": [{"$rand": {}}, duration]}]}
-        await self._collection.update_many(query, self._pipelines.set_and_schedule({"retry_at": retry_at}))
+        await self._update_by_pages(tenant, query, self._pipelines.set_and_schedule({"retry_at": retry_at}))
+
+    async def _update_by_pages(self, tenant: str, query: Document, update: list[Document]) -> None:
+        """Updates the mailboxes of a tenant that match; after a failure a repetition does the rest."""
+        async for keys in walk(self._collection, query, tenant):
+            await self._collection.update_many({"_id": {"$in": keys}, **query}, update)
 
     async def find_refused_since(self, tenant: str, reason: str) -> list[datetime]:
         """Since when each mailbox of a tenant is blocked for a reason; at most so many as decide."""
@@ -253,27 +316,43 @@ class MailboxCollection:
     # -- status -----------------------------------------------------------------------------------
 
     async def count_work(self) -> dict[str, int]:
-        """The work that is still to be done, as counts for `/status`."""
-        is_active = {"$in": ["$status", ACTIVE_STATUSES]}
+        """The work that is still to be done, as counts for `/status`; only mailboxes with work are read."""
+        has_work = [HAS_ITEMS, HAS_REQUESTS, WINDOW_REQUESTED, IS_PENDING]
         items, requests = {"$size": "$notified_items"}, {"$size": "$content_requests"}
+        is_active = {"$in": ["$status", ACTIVE_STATUSES]}
         window = {"$and": [self._pipelines.reconcile, WINDOW_IS_DUE, is_active]}
-        has_work = {"$or": [{"$gt": [items, 0]}, {"$gt": [requests, 0]}, window, "$publish_pending"]}
-        conditions: dict[str, Any] = {
-            "mailboxes": {"$ne": ["$status", MailboxStatus.REMOVED]},
-            "mailboxes with work": has_work,
-            "mailboxes blocked": {"$eq": ["$status", MailboxStatus.BLOCKED]},
-            "mailboxes without notifications": {
-                "$and": [{"$eq": ["$status", MailboxStatus.ENROLLED]}, {"$gt": ["$no_notifications", None]}]
+        counted: dict[str, Any] = {
+            "mailboxes with work": {
+                "$or": [{"$gt": [items, 0]}, {"$gt": [requests, 0]}, window, "$publish_pending"]
             },
-            "leases held": {"$gt": [{"$ifNull": ["$lease.until", None]}, NOW]},
             "windows due": window,
             "publish pending mailboxes": "$publish_pending",
         }
-        sums: Document = {
-            name: {"$sum": {"$cond": [condition, 1, 0]}} for name, condition in conditions.items()
-        }
+        sums: Document = {name: {"$sum": {"$cond": [each, 1, 0]}} for name, each in counted.items()}
         sums |= {"notified items waiting": {"$sum": items}, "content requests waiting": {"$sum": requests}}
         counts = dict.fromkeys(sums, 0)
-        async for row in self._collection.aggregate([{"$group": {"_id": None, **sums}}]):
+        branches = [{"status": ANY_STATUS, **condition} for condition in has_work]
+        pipeline: list[Document] = [{"$match": {"$or": branches}}, {"$group": {"_id": None, **sums}}]
+        async for row in self._collection.aggregate(pipeline):
             counts |= {name: row[name] for name in counts}
-        return counts
+        present = [status for status in MailboxStatus if status is not MailboxStatus.REMOVED]
+        queries: dict[str, Document] = {
+            "mailboxes": {"status": {"$in": present}},
+            "mailboxes blocked": {"status": MailboxStatus.BLOCKED},
+            "mailboxes without notifications": {
+                "status": MailboxStatus.ENROLLED,
+                "no_notifications": {"$gt": ""},
+            },
+            "leases held": {"status": ANY_STATUS, **IS_HELD, "$expr": {"$gt": ["$lease.until", NOW]}},
+        }
+        return counts | {name: await self._collection.count(query) for name, query in queries.items()}
+
+
+def _enrolled(removed: Mailbox, addresses: Collection[str] | None, now: datetime) -> Mailbox:
+    return replace(
+        removed,
+        status=MailboxStatus.ENROLLED,
+        enrolled_at=now,
+        addresses=None if addresses is None else frozenset(addresses),
+        window_due=now,
+    )

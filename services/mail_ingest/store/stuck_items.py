@@ -9,6 +9,7 @@ from shared.keys import ItemKey, MailboxKey, join_key, split_key
 from shared.mongodb import ASCENDING, Document, IndexModel, MongoCollection, MongoDatabase, UpdateOne
 
 from .documents import STUCK_ITEM
+from .key_order import read_page
 
 IS_LISTED = {"reason": {"$ne": NOT_FOUND_YET}}
 """The items that administrators see."""
@@ -22,7 +23,12 @@ class StuckItemCollection:
 
     async def create_indexes(self) -> None:
         """Creates the indexes that are missing."""
-        await self._collection.create_indexes([IndexModel([("owner", ASCENDING), ("retry_at", ASCENDING)])])
+        await self._collection.create_indexes(
+            [
+                IndexModel([("owner", ASCENDING), ("retry_at", ASCENDING)]),
+                IndexModel([("reason", ASCENDING)]),
+            ]
+        )
 
     async def find(self, owner: MailboxKey, items: Collection[str]) -> dict[str, StuckItem]:
         """Those of these items that are stuck, by item."""
@@ -32,9 +38,10 @@ class StuckItemCollection:
         """Items whose retry time has come, the longest due ones first."""
         return await self._read({**_query([owner]), "retry_at": {"$lte": now}}, limit)
 
-    async def find_all(self, owners: Collection[MailboxKey]) -> list[StuckItem]:
-        """All stuck items of these mailboxes that administrators see."""
-        return await self._read({**_query(owners), **IS_LISTED})
+    async def find_page(self, tenant: str | None, after: ItemKey | None, limit: int) -> list[StuckItem]:
+        """The next stuck items that administrators see, of a tenant or of all, in the order of their keys."""
+        page = await read_page(self._collection, tenant, after and join_key(after), limit, IS_LISTED)
+        return [_read(document) for document in page]
 
     async def find_ids(self, owner: MailboxKey) -> AbstractSet[str]:
         """The ids of a mailbox's stuck items."""
@@ -78,20 +85,18 @@ class StuckItemCollection:
 
     async def count_by_reason(self) -> dict[str, int]:
         """The stuck items of all mailboxes, by reason."""
-        groups = self._collection.aggregate([{"$group": {"_id": "$reason", "count": {"$sum": 1}}}])
+        by_index: list[Document] = [{"$match": {"reason": {"$gt": ""}}}]
+        groups = self._collection.aggregate([*by_index, {"$group": {"_id": "$reason", "count": {"$sum": 1}}}])
         return {row["_id"]: row["count"] async for row in groups}
-
-    async def count_by_owner(self) -> dict[MailboxKey, int]:
-        """The stuck items of each mailbox."""
-        groups = self._collection.aggregate([{"$group": {"_id": "$owner", "count": {"$sum": 1}}}])
-        return {split_key(MailboxKey, row["_id"]): row["count"] async for row in groups}
 
     async def _read(self, query: Document, limit: int = 0) -> list[StuckItem]:
         order = [("owner", ASCENDING), ("retry_at", ASCENDING)]
         found = self._collection.find(query, sort=order, limit=limit)
-        return [
-            STUCK_ITEM.read(document, split_key(ItemKey, document["_id"]).item) async for document in found
-        ]
+        return [_read(document) async for document in found]
+
+
+def _read(document: Document) -> StuckItem:
+    return STUCK_ITEM.read(document, split_key(ItemKey, document["_id"]).item)
 
 
 def _query(owners: Collection[MailboxKey], items: Collection[str] | None = None) -> Document:

@@ -22,6 +22,7 @@ class SubscriptionCollection:
             [
                 IndexModel([("graph_id", ASCENDING), ("client_state", ASCENDING)]),
                 IndexModel([("owner", ASCENDING)]),
+                IndexModel([("removed", ASCENDING), ("graph_id", ASCENDING)]),
             ]
         )
 
@@ -42,7 +43,7 @@ class SubscriptionCollection:
 
     async def count_active(self) -> int:
         """Subscriptions that Graph has not removed."""
-        return await self._collection.count({"graph_id": {"$ne": None}, "removed": False})
+        return await self._collection.count({"removed": False, "graph_id": {"$gt": ""}})
 
     async def insert(self, subscription: GraphSubscription) -> None:
         """Stores a subscription before Graph is requested to create it."""

@@ -3,9 +3,10 @@
 from datetime import datetime
 
 from services.mail_ingest.domain.tenants import TenantBlock
-from shared.mongodb import ASCENDING, DuplicateDocumentError, MongoCollection, MongoDatabase
+from shared.mongodb import DuplicateDocumentError, MongoCollection, MongoDatabase
 
 from .documents import TENANT_BLOCK
+from .key_order import below, read_page
 
 
 class TenantCollection:
@@ -19,14 +20,14 @@ class TenantCollection:
         document = await self._collection.find_one({"_id": tenant})
         return TENANT_BLOCK.read(document, tenant) if document else None
 
-    async def find_all(self) -> list[TenantBlock]:
-        """All blocks, in the order of their tenants."""
-        found = self._collection.find({}, sort=[("_id", ASCENDING)])
-        return [TENANT_BLOCK.read(document, document["_id"]) async for document in found]
+    async def find_page(self, after: str | None, limit: int) -> list[TenantBlock]:
+        """The next blocks, in the order of their tenants."""
+        page = await read_page(self._collection, None, after, limit)
+        return [TENANT_BLOCK.read(document, document["_id"]) for document in page]
 
     async def count(self) -> int:
         """How many tenants are blocked."""
-        return await self._collection.count({})
+        return await self._collection.count(below(None))
 
     async def insert(self, block: TenantBlock) -> bool:
         """Stores a block.

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -107,6 +108,8 @@ async def test_internal_port_needs_the_token(world: World) -> None:
     routes = [
         ("GET", "/mailboxes"),
         ("POST", "/mailboxes"),
+        ("POST", "/mailboxes/batch"),
+        ("GET", "/tenants/blocked"),
         ("POST", "/previews"),
         ("DELETE", "/mailboxes/t/m"),
         ("POST", "/mailboxes/t/m/pause"),
@@ -169,6 +172,71 @@ async def test_command_line_lists_retries_and_drops_stuck_items(world: World) ->
     assert actions == ["enrol", "drop stuck items", "retry stuck items"]
 
 
+async def test_many_mailboxes_are_enrolled_at_once_and_each_that_is_not_is_named(
+    world: World, tmp_path: Path
+) -> None:
+    ann, bo = world.add_user("ann"), world.add_user("bo")
+    ids = [str(uuid4()) for _ in range(40)]
+    file = tmp_path / "names"
+    file.write_text(
+        "\n".join(["# those of the team", *ids, "", ids[0], f"{BO}  # by name", "nobody@x.example"])
+    )
+
+    status, out, err = await run_command(
+        world, "mailboxes", "enrol", world.tenant.id, ANN, "a b", "--file", str(file)
+    )
+
+    enrolled = {json.loads(line)["mailbox"] for line in out.splitlines()}
+    assert (status, enrolled) == (1, {ann, bo, *ids})
+    assert sorted(err.splitlines()) == [
+        "2 of 44 mailboxes are not enrolled",
+        "a b: not enrolled: not_a_name",
+        "nobody@x.example: not enrolled: no_mailbox",
+    ]
+    actions = [entry["mailbox"] for entry in world.documents("audit", action="enrol")]
+    assert sorted(actions) == sorted(enrolled)
+
+    status, _, err = await run_command(world, "mailboxes", "enrol", world.tenant.id)
+    assert (status, err) == (1, "name a mailbox, or a file with names\n")
+
+
+async def test_api_enrols_many_mailboxes_and_lists_them_page_by_page(world: World) -> None:
+    ids = sorted(str(uuid4()) for _ in range(5))
+
+    response = world.ingest.call(
+        "POST", "/mailboxes/batch", tenant=world.tenant.id, mailboxes=[*ids, "nobody@x.example"]
+    ).json()
+    assert sorted(response["enrolled"]) == ids
+    assert response["failed"] == {"nobody@x.example": "no_mailbox"}
+
+    path = next_path = f"/mailboxes?tenant={world.tenant.id}&limit=2"
+    pages = []
+    while next_path:
+        listed = world.ingest.call("GET", next_path).json()
+        pages.append([each["mailbox"] for each in listed["mailboxes"]])
+        next_path = f"{path}&after={listed['next']}" if listed["next"] else ""
+    assert pages == [ids[:2], ids[2:4], ids[4:]]
+
+    def status(method: str, path: str, **body: Any) -> int:
+        return world.ingest.call(method, path, **body).status_code
+
+    assert status("GET", "/mailboxes?after=nowhere") == 422
+    assert status("GET", "/mailboxes?limit=501") == 422
+    assert status("POST", "/mailboxes/batch", tenant=world.tenant.id, mailboxes=["x"] * 501) == 422
+
+
+async def test_command_line_lists_the_tenants_that_are_refused(world: World) -> None:
+    world.tenant.conditional_access(True)
+    world.ingest.call("POST", "/mailboxes", tenant=world.tenant.id, mailbox=world.add_user("ann"))
+    await eventually(lambda: world.mailboxes()[0]["status"] == "blocked")
+
+    status, out, _ = await run_command(world, "tenants", "blocked")
+
+    world.tenant.conditional_access(False)
+    (blocked,) = [each for each in map(json.loads, out.splitlines()) if each["tenant"] == world.tenant.id]
+    assert (status, blocked["reason"]) == (0, "conditional_access")
+
+
 async def test_command_line_does_the_same(world: World) -> None:
     ann = world.add_user("ann")
 
@@ -181,8 +249,9 @@ async def test_command_line_does_the_same(world: World) -> None:
     status, out, _ = await run_command(world, "mailboxes", "list", "--tenant", world.tenant.id)
     assert (status, json.loads(out)["items"]) == (0, 1)
 
-    status, out, _ = await run_command(world, "resend", "--mailbox", ann)
+    status, out, err = await run_command(world, "resend", "--mailbox", ann)
     assert (status, out) == (0, "1 items will be published again\n")
+    assert err == f"1 items until mailbox {world.tenant.id}/{ann}\n"
 
     async def is_published_twice() -> bool:
         return [value_of(each) is not None for each in await world.published(item)] == [True, True]

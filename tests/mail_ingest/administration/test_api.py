@@ -14,7 +14,7 @@ TOKEN = "the-credential-of-the-service"
 class StubAdministration:
     """The administration of no mailbox."""
 
-    async def list_mailboxes(self, _tenant: str | None) -> list[dict[str, object]]:
+    async def list_mailboxes(self, *_: object) -> list[dict[str, object]]:
         return []
 
 

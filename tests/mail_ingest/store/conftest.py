@@ -1,14 +1,17 @@
 """One database for all tests of the store, which run with both drivers."""
 
 from collections.abc import AsyncIterator, Iterator
-from typing import cast
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
+from pymongo import MongoClient
 
 from services.mail_ingest.store.database import Store
 from shared.mongodb import Driver
+from shared.topics import MAIL_INGEST
 from tests.support.databases import delete_documents, drop_databases
+from tests.support.query_plans import record_scans, recorded_scans
 
 from .stores import ANN, now, settings
 
@@ -17,8 +20,12 @@ from .stores import ANN, now, settings
 def lasting_database(mongodb_uri: str) -> Iterator[str]:
     """The name of a database for all tests of this package in this process."""
     name = f"test-{uuid4().hex[:12]}-mail-ingest"
-    yield name
+    with MongoClient[dict[str, Any]](mongodb_uri) as client:
+        record_scans(client[name], MAIL_INGEST)
+        yield name
+        scans = recorded_scans(client[name])
     drop_databases(mongodb_uri, name)
+    assert scans == [], "these operations use no index"
 
 
 @pytest.fixture
@@ -37,6 +44,6 @@ def driver(request: pytest.FixtureRequest) -> Driver:
 async def store(mongodb_uri: str, mongodb_database: str, driver: Driver) -> AsyncIterator[Store]:
     opened = Store(settings(mongodb_uri, mongodb_database), driver)
     await opened.create_indexes()
-    await opened.mailboxes.enrol(ANN, ["ann@contoso.com"], now())
+    await opened.mailboxes.enrol({ANN: ["ann@contoso.com"]}, now())
     yield opened
     await opened.close()

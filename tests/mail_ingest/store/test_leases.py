@@ -37,7 +37,7 @@ async def test_lease_has_one_holder_until_it_ends(store: Store) -> None:
 
 
 async def test_concurrent_workers_never_hold_the_same_mailbox(store: Store) -> None:
-    await store.mailboxes.enrol(BO, None, now())
+    await store.mailboxes.enrol({BO: None}, now())
 
     keys = await asyncio.gather(
         *(store.mailboxes.acquire_lease(f"holder-{number}", LEASE) for number in range(20))

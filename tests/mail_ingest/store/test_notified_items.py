@@ -74,7 +74,7 @@ async def test_too_many_notified_items_become_a_window_unless_none_is_read(
     assert mailbox.window_due is not None
 
     without = Store(settings(mongodb_uri, f"{mongodb_database}-{driver}", reconcile=False), driver)
-    await without.mailboxes.enrol(ANN, None, now())
+    await without.mailboxes.enrol({ANN: None}, now())
     await without.mailboxes.add_notified_items({ANN: many})
     assert len((await read(without)).notified_items) == len(many)
     await without.close()

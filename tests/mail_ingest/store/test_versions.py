@@ -102,7 +102,9 @@ async def test_resend_makes_live_items_and_mailboxes_pending(store: Store) -> No
     await record(store, "h", update("live", 0, 10), update("gone", 0, 10, gone=True))
     await store.acknowledge_items(ANN, {"live": 10, "gone": 10})
 
-    assert await store.resend("t", "ann", now()) == 1
+    pages = [page async for page in store.resend("t", "ann", now())]
+
+    assert pages == [(ANN, 1)]
 
     assert [captured.item for captured in await store.items.find_pending(ANN, 10)] == ["live"]
     assert (await read(store)).publish_pending

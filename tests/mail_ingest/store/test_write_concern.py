@@ -48,8 +48,8 @@ async def test_writes_are_acknowledged_by_the_majority_whatever_the_uri_has(
     weak = SecretStr(f"{mongodb_uri}&w=1")
     now = datetime.now(UTC)
     store = Store(IngestSettings(mongodb_uri=weak, mongodb_database=mongodb_database), driver)
-    await store.mailboxes.enrol(ANN, None, now)
+    await store.mailboxes.enrol({ANN: None}, now)
     await store.mailboxes.add_notified_items({ANN: [(ActivityKind.EMAIL, "i")]})
-    await store.audit.insert(AuditEntry(now, "enrol", "t", "ann", "test"))
+    await store.audit.insert([AuditEntry(now, "enrol", "t", "ann", "test")])
     await store.close()
     assert writes.concerns == {"majority"}

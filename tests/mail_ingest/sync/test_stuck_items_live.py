@@ -9,7 +9,8 @@ ANN = "ann@contoso.example"
 
 
 def stuck_items(world: World) -> list[dict[str, Any]]:
-    listed: list[dict[str, Any]] = world.ingest.call("GET", f"/stuck-items?tenant={world.tenant.id}").json()
+    page = world.ingest.call("GET", f"/stuck-items?tenant={world.tenant.id}").json()
+    listed: list[dict[str, Any]] = page["items"]
     return listed
 
 

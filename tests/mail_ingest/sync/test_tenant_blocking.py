@@ -42,7 +42,7 @@ class Office:
 
     async def enrol(self, *names: str) -> None:
         for name in names:
-            await self.store.mailboxes.enrol(MailboxKey(TENANT, name), ["a@contoso.com"], self.now)
+            await self.store.mailboxes.enrol({MailboxKey(TENANT, name): ["a@contoso.com"]}, self.now)
             assert await self.store.mailboxes.acquire_lease("holder", LEASE)
 
     async def fail(self, name: str, failure: GraphFailure) -> None:
@@ -83,7 +83,7 @@ class Office:
     async def sync_all(self) -> list[str]:
         """Syncs every mailbox that is due; returns for which of them Graph was called."""
         self.requests.clear()
-        for mailbox in await self.store.mailboxes.find_all(TENANT):
+        for mailbox in await self.store.mailboxes.find_page(TENANT, None, 100):
             await self.sync(mailbox.mailbox)
         return list(dict.fromkeys(self.requests))
 
@@ -93,12 +93,15 @@ class Office:
         return mailbox
 
     async def states(self) -> set[tuple[str, str | None]]:
-        return {(each.status.value, each.reason) for each in await self.store.mailboxes.find_all(TENANT)}
+        return {
+            (each.status.value, each.reason)
+            for each in await self.store.mailboxes.find_page(TENANT, None, 100)
+        }
 
     async def next_probe(self) -> list[str]:
         """Moves the clock until Graph is called for a mailbox; returns for which."""
         for _ in range(10):
-            mailboxes = await self.store.mailboxes.find_all(TENANT)
+            mailboxes = await self.store.mailboxes.find_page(TENANT, None, 100)
             self.now = min(each.retry_at for each in mailboxes if each.retry_at)
             if requested := await self.sync_all():
                 return requested
@@ -152,7 +155,7 @@ async def test_mailboxes_of_a_tenant_that_is_no_longer_blocked_are_not_retried_t
     probe = (await office.next_probe())[0]
 
     assert (await office.read(probe)).status is MailboxStatus.ENROLLED
-    assert await office.store.tenants.find_all() == []
+    assert await office.store.tenants.find_page(None, 10) == []
     others = {(await office.read(name)).retry_at for name in names if name != probe}
     assert len(others) == 5, "all at the same time"
     assert None not in others
@@ -176,7 +179,7 @@ async def test_mailbox_of_a_blocked_tenant_that_is_resumed_is_the_probe(office: 
     )
 
     assert await office.sync_all() == ["ann"]
-    assert await office.store.tenants.find_all() == []
+    assert await office.store.tenants.find_page(None, 10) == []
 
 
 async def test_401_of_one_mailbox_is_not_the_tenants_and_that_of_several_is(office: Office) -> None:
@@ -195,7 +198,7 @@ async def test_401_of_one_mailbox_is_not_the_tenants_and_that_of_several_is(offi
     for _ in range(3):
         await office.next_probe()
     assert (await office.read("d")).status is MailboxStatus.ENROLLED
-    assert await office.store.tenants.find_all() == [], "the three are refused for themselves"
+    assert await office.store.tenants.find_page(None, 10) == [], "the three are refused for themselves"
 
 
 async def test_several_mailboxes_are_not_the_tenant_while_others_are_served(office: Office) -> None:
@@ -207,7 +210,7 @@ async def test_several_mailboxes_are_not_the_tenant_while_others_are_served(offi
     for name in ("a", "b", "c"):
         await office.fail(name, MailboxBlockedError("permission:Mail.Read"))
 
-    assert await office.store.tenants.find_all() == []
+    assert await office.store.tenants.find_page(None, 10) == []
 
 
 @pytest.mark.parametrize(
@@ -222,4 +225,4 @@ async def test_probe_decides_only_what_it_shows(
 
     await office.next_probe()
 
-    assert bool(await office.store.tenants.find_all()) is is_blocked
+    assert bool(await office.store.tenants.find_page(None, 10)) is is_blocked
