@@ -137,11 +137,16 @@ def _parse_part(raw: Any, hosts: set[str]) -> _Part:
 
 
 def _split_url(url: str, hosts: set[str]) -> tuple[str, str]:
-    """Path below the version, and query, of a relative URL or of an absolute one of this host."""
+    """Path below the version, and query, of a relative URL or of an absolute one of this host.
+
+    A relative URL may begin with the version: the JavaScript client only takes off the host.
+    """
     path, _, query = url.partition("?")
     if "://" in path:
         host, _, rest = path.partition("://")[2].partition("/")
-        if host not in hosts or not f"/{rest}".lower().startswith(VERSION):
+        path = f"/{rest}"
+        if host not in hosts or not path.lower().startswith(VERSION):
             raise GraphError(errors.BATCH, f"The url {url} is not one of this service.")
-        path = f"/{rest}"[len(VERSION) :]
+    if path.lower().startswith(VERSION):
+        path = path[len(VERSION) :]
     return path, query.partition("#")[0]
