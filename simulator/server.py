@@ -159,7 +159,9 @@ def running(folder: Path, **changes: object) -> Iterator[Running]:
             raise RuntimeError("the simulator did not start")
         time.sleep(0.01)
     ca = folder / "ca.pem"
-    client = Simulator(world.base_url, ca)
+    client = Simulator(
+        f"https://localhost:{address.port}", ca
+    )  # the settings may name a URL for clients only
     try:
         yield Running(world, client, ca)
     finally:
