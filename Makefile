@@ -10,6 +10,7 @@ RUN := .venv/bin/python
 # Many containers forbid Python to keep what it compiled; every process would then compile the project again.
 unexport PYTHONDONTWRITEBYTECODE
 INSTALLED := .venv/.installed
+NPM_PROJECT := tests/clients/javascript
 
 # $(call option,NAME) is `--name "VALUE"` where NAME has a value.
 lower = $(subst _,-,$(shell echo $(1) | tr A-Z a-z))
@@ -78,12 +79,19 @@ pictures: $(INSTALLED)  ## take the pictures in README again: the page with the 
 docs: $(INSTALLED)  ## generate the documents that are derived from the code
 	@exec $(RUN) -m docs.generate
 
-lock: $(INSTALLED)  ## renew requirements/ from pyproject.toml [ARGS=--upgrade]
-	@for extra in mail-ingest matcher tracking simulator dev; do \
+# The official clients are compiled last, with the versions of all others as constraints. npm's lock file names packages
+# and hashes and no address, as requirements/ does.
+lock: $(INSTALLED)  ## renew requirements/ from pyproject.toml, and npm's lock file [ARGS=--upgrade]
+	@for extra in mail-ingest matcher tracking simulator dev official-clients; do \
 		echo "requirements/$$extra.txt"; \
-		.venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(ARGS) \
+		test $$extra = official-clients && options="--constraint requirements/dev.txt --fork-strategy fewest"; \
+		.venv/bin/uv pip compile --quiet --universal --generate-hashes --no-header --no-annotate $(ARGS) $$options \
 			pyproject.toml --extra $$extra --output-file requirements/$$extra.txt || exit 1; \
 	done
+	@command -v npm >/dev/null || { echo "npm is missing, so $(NPM_PROJECT)/package-lock.json stays as it is."; exit 0; }; \
+		echo "$(NPM_PROJECT)/package-lock.json"; \
+		npm $(if $(findstring --upgrade,$(ARGS)),update,install) --prefix $(NPM_PROJECT) --package-lock-only --ignore-scripts \
+			--omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error >/dev/null
 
 $(INSTALLED): requirements/dev.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is required and none is on the path: install it, or set PYTHON=path."; exit 1; }

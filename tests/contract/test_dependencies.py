@@ -1,5 +1,6 @@
 """Every package has a reason, every program imports exactly its own extra, every requirement is pinned."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -17,6 +18,8 @@ from checks.dependencies import (
 )
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = ["dev", "mail-ingest", "matcher", "official-clients", "simulator", "tracking"]
+"""The extras with a file of requirements."""
 MINIMAL = """
 [project.optional-dependencies]
 service = ["pydantic"]
@@ -133,7 +136,7 @@ def test_import_for_type_checking_does_not_count(tmp_path: Path) -> None:
 
 def test_requirements_are_pinned_by_hash_and_name_no_address() -> None:
     files = sorted((ROOT / "requirements").glob("*.txt"))
-    assert [file.stem for file in files] == ["dev", "mail-ingest", "matcher", "simulator", "tracking"]
+    assert [file.stem for file in files] == EXTRAS
     for file in files:
         text = file.read_text()
         assert "://" not in text
@@ -142,9 +145,28 @@ def test_requirements_are_pinned_by_hash_and_name_no_address() -> None:
                 assert re.match(r"\S+==\S+.*--hash=sha256:", requirement, re.DOTALL), requirement
 
 
-@pytest.mark.parametrize("extra", ["dev", "mail-ingest", "matcher", "simulator", "tracking"])
+@pytest.mark.parametrize("extra", EXTRAS)
 def test_requirements_contain_every_package_of_their_extra(extra: str) -> None:
     pinned = re.findall(
         r"^([A-Za-z0-9._-]+)(?:\[.*\])?==", (ROOT / f"requirements/{extra}.txt").read_text(), re.MULTILINE
     )
     assert extra_packages(extra) <= {normalise(name) for name in pinned}
+
+
+def test_packages_of_npm_are_pinned_by_hash_and_name_no_address() -> None:
+    folder = ROOT / "tests/clients/javascript"
+    declared = json.loads((folder / "package.json").read_text())["dependencies"]
+    locked = json.loads((folder / "package-lock.json").read_text())["packages"]
+    assert locked.pop("")["dependencies"] == declared
+    assert [name for name, version in declared.items() if not re.fullmatch(r"\d+\.\d+\.\d+", version)] == []
+    assert [name for name, package in locked.items() if not package.get("integrity")] == []
+    assert [name for name, package in locked.items() if "resolved" in package] == []
+
+
+def test_official_clients_are_in_no_other_requirements() -> None:
+    clients = {normalise(name) for name in extra_packages("official-clients")}
+    for extra in set(EXTRAS) - {"official-clients"}:
+        pinned = re.findall(
+            r"^([A-Za-z0-9._-]+)==", (ROOT / f"requirements/{extra}.txt").read_text(), re.MULTILINE
+        )
+        assert clients.isdisjoint(map(normalise, pinned))
