@@ -229,7 +229,9 @@ class Followed(EventPart):
     item: str
     kind: ActivityKind
     version: Version = Field(description="Version of the item in tracking; newer ones are published.")
-    until: Timestamp = Field(description="3 days after a message's arrival or a meeting's end.")
+    until: Timestamp = Field(
+        description="3 days after a message's arrival or a meeting's end; now, when it is untracked."
+    )
     sensitivity: Sensitivity = Field(
         default=Sensitivity.NORMAL,
         description="The item's sensitivity when its owner tracked it. The item's changes are not published "

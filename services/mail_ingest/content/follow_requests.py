@@ -22,13 +22,17 @@ class FollowRequests:
         """Records followed items.
 
         An item that is captured at the version that tracking has is as tracking knows it. Any other item that
-        is not compared yet, or whose answer tracking does not have, is fetched like a notified one.
+        is not compared yet, or whose answer tracking does not have, is fetched like a notified one. An item
+        whose time is over is followed no more.
         """
         now = self._clock()
         to_fetch = {}
         for owner, named in requests.items():
-            latest = {each.item: each for each in named if each.until > now}
-            unknown = await self._store.followed_items.follow(owner, list(latest.values()), now)
+            latest = {each.item: each for each in named}
+            ended = [item for item, each in latest.items() if each.until <= now]
+            await self._store.followed_items.delete(owner, ended)
+            followed = [each for each in latest.values() if each.until > now]
+            unknown = await self._store.followed_items.follow(owner, followed, now)
             if not unknown:
                 continue
             captured = await self._store.items.find(owner, [each.item for each in unknown])

@@ -129,9 +129,12 @@ class FollowedItemCollection:
             {"$set": FOLLOWED_ITEM.write_fields(checked_at=now)},
         )
 
-    async def delete(self, owner: MailboxKey) -> int:
-        """Deletes all items of a mailbox, and returns how many there were."""
-        return await self._collection.delete_many({"owner": join_key(owner)})
+    async def delete(self, owner: MailboxKey, items: Collection[str] | None = None) -> int:
+        """Deletes these items of a mailbox, or all of them; returns how many there were."""
+        query: Document = {"owner": join_key(owner)}
+        if items is not None:
+            query["_id"] = {"$in": [_id(owner, item) for item in items]}
+        return await self._collection.delete_many(query)
 
     async def _read(self, query: Document) -> list[FollowedItem]:
         return [

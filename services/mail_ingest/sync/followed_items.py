@@ -143,6 +143,7 @@ class FollowedItems:
             return outcome
         mailbox = await self._held.read()  # with its folders, and its status, as they are now
         if mailbox.status is not MailboxStatus.ENROLLED:
+            outcome.unanswered.update(each.item for each in to_compare)
             return outcome
         for each, payload in to_compare.items():
             if outcome.failure:

@@ -124,16 +124,19 @@ class TrackActions:
                 raise NotFoundError
             if await self._store.tracked_activities.replace_if_unchanged(after, before):
                 self._relay.wake()
-                await self._read_copies_again(after)
+                await self._follow_anew(before, after)
                 return
 
-    async def _read_copies_again(self, tracked: TrackedActivity) -> None:
-        """Requests the copies that may have to be shown now, see `remove_regarding`.
+    async def _follow_anew(self, before: TrackedActivity | None, after: TrackedActivity) -> None:
+        """Ends the following of copies that were removed, and requests those that may have to be shown now.
 
-        After a crash before that they are requested within the hour.
+        After a crash before that the former end within a day, and the latter are requested within the hour.
         """
-        mailboxes = {copy.item.mailbox_key for copy in tracked.copies if not copy.version}
-        for mailbox in mailboxes:
-            await self._store.followed_mailboxes.request(mailbox)
-        if mailboxes:
-            self._following.wake()
+        left = {copy.item for copy in after.copies}
+        ended = [copy for copy in before.copies if copy.item not in left] if before else []
+        to_read = [copy for copy in after.copies if not copy.version]
+        for mailbox in {copy.item.mailbox_key for copy in (*ended, *to_read)}:
+            await self._store.followed_mailboxes.request(
+                mailbox, ended=[copy for copy in ended if copy.item.mailbox_key == mailbox]
+            )
+        self._following.wake()

@@ -1,7 +1,8 @@
 """Publishes which items tracking follows: after Track, at the start, and every hour.
 
 It is a transactional outbox like that of `relay.py`: a mailbox that is due is leased by one replica, its
-followed items are published with the versions that tracking has, and the mailbox is acknowledged. A crash
+followed items are published with the versions that tracking has, and the mailbox is acknowledged. The end of
+an untracked item is published once. A crash
 publishes them twice. mail-ingest answers again what it has published under a later version, so that no
 answer is lost.
 """
@@ -114,9 +115,6 @@ class FollowPublisher:
             other = items.get(copy.item)  # the same item of another activity
             if other is None or copy.version < other.version:
                 items[copy.item] = copy
-        if not items:
-            await self._store.followed_mailboxes.delete(mailbox)
-            return
         followed = [
             Followed(
                 item=copy.item.item,
@@ -126,6 +124,12 @@ class FollowPublisher:
                 sensitivity=copy.sensitivity,
             )
             for copy in items.values()
+        ]
+        still_followed = {copy.item for copy in items}
+        followed += [
+            Followed(item=item, kind=kind, version=0, until=now)
+            for item, kind in mailbox.ended.items()
+            if item not in still_followed
         ]
         messages = [
             OutgoingMessage(
@@ -137,5 +141,8 @@ class FollowPublisher:
             for start in range(0, len(followed), self._items_per_message)
         ]
         await self._kafka.producer.send(*messages, deadline=SEND_DEADLINE)
-        await self._store.followed_mailboxes.acknowledge([mailbox], now + FOLLOW_EVERY)
+        if items:
+            await self._store.followed_mailboxes.acknowledge(mailbox, now + FOLLOW_EVERY)
+        else:
+            await self._store.followed_mailboxes.delete(mailbox)
         PUBLISHED.labels(CONTENT_REQUESTS.name).inc(len(messages))

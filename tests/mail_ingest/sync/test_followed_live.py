@@ -263,6 +263,18 @@ async def test_paused_and_removed_mailboxes_give_no_answers(world: World) -> Non
     assert await answers(world) == [(item, "changed", "Paused")]
 
 
+async def test_item_that_is_untracked_is_followed_no_more(world: World) -> None:
+    ann, item = await followed_email(world, "Offer")
+    other = receive_email(world, "Other")
+    await track(world, ann, ActivityKind.EMAIL, other)
+    ends = Followed(item=item, kind=ActivityKind.EMAIL, version=0, until=datetime.now(UTC))
+    await publish(world, ann, FollowItems(items=(ends,)))
+    await eventually(lambda: len(world.documents("followed_items")) == 1)
+    for each in (item, other):
+        world.tenant.do("/messages/change", mailbox=ann, id=each, subject="Changed")
+    await answered(world, (other, "changed", "Changed"))
+
+
 async def test_reading_of_the_window_answers_what_no_notification_has_named(on_demand: World) -> None:
     world = on_demand
     ann, uid, moved = await followed_meeting(world, "Moved far away")

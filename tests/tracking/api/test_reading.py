@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
+from services.tracking.domain.source_update import update_source
 from shared.events import Direction, MailboxStatus
 from shared.keys import RecordKey
 from shared.problems import Problem
 from tests.tracking.conftest import World
-from tests.tracking.worlds import ACCOUNT, ANN, BEN, DAY, HOUR, NOW, RENEWAL, email, meeting, tracked
+from tests.tracking.worlds import ACCOUNT, ANN, BEN, DAY, HOUR, NOW, RENEWAL, content, email, meeting, tracked
 
 from .timelines import MAIL, ON
 
@@ -245,3 +246,18 @@ async def test_unavailable_text_has_a_reason(
     office.mail_ingest.status, office.mail_ingest.body = status, body
     response = await office.request(ANN, "GET", f"{MAIL}/text")
     assert (response.status_code, response.json()["code"]) == expected
+
+
+async def test_what_became_of_a_tracked_item_is_shown(office: World) -> None:
+    before = tracked(meeting(), (ANN, RENEWAL))
+    await office.store.tracked_activities.replace_if_unchanged(before, None)
+    cancelled = update_source(before, meeting().key, 2, content(meeting(cancelled=True)), NOW)
+    gone = update_source(cancelled, meeting().key, 3, None, NOW)
+    shown = []
+    for state, previous in ((before, None), (cancelled, before), (gone, cancelled)):
+        if previous:
+            await office.store.tracked_activities.replace_if_unchanged(state, previous)
+        [tile] = (await office.timeline(BEN, RENEWAL))["tracked"]
+        shown.append((tile["activity"]["cancelled"], tile["source_gone"]))
+        assert tile["revision"] == state.revision
+    assert shown == [(False, False), (True, False), (True, True)]

@@ -79,6 +79,14 @@ async def untracked(world: World) -> None:
     await world.store.tracked_activities.replace_if_unchanged(after, before)
 
 
+async def compared(world: World) -> None:
+    before = tracked(email(BEN), (BEN, RENEWAL))
+    await world.store.tracked_activities.replace_if_unchanged(before, None)
+    await asyncio.sleep(0.5)
+    known = replace(before, copies=(replace(before.copies[0], version=7),))
+    assert await world.store.tracked_activities.record_copies(known, before)
+
+
 @pytest.mark.parametrize(
     "act,for_ann,for_ben",
     [
@@ -89,6 +97,7 @@ async def untracked(world: World) -> None:
         (failed, 2, 0),
         (shared, 1, 1),
         (untracked, 2, 2),
+        (compared, 1, 1),
         (lambda world: world.set_mailbox(ANN), 1, 0),
         (lambda world: world.add_record(RENEWAL, "Renamed"), 1, 1),
         (lambda world: world.add_record(ACCOUNT, "Renamed"), 0, 0),

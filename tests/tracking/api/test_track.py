@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from services.tracking.domain.tracked_activity import add_regarding
 from shared.events import Sensitivity
 from tests.tracking.conftest import World
 from tests.tracking.worlds import (
@@ -248,3 +249,26 @@ async def test_track_undoes_a_dismissal(office: World) -> None:
     [stored] = await office.store.track_requests.find_for_record(ANN.mailbox_key, RENEWAL)
     assert stored.regarding == regarding((ANN, RENEWAL))
     assert await office.store.dismissals.find_identities(ANN.mailbox_key, [RENEWAL]) == set()
+
+
+async def test_untrack_of_the_last_entry_ends_the_following_of_its_item(office: World) -> None:
+    shared = tracked(email(), (ANN, RENEWAL))
+    await office.store.tracked_activities.replace_if_unchanged(shared, None)
+    await office.request(ANN, "DELETE", f"{ON}/tracked/{shared.id}")
+    [mailbox] = await office.store.followed_mailboxes.lease_pending("replica", 10)
+    assert (mailbox.key, mailbox.ended) == (ANN.mailbox_key, {"mail-1": "email"})
+
+
+async def test_untrack_reads_the_copy_of_who_remains_again(office: World) -> None:
+    first = tracked(email(), (ANN, RENEWAL))
+    of_ben = content(email(BEN, "mail-of-ben"))
+    shared = add_regarding(first, regarding((BEN, RENEWAL)), of_ben, NOW, version=5)
+    await office.store.tracked_activities.replace_if_unchanged(shared, None)
+    await office.request(ANN, "DELETE", f"{ON}/tracked/{shared.id}")
+    mailboxes = await office.store.followed_mailboxes.lease_pending("replica", 10)
+    assert {mailbox.key: mailbox.ended for mailbox in mailboxes} == {
+        ANN.mailbox_key: {"mail-1": "email"},
+        BEN.mailbox_key: {},
+    }
+    [copy] = [each async for each in office.store.tracked_activities.find_followed(BEN.mailbox_key, NOW)]
+    assert (copy.item.item, copy.version) == ("mail-of-ben", 0)

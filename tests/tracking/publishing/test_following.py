@@ -9,6 +9,7 @@ import pytest
 from pymongo import MongoClient
 
 from services.tracking.domain.tracked_activity import TrackedActivity, add_regarding, remove_regarding
+from services.tracking.domain.tracked_copy import new_copy
 from services.tracking.publishing.following import FOLLOW_EVERY, FollowPublisher
 from services.tracking.store import Store
 from shared.errors import RetryableError
@@ -105,7 +106,7 @@ async def test_one_replica_publishes(store: Store) -> None:
     producer = FakeProducer()
     assert [mailbox.key for mailbox in first] == [ANN.mailbox_key]
     assert await publisher(store, producer).publish_due() == 0
-    await store.followed_mailboxes.acknowledge(first, NOW + HOUR)
+    await store.followed_mailboxes.acknowledge(first[0], NOW + HOUR)
     assert await store.followed_mailboxes.count_publish_pending() == 0
 
 
@@ -118,10 +119,10 @@ async def test_what_kafka_has_not_taken_stays_due(store: Store) -> None:
 
 async def test_item_that_is_tracked_while_the_others_are_published_is_published_next(store: Store) -> None:
     await track(store, email())
-    leased = await store.followed_mailboxes.lease_pending("first", 10)
+    [leased] = await store.followed_mailboxes.lease_pending("first", 10)
     await track(store, meeting())
     await store.followed_mailboxes.acknowledge(leased, NOW + HOUR)
-    await store.followed_mailboxes.delete(leased[0])
+    await store.followed_mailboxes.delete(leased)
     producer = FakeProducer()
     assert await publisher(store, producer).publish_due() == 1
     assert followed(producer) == [(ANN.mailbox_key, ["mail-1", "meeting-1"])]
@@ -136,6 +137,30 @@ async def test_untracked_item_is_followed_no_more(store: Store) -> None:
     await publisher(store, producer).publish_due()
     assert producer.sent == []
     assert [each async for each in store.collection("followed_mailboxes").find({})] == []
+
+
+async def test_end_of_an_untracked_item_is_published_once(store: Store) -> None:
+    await track(store, email())
+    await store.followed_mailboxes.request(ANN.mailbox_key, ended=[new_copy(content(meeting()), 1, NOW)])
+    producer, clock = FakeProducer(), SettableClock()
+    loop = publisher(store, producer, clock)
+    for clock.now in (NOW, NOW + FOLLOW_EVERY):
+        await loop.publish_due()
+    first, second = (cast("Any", message.value).items for message in producer.sent)
+    assert [(each.item, each.until) for each in first] == [
+        ("mail-1", email().visible_until),
+        ("meeting-1", NOW),
+    ]
+    assert [each.item for each in second] == ["mail-1"]
+
+
+async def test_untracked_item_of_another_activity_is_still_followed(store: Store) -> None:
+    await track(store, email())
+    await store.followed_mailboxes.request(ANN.mailbox_key, ended=[new_copy(content(email()), 1, NOW)])
+    producer = FakeProducer()
+    await publisher(store, producer).publish_due()
+    [message] = producer.sent
+    assert [each.until for each in cast("Any", message.value).items] == [email().visible_until]
 
 
 async def test_item_of_two_activities_is_published_once_at_the_lower_version(store: Store) -> None:

@@ -1,6 +1,7 @@
 """Tracked activities in the store, and their outbox; on both drivers."""
 
 import contextlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -171,3 +172,13 @@ async def test_tracked_identities_are_those_of_the_records(store: Store) -> None
         assert await store.tracked_activities.find_identities(ANN.tenant, [identity], [record]) == expected
     assert await store.tracked_activities.find_by_owner(email().key, FIRST.identity, RENEWAL)
     assert not await store.tracked_activities.find_by_owner(email(BEN).key, FIRST.identity, RENEWAL)
+
+
+async def test_copies_change_only_from_the_state_that_was_read(store: Store) -> None:
+    await store.tracked_activities.replace_if_unchanged(FIRST, None)
+    [copy] = FIRST.copies
+    known = replace(FIRST, copies=(replace(copy, version=7),))
+    assert await store.tracked_activities.record_copies(known, FIRST)
+    assert not await store.tracked_activities.record_copies(replace(FIRST, copies=()), FIRST)
+    assert not await store.tracked_activities.replace_if_unchanged(SECOND, FIRST)
+    assert await store.tracked_activities.find_by_key(FIRST.key) == known
