@@ -25,6 +25,7 @@ from .notifications.webhook import INTERFACE, MAX_BODY_BYTES, Webhook
 from .publishing.outbox import OutboxPublisher
 from .settings import IngestSettings
 from .store.database import Store
+from .store.documents import Work
 from .sync.mailbox_sync import Dependencies
 from .sync.workers import SyncWorkers
 
@@ -51,8 +52,9 @@ async def create_app(settings: IngestSettings, clock: Clock, *, graph: Graph | N
     async def resources() -> AsyncIterator[None]:
         try:
             await retry_until_available(store.create_indexes, OutageLog(log, "waiting for MongoDB"))
-            if settings.reconcile:
-                await store.mailboxes.request_all_windows()  # notifications may have been missed meanwhile
+            await retry_until_available(
+                lambda: store.mailboxes.end_leases(settings.instance), OutageLog(log, "waiting for MongoDB")
+            )
             yield
         finally:
             await graph.close()
@@ -62,7 +64,7 @@ async def create_app(settings: IngestSettings, clock: Clock, *, graph: Graph | N
         MailboxAdministration(store, graph, clock, "api"),
         Previews(store, ItemTexts(store.request_slots, graph)),
         settings.service_token,
-        workers.wake,
+        lambda: workers.wake(Work.ROUTINE),
     )
     limits = HttpLimits.from_settings(settings)
     webhook = Webhook(store, kafka.producer, clock).create_app()

@@ -17,6 +17,7 @@ from shared.topics import CONTENT
 from .content.follow_requests import FollowRequests
 from .content.responder import NOT_ENROLLED, unavailable
 from .store.database import Store
+from .store.documents import Work
 
 MISSED, REMOVED, REAUTHORISATION_REQUIRED = "missed", "subscriptionRemoved", "reauthorizationRequired"
 """Graph's lifecycle events."""
@@ -31,10 +32,10 @@ class Handlers:
         store: where work is recorded.
         producer: publishes the answers for mailboxes that do not exist.
         clock: the present time.
-        wake: called when there is work.
+        wake: called when there is work of a class.
     """
 
-    def __init__(self, store: Store, producer: Producer, clock: Clock, wake: Callable[[], None]) -> None:
+    def __init__(self, store: Store, producer: Producer, clock: Clock, wake: Callable[[Work], None]) -> None:
         self._store = store
         self._producer = producer
         self._clock = clock
@@ -61,7 +62,10 @@ class Handlers:
         windows = {*lifecycle[MISSED].values(), *lifecycle[REMOVED].values()}
         deleted = {item for item, change in last_changes.items() if change == DELETED}
         await self._store.mailboxes.add_notified_items(items, windows, deleted)
-        self._wake()
+        if items:
+            self._wake(Work.FRESH)
+        if any(lifecycle.values()):
+            self._wake(Work.ROUTINE)
 
     async def on_content_requests(self, batch: Batch[MailboxKey, FetchContent | FollowItems]) -> None:
         """`content-requests`: records the requests; answers at once where the mailbox does not exist."""
@@ -86,7 +90,7 @@ class Handlers:
         ]
         await self._producer.send(*answers)
         await self._follow_requests.record(followed)
-        self._wake()
+        self._wake(Work.FRESH)
 
     async def _record_lifecycle(
         self, removed: dict[str, MailboxKey], to_reauthorise: dict[str, MailboxKey]

@@ -36,6 +36,9 @@ MISSED_BY_NOTIFICATIONS = Histogram(
     "Changes that a reconciliation found and no notification had named.",
     buckets=(0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
 )
+WINDOWS_FAILED = Counter(
+    "windows_failed_total", "Readings of windows cut short while Graph answered for the mailbox."
+)
 CONTENT_ANSWERS = Counter("content_answers_total", "Answers to content requests.", ["outcome"])
 FOLLOWED_ANSWERS = Counter(
     "followed_answers_total", "Changes of followed items that were published on content.", ["change"]

@@ -90,6 +90,13 @@ class IngestSettings(ServiceSettings, MongoSettings, AuthoritySettings, ServiceT
     workers: int = Field(
         default=8, ge=1, le=256, description="Mailboxes that one replica works on at the same time."
     )
+    routine_rate: float = Field(
+        default=20,
+        gt=0,
+        le=1000,
+        description="Mailboxes per second that one replica begins to read, renew or resend at most; notified "
+        "items come before them.",
+    )
     lease: timedelta = Field(
         default=timedelta(seconds=60),
         ge=timedelta(seconds=1),

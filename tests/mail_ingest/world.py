@@ -264,6 +264,20 @@ class World:
         with self._service.database() as database:
             database[collection].update_many({**self._of_tenant(), **query}, {"$set": changes})
 
+    @contextmanager
+    def profiled_operations(self) -> Iterator[list[str]]:
+        """The operations of MongoDB in the block that name the tenant, as texts; filled at its end."""
+        operations: list[str] = []
+        with self._service.database() as database:
+            database.command("profile", 2)
+            try:
+                yield operations
+            finally:
+                database.command("profile", 0)
+                commands = (str(each.get("command")) for each in database["system.profile"].find())
+                operations += [command for command in commands if self.tenant.id in command]
+                database.drop_collection("system.profile")
+
     def add_documents(self, collection: str, documents: list[dict[str, Any]]) -> None:
         with self._service.database() as database:
             database[collection].insert_many(documents)

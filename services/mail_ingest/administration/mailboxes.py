@@ -80,6 +80,7 @@ class MailboxAdministration:
                     "addresses": None,
                     "folders": None,
                     "next_window_at": None,
+                    "pending_items_due": now,
                     "no_notifications": None,
                 }
             case _:
@@ -174,6 +175,7 @@ def describe(mailbox: Mailbox) -> dict[str, object]:
         "notified_items_waiting": len(mailbox.notified_items),
         "content_requests_waiting": len(mailbox.content_requests),
         "window_due": mailbox.window_due is not None,
+        "window_failures": mailbox.window_failures,
         "publish_pending": mailbox.publish_pending,
     }
 

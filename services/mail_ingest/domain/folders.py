@@ -1,7 +1,7 @@
 """A mailbox's folder tree, and what it means for the messages in it."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 DELETED = "deleteditems"
 DEAD = ("junkemail", DELETED)
@@ -18,19 +18,21 @@ class Folders:
     Attributes:
         sent: Sent Items and the folders below it; they are live or dead, too.
         deleted: Deleted Items and the folders below it; they are dead, too.
+        well_known: name -> id of the `WELL_KNOWN` folders that the mailbox has.
     """
 
     live: frozenset[str] = frozenset()
     dead: frozenset[str] = frozenset()
     sent: frozenset[str] = frozenset()
     deleted: frozenset[str] = frozenset()
+    well_known: Mapping[str, str] = field(default_factory=dict)
 
     def contains(self, folder: str) -> bool:
         """True when the folder was in the tree when the tree was read."""
         return folder in self.live or folder in self.dead
 
 
-def folder_tree(parents: Iterable[tuple[str, str | None]], well_known: dict[str, str]) -> Folders:
+def folder_tree(parents: Iterable[tuple[str, str | None]], well_known: Mapping[str, str]) -> Folders:
     """The folders of a mailbox.
 
     Args:
@@ -44,7 +46,13 @@ def folder_tree(parents: Iterable[tuple[str, str | None]], well_known: dict[str,
         return frozenset(folder for folder in parent_of if _is_at_or_below(folder, roots, parent_of))
 
     dead = below(*DEAD)
-    return Folders(live=frozenset(parent_of) - dead, dead=dead, sent=below(SENT), deleted=below(DELETED))
+    return Folders(
+        live=frozenset(parent_of) - dead,
+        dead=dead,
+        sent=below(SENT),
+        deleted=below(DELETED),
+        well_known=well_known,
+    )
 
 
 def _is_at_or_below(folder: str | None, roots: set[str], parent_of: dict[str, str | None]) -> bool:

@@ -37,6 +37,8 @@ MAX_BLOCKED_BACKOFF = timedelta(minutes=30)
 
 FIRST_SUBSCRIPTION_PAUSE, MAX_SUBSCRIPTION_PAUSE = timedelta(seconds=15), timedelta(hours=1)
 """Pauses after Graph refused or lacked a subscription; capture by windows goes on meanwhile."""
+FIRST_WINDOW_PAUSE, MAX_WINDOW_PAUSE = timedelta(seconds=5), timedelta(minutes=10)
+"""Pauses after a reading of the window failed while Graph answered for the mailbox."""
 JITTER = 1 / 4
 """The part by which a pause is longer at most, so that mailboxes do not retry together."""
 
@@ -94,6 +96,17 @@ def next_subscription_attempt(
         random: the jitter, from 0 to 1.
     """
     pause = _doubled(FIRST_SUBSCRIPTION_PAUSE, failures, MAX_SUBSCRIPTION_PAUSE)
+    return now + max(pause, retry_after or timedelta()) * (1 + JITTER * random)
+
+
+def next_window_attempt(
+    failures: int, now: datetime, retry_after: timedelta | None, random: float
+) -> datetime:
+    """When a mailbox's window is read again after a failure that is the window's alone.
+
+    The arguments are those of `next_subscription_attempt`.
+    """
+    pause = _doubled(FIRST_WINDOW_PAUSE, failures, MAX_WINDOW_PAUSE)
     return now + max(pause, retry_after or timedelta()) * (1 + JITTER * random)
 
 

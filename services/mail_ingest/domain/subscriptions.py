@@ -18,8 +18,9 @@ ENVIRONMENT = "environment"
 
 LIFETIME = timedelta(minutes=10_000)
 """Graph's limit is documented as 10,080 minutes and enforced as 10,070."""
-RENEW_AFTER = timedelta(days=1)
-"""Long before the end, so that days of outage cost no subscription."""
+RENEW_AFTER = timedelta(hours=12), timedelta(hours=24)
+"""Long before the end, so that days of outage cost no subscription; between the two, so that those that were
+created together are not renewed together."""
 MIN_REMAINING_LIFETIME = 1 / 3
 """When Graph grants less than requested, a renewal is due when this part of the lifetime is left."""
 
@@ -94,9 +95,17 @@ def requested_expiry(now: datetime) -> datetime:
     return now + LIFETIME
 
 
-def renewal_time(now: datetime, expires: datetime) -> datetime:
-    """When a subscription that Graph granted until `expires` is renewed."""
-    return min(now + RENEW_AFTER, expires - (expires - now) * MIN_REMAINING_LIFETIME)
+def renewal_time(now: datetime, expires: datetime, random: float) -> datetime:
+    """When a subscription is renewed.
+
+    Args:
+        now: the present time.
+        expires: Graph granted it until then.
+        random: the jitter, from 0 to 1.
+    """
+    earliest, latest = RENEW_AFTER
+    after = earliest + (latest - earliest) * random
+    return min(now + after, expires - (expires - now) * MIN_REMAINING_LIFETIME)
 
 
 def webhook_address(webhook_url: str, path: str, environment: str) -> str:

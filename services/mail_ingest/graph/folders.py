@@ -1,5 +1,7 @@
 """A mailbox's folder tree."""
 
+from collections.abc import Mapping
+
 from services.mail_ingest.domain.folders import WELL_KNOWN, Folders, folder_tree
 from shared.keys import MailboxKey
 
@@ -16,14 +18,18 @@ class FolderCalls:
     def __init__(self, client: GraphClient) -> None:
         self._client = client
 
-    async def read_tree(self, mailbox: MailboxKey) -> Folders:
+    async def read_tree(self, mailbox: MailboxKey, well_known: Mapping[str, str]) -> Folders:
         """The folders under the mailbox's root, hidden ones included.
+
+        Args:
+            mailbox: the mailbox.
+            well_known: see `Folders`, as it was read before; when it is empty, it is read.
 
         Raises:
             GraphUnavailableError: there is none, which is true of no mailbox; and see `GraphClient.pages`.
         """
         root_path = f"users/{quote_segment(mailbox.mailbox)}/mailFolders"
-        well_known = await self._read_well_known(mailbox, root_path)
+        well_known = well_known or await self._read_well_known(mailbox, root_path)
         options = {"$select": "id,childFolderCount", "$top": str(PAGE_SIZE), "includeHiddenFolders": "true"}
         parents: dict[str, str | None] = {}
         to_read: list[str | None] = [None]

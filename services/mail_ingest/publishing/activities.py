@@ -1,9 +1,9 @@
 """Records observed items, and publishes their activities and tombstones on `activities`."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from services.mail_ingest.domain.items import (
     CapturedItem,
@@ -35,6 +35,9 @@ from .outbox import OutboxPublisher
 
 BATCH_SIZE = 500
 """Items that are recorded and published together."""
+
+FindNotified: TypeAlias = Callable[[], Awaitable[AbstractSet[str]]]
+"""Returns the items that notifications have named and that still wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +75,32 @@ class ActivityPublisher:
         self._kinds = kinds
 
     async def record_and_publish_all(
-        self, mailbox: Mailbox, observed: Sequence[ObservedItem], notified: AbstractSet[str] | None = None
+        self,
+        mailbox: Mailbox,
+        observed: Sequence[ObservedItem],
+        find_notified: FindNotified | None = None,
+        stored: Mapping[str, CapturedItem] | None = None,
     ) -> None:
         """Calls `record_and_publish` for any number of items."""
         for start in range(0, len(observed), BATCH_SIZE):
-            await self.record_and_publish(mailbox, observed[start : start + BATCH_SIZE], notified)
+            batch = observed[start : start + BATCH_SIZE]
+            await self.record_and_publish(mailbox, batch, find_notified, stored)
 
     async def record_and_publish(
-        self, mailbox: Mailbox, observed: Sequence[ObservedItem], notified: AbstractSet[str] | None = None
+        self,
+        mailbox: Mailbox,
+        observed: Sequence[ObservedItem],
+        find_notified: FindNotified | None = None,
+        stored: Mapping[str, CapturedItem] | None = None,
     ) -> dict[str, ProcessedItem]:
         """Records and publishes what follows from the observed states.
 
         Args:
             mailbox: the mailbox.
             observed: the items.
-            notified: set when a reading of the window found the items: those that notifications have
-                named. Of the others, the missed ones are counted.
+            find_notified: set when a reading of the window found the items: returns those that
+                notifications have named. Of the others, the missed ones are counted.
+            stored: the stored states of all these items that have one, if they are known.
 
         Returns:
             The processed items. One that another worker changed meanwhile is left out, and is read again.
@@ -98,14 +111,17 @@ class ActivityPublisher:
         """
         if not observed:
             return {}
-        processed, planned = await self._plan(mailbox, observed)
+        if stored is None:
+            stored = await self._store.items.find(mailbox.key, [each.item for each in observed])
+        processed, planned = self._plan(observed, stored)
+        await self._add_expiry(mailbox, planned.values())
         self._held.lease.check()
         recorded = await self._store.items.record(
             mailbox.key, self._held.lease.holder, [plan.update for plan in planned.values()]
         )
         done = [plan for item, plan in planned.items() if item in recorded]
-        if notified is not None:
-            await self._count_missed(mailbox, done, notified)
+        if done and find_notified is not None:
+            await self._count_missed(mailbox, done, await find_notified())
         await self._publish(mailbox, done)
         for plan in done:
             _count(plan)
@@ -113,12 +129,11 @@ class ActivityPublisher:
             processed[plan.observed.item] = ProcessedItem(plan.observed, plan.captured, version)
         return processed
 
-    async def _plan(
-        self, mailbox: Mailbox, observed: Sequence[ObservedItem]
+    def _plan(
+        self, observed: Sequence[ObservedItem], stored: Mapping[str, CapturedItem]
     ) -> tuple[dict[str, ProcessedItem], dict[str, _PlannedUpdate]]:
         """The items that need no update, and the updates of the others."""
         now = self._clock()
-        stored = await self._store.items.find(mailbox.key, [each.item for each in observed])
         processed: dict[str, ProcessedItem] = {}
         planned: dict[str, _PlannedUpdate] = {}
         for item in observed:
@@ -132,6 +147,13 @@ class ActivityPublisher:
                 update = item_update(captured, each, action, now)
                 planned[each.item] = _PlannedUpdate(each, captured, action, update)
         return processed, planned
+
+    async def _add_expiry(self, mailbox: Mailbox, planned: Collection[_PlannedUpdate]) -> None:
+        """Has the mailbox be due when the first of these items leaves the capture window."""
+        times = [each.update.captured.leaves_at for each in planned]
+        soonest = min((time for time in times if time), default=None)
+        if soonest and (mailbox.next_expiry_at is None or soonest < mailbox.next_expiry_at):
+            await self._held.add_expiry(soonest)
 
     async def _count_missed(
         self, mailbox: Mailbox, done: Sequence[_PlannedUpdate], notified: AbstractSet[str]

@@ -63,10 +63,10 @@ class Store:
         """Kafka has these versions of these items of a mailbox.
 
         An item that has moved on meanwhile is pending again. The holder of the mailbox, if there is one,
-        may not see that; therefore the mailbox becomes pending, too, and is due.
+        may not see that; therefore the mailbox is due for its pending items.
         """
         if versions and not await self.items.acknowledge(owner, versions):
-            await self.mailboxes.mark_pending([owner])
+            await self.mailboxes.mark_items_pending([owner])
 
     async def resend(
         self, tenant: str | None, mailbox: str | None, now: datetime, after: MailboxKey | None = None
@@ -84,6 +84,7 @@ class Store:
         """
         async for keys in self.mailboxes.walk(tenant, mailbox, after):
             count = sum([await self.items.mark_pending(key) for key in keys])
+            await self.mailboxes.mark_items_pending(keys)
             await self.mailboxes.mark_pending(keys, next_version(now))
             yield keys[-1], count
 

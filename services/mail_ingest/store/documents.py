@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, TypeAdapter
@@ -51,6 +52,15 @@ class NotifiedItem:
     deleted: bool = False
 
 
+class Work(StrEnum):
+    """The two classes of a mailbox's work, each with the field of its due time."""
+
+    FRESH = "fresh_due_at"
+    """Notified items and content requests: somebody waits for them, and they come before all else."""
+    ROUTINE = "due_at"
+    """Everything else: windows, subscriptions, retries, what is pending."""
+
+
 @dataclass(frozen=True, slots=True)
 class LeaseState:
     """The lease of a mailbox, by MongoDB's clock."""
@@ -67,17 +77,24 @@ class Mailbox:
         status, reason, since: the state of its capture, why it is blocked, and since when.
         addresses: the owner's own, normalised; None: to be read from Graph.
         folders: the folder tree; None: to be read from Graph.
+        addresses_read_at, folders_read_at: when each was read last; None: it is read with the next window.
         sequence: of the last notification.
         notified_items: items to fetch, each of them once.
         window_due: since when a reading of the window is due; None: it is not.
-        next_window_at: when the window is read again without a cause.
+        next_window_at: when the window is read again without a cause; None: now.
+        window_failures: readings in a row that failed while Graph answered for the mailbox.
+        window_retry_at: no reading of the window before this time.
         content_requests: requests to answer.
+        pending_items_due: since when items may be recorded that Kafka has not acknowledged; None: there are
+            none, or their publication is in progress.
+        next_expiry_at: no item leaves the capture window before this time; None: none will.
         stuck_items_due_at: when the next stuck item is fetched again; None: there is none.
         subscriptions_due_at: when the subscriptions need work; None: now.
         subscription_failures: attempts in a row that left a subscription missing or not renewed.
         no_notifications: why Graph sends no notifications of some or all items; None: it sends them.
         lease: None: nobody holds the mailbox.
-        due_at: when the mailbox next has work; one index finds the mailboxes with work.
+        fresh_due_at: when the mailbox next has fresh work; see `Work`.
+        due_at: when it next has routine work. An index on each finds the mailboxes with work.
         retry_at: no request to Graph before this time.
         failures: syncs in a row that Graph refused.
         complete_as_of: when the window was last read completely.
@@ -95,16 +112,23 @@ class Mailbox:
     enrolled_at: datetime | None = None
     addresses: frozenset[str] | None = None
     folders: Folders | None = None
+    addresses_read_at: datetime | None = None
+    folders_read_at: datetime | None = None
     sequence: int = 0
     notified_items: tuple[NotifiedItem, ...] = ()
     window_due: datetime | None = None
     next_window_at: datetime | None = None
+    window_failures: int = 0
+    window_retry_at: datetime | None = None
+    pending_items_due: datetime | None = None
+    next_expiry_at: datetime | None = None
     content_requests: tuple[FetchContent, ...] = ()
     stuck_items_due_at: datetime | None = None
     subscriptions_due_at: datetime | None = None
     subscription_failures: int = 0
     no_notifications: str | None = None
     lease: LeaseState | None = None
+    fresh_due_at: datetime | None = None
     due_at: datetime | None = None
     retry_at: datetime | None = None
     failures: int = 0
@@ -208,7 +232,19 @@ SUBSCRIPTION = DocumentForm(GraphSubscription, id_field="key")
 AUDIT_ENTRY = DocumentForm(AuditEntry)
 
 KEPT_AT_ENROLMENT = frozenset(
-    {"tenant", "mailbox", "sequence", "content_requests", "lease", "due_at", "version", "publish_pending"}
+    {
+        "tenant",
+        "mailbox",
+        "sequence",
+        "content_requests",
+        "pending_items_due",
+        "next_expiry_at",
+        "lease",
+        "fresh_due_at",
+        "due_at",
+        "version",
+        "publish_pending",
+    }
 )
 """Fields of a mailbox that an enrolment leaves as they are; all others begin anew."""
 

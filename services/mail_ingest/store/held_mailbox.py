@@ -40,9 +40,10 @@ class HeldMailbox:
         granted = grant_lease(self.lease.holder, self.lease.duration)
         return (await self._collection.update_one(self._query, granted)).matched == 1
 
-    async def release_lease(self, next_at: datetime | None) -> None:
-        """Ends the lease; unless there is work, the mailbox is due again at `next_at`."""
-        await self._collection.update_one(self._query, self._pipelines.release_lease(next_at))
+    async def release_lease(self, *, is_unfinished: bool = False) -> None:
+        """Ends the lease; see `MailboxPipelines.release_lease`."""
+        released = self._pipelines.release_lease(is_unfinished=is_unfinished)
+        await self._collection.update_one(self._query, released)
 
     async def set_fields(self, **fields: Any) -> None:
         """Sets fields that are not published."""
@@ -62,15 +63,54 @@ class HeldMailbox:
         )
         return MAILBOX.read(document) if document else None
 
-    async def finish_window(self, due: datetime | None, **fields: Any) -> None:
-        """Sets fields after the window was read.
+    async def finish_window(
+        self, due: datetime | None, now: datetime, next_window_at: datetime
+    ) -> Mailbox | None:
+        """Records a complete reading of the window as a new state to publish, if the mailbox is enrolled.
 
         Args:
             due: `window_due` as it was before; a window that was requested again meanwhile stays due.
-            fields: to set.
+            now: when the reading began.
+            next_window_at: when the next one is due.
+
+        Returns:
+            The mailbox with the new state, or None.
         """
-        await self.set_fields(**fields)
-        await self._collection.update_one({**self._query, "window_due": due}, {"$set": {"window_due": None}})
+        document = await self._collection.find_one_and_update(
+            {**self._query, "status": MailboxStatus.ENROLLED},
+            self._pipelines.finish_window(due, now, next_window_at, next_version(now)),
+        )
+        return MAILBOX.read(document) if document else None
+
+    async def set_profile(self, name: str, value: Any, seen: datetime | None, now: datetime) -> None:
+        """Sets a part of the profile.
+
+        Args:
+            name: `addresses` or `folders`.
+            value: as it was read.
+            seen: when the part was read before. What became due since stays due.
+            now: when this reading began.
+        """
+        read_at = f"{name}_read_at"
+        is_seen = {"$eq": [{"$ifNull": [f"${read_at}", None]}, seen]}
+        fields = {field: {"$literal": each} for field, each in MAILBOX.write_fields(**{name: value}).items()}
+        fields[read_at] = {"$cond": [is_seen, now, f"${read_at}"]}
+        await self._collection.update_one(self._query, [{"$set": fields}])
+
+    async def add_expiry(self, leaves_at: datetime) -> None:
+        """An item leaves the capture window at this time, or an earlier one before."""
+        soonest = {"$min": ["$next_expiry_at", leaves_at]}
+        await self._collection.update_one(self._query, [{"$set": {"next_expiry_at": soonest}}])
+
+    async def finish_pending_items(self, due: datetime | None) -> None:
+        """All recorded items are acknowledged.
+
+        Args:
+            due: `pending_items_due` as it was before. What was recorded as pending since stays due.
+        """
+        await self._collection.update_one(
+            {**self._query, "pending_items_due": due}, {"$set": {"pending_items_due": None}}
+        )
 
     async def add_missed(self, count: int) -> None:
         """Adds to the changes that this reconciliation found and no notification had named."""

@@ -10,6 +10,11 @@ class LeaseLostError(Exception):
     """Another worker may hold the mailbox: nothing more may be recorded or published of it."""
 
 
+def lease_prefix(instance: str | None) -> str:
+    """How the ids of the leases of a named replica begin; without a name they have no prefix."""
+    return f"{instance}/" if instance else ""
+
+
 class Lease:
     """A lease, granted by MongoDB's clock.
 

@@ -21,19 +21,20 @@ from shared.mongodb import (
     WriteRefusedError,
 )
 
-from .documents import MAILBOX, Mailbox, enrolment
+from .documents import MAILBOX, Mailbox, Work, enrolment
 from .held_mailbox import HeldMailbox
 from .key_order import KEY_ORDER, below, read_page, walk
-from .lease import Lease
+from .lease import Lease, lease_prefix
 from .pipelines import (
     ACTIVE_STATUSES,
-    HAS_WORK_AND_NO_HOLDER,
     NOW,
     WINDOW_IS_DUE,
     MailboxPipelines,
-    grant_lease,
+    acquire_lease,
+    has_work_and_no_holder,
 )
 
+LAST_CHARACTER = "\U0010ffff"
 NOT_REMOVED = {"$ne": MailboxStatus.REMOVED}
 ANY_STATUS = {"$in": list(MailboxStatus)}
 """Without a condition on its first field MongoDB does not use an index."""
@@ -45,6 +46,7 @@ IS_PENDING: Document = {"publish_pending": True}
 IS_HELD: Document = {"lease.until": {"$type": "date"}}
 
 INDEXES = [
+    *(IndexModel([(field, ASCENDING)]) for field in (*Work, "lease.holder")),
     IndexModel([("mailbox", ASCENDING), ("_id", ASCENDING)]),
     IndexModel([("tenant", ASCENDING), ("status", ASCENDING), ("reason", ASCENDING), ("since", ASCENDING)]),
     IndexModel([("tenant", ASCENDING), ("status", ASCENDING), ("complete_as_of", ASCENDING)]),
@@ -77,7 +79,7 @@ class MailboxCollection:
 
     async def create_indexes(self) -> None:
         """Creates the indexes that are missing."""
-        await self._collection.create_indexes([IndexModel([("due_at", ASCENDING)]), *INDEXES])
+        await self._collection.create_indexes(INDEXES)
 
     # -- reading ----------------------------------------------------------------------------------
 
@@ -179,6 +181,12 @@ class MailboxCollection:
             {"_id": {"$in": [join_key(key) for key in keys]}}, self._pipelines.record({}, minimum_version)
         )
 
+    async def mark_items_pending(self, keys: Collection[MailboxKey]) -> None:
+        """Items of these mailboxes have been recorded as pending."""
+        await self._collection.update_many(
+            {"_id": {"$in": [join_key(key) for key in keys]}}, self._pipelines.mark_items_pending()
+        )
+
     # -- work -------------------------------------------------------------------------------------
 
     async def add_notified_items(
@@ -187,11 +195,11 @@ class MailboxCollection:
         windows: Collection[MailboxKey] = (),
         deleted: AbstractSet[tuple[MailboxKey, str]] = frozenset(),
     ) -> None:
-        """Records notified items, and windows to read, on mailboxes that are not removed.
+        """Records notified items on mailboxes that are not removed.
 
         Args:
             items: kinds and ids.
-            windows: the mailboxes whose windows are to be read.
+            windows: mailboxes whose notifications are lost: the window is read, and the profile with it.
             deleted: the items that Graph reports as deleted.
         """
         writes = [
@@ -201,6 +209,7 @@ class MailboxCollection:
                     items.get(key, ()),
                     {item for _, item in items.get(key, ()) if (key, item) in deleted},
                     window=key in windows,
+                    profile=key in windows,
                 ),
             )
             for key in dict.fromkeys([*items, *windows])
@@ -209,12 +218,9 @@ class MailboxCollection:
 
     async def request_window(self, key: MailboxKey) -> None:
         """Makes a reading of a mailbox's window due."""
-        await self.add_notified_items({}, [key])
-
-    async def request_all_windows(self) -> None:
-        """Makes the window of every mailbox due: notifications may have been missed."""
-        await self._collection.update_many(
-            {"status": NOT_REMOVED}, self._pipelines.add_notified_items((), window=True)
+        await self._collection.update_one(
+            {"_id": join_key(key), "status": NOT_REMOVED},
+            self._pipelines.add_notified_items((), window=True),
         )
 
     async def add_content_requests(
@@ -302,12 +308,22 @@ class MailboxCollection:
 
     # -- leases -----------------------------------------------------------------------------------
 
-    async def acquire_lease(self, holder: str, duration: timedelta) -> MailboxKey | None:
-        """Grants the lease of the mailbox that has been due for longest, if there is one."""
+    async def acquire_lease(self, work: Work, holder: str, duration: timedelta) -> Mailbox | None:
+        """Grants the lease of the mailbox that has been due for longest for this work, if there is one."""
         document = await self._collection.find_one_and_update(
-            HAS_WORK_AND_NO_HOLDER, grant_lease(holder, duration), sort=[("due_at", ASCENDING)]
+            has_work_and_no_holder(work), acquire_lease(holder, duration), sort=[(work, ASCENDING)]
         )
-        return split_key(MailboxKey, document["_id"]) if document else None
+        return MAILBOX.read(document) if document else None
+
+    async def end_leases(self, instance: str | None) -> None:
+        """Ends the leases of a named replica that has returned; its former process loses them."""
+        if not instance:
+            return
+        prefix = lease_prefix(instance)
+        await self._collection.update_many(
+            {"lease.holder": {"$gte": prefix, "$lt": prefix + LAST_CHARACTER}},
+            [{"$set": {"lease": {"holder": "", "until": {"$subtract": [NOW, 1]}}}}],
+        )
 
     def held(self, lease: Lease) -> HeldMailbox:
         """The mailbox of a lease, for its holder."""

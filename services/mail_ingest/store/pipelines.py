@@ -14,11 +14,15 @@ from shared.clock import to_milliseconds
 from shared.events import ActivityKind, FetchContent, MailboxStatus
 from shared.mongodb import Document
 
+from .documents import Work
+
 MAX_NOTIFIED_ITEMS = 200
 """When more notified items wait, one reading of the window replaces them."""
 NOW = "$$NOW"
 """MongoDB's clock; leases are judged by it alone."""
 WINDOW_IS_DUE = {"$gt": ["$window_due", None]}
+STUCK_ITEMS_EXIST = {"$gt": ["$stuck_items_due_at", None]}
+PENDING_ITEMS_MAY_EXIST = {"$gt": ["$pending_items_due", None]}
 ACTIVE_STATUSES = [MailboxStatus.ENROLLED, MailboxStatus.BLOCKED]
 
 
@@ -33,35 +37,38 @@ class MailboxPipelines:
 
     reconcile: bool
 
-    def set_due_at(self, otherwise: Any) -> Document:
-        """Sets `due_at`: now when there is work and Graph permits it, else the earliest of the times.
-
-        Args:
-            otherwise: another time, or an expression for it.
-        """
-        when_permitted = {"$max": [NOW, "$retry_at"]}
-        work: list[Any] = [{"$gt": [{"$size": "$notified_items"}, 0]}]
-        if self.reconcile:
-            work.append(WINDOW_IS_DUE)
-        is_active = {"$in": ["$status", ACTIVE_STATUSES]}
+    def set_due_times(self) -> Document:
+        """Computes both due times from the other fields: the time when there is work and Graph permits it."""
+        is_enrolled = {"$eq": ["$status", MailboxStatus.ENROLLED]}
         is_blocked = {"$eq": ["$status", MailboxStatus.BLOCKED]}
+        is_paused = {"$eq": ["$status", MailboxStatus.PAUSED]}
+        has_items = {"$gt": [{"$size": "$notified_items"}, 0]}
         has_requests = {"$gt": [{"$size": "$content_requests"}, 0]}
-        has_stuck_items = {"$gt": ["$stuck_items_due_at", None]}
-        stuck_items_due_at = {"$max": ["$stuck_items_due_at", "$retry_at"]}
+        now_or_retry = {"$max": [NOW, "$retry_at"]}
+        windows = _if(WINDOW_IS_DUE, NOW, {"$ifNull": ["$next_window_at", NOW]})
+        window_at = {"$max": [windows, "$window_retry_at", "$retry_at"]}
+        subscriptions_at = {"$max": [{"$ifNull": ["$subscriptions_due_at", NOW]}, "$retry_at"]}
+        stuck_items_at = {"$max": ["$stuck_items_due_at", "$retry_at"]}
         return {
             "$set": {
-                "due_at": {
+                Work.FRESH: {
                     "$min": [
-                        {"$cond": ["$publish_pending", NOW, None]},
+                        _if({"$and": [is_enrolled, has_items]}, now_or_retry),
                         # A blocked mailbox needs no request to Graph for its answer.
-                        {"$cond": [has_requests, {"$cond": [is_blocked, NOW, when_permitted]}, None]},
-                        {"$cond": [{"$and": [is_active, {"$or": work}]}, when_permitted, None]},
-                        {"$cond": [is_active, {"$max": ["$subscriptions_due_at", "$retry_at"]}, None]},
-                        {"$cond": [{"$and": [is_active, has_stuck_items]}, stuck_items_due_at, None]},
-                        {"$cond": [is_blocked, "$retry_at", None]},
-                        otherwise,
+                        _if(has_requests, _if(is_blocked, NOW, now_or_retry)),
                     ]
-                }
+                },
+                Work.ROUTINE: {
+                    "$min": [
+                        _if("$publish_pending", NOW),
+                        _if({"$and": [is_enrolled, self.reconcile]}, window_at),
+                        _if(is_enrolled, subscriptions_at),
+                        _if({"$and": [is_enrolled, STUCK_ITEMS_EXIST]}, stuck_items_at),
+                        _if(is_blocked, {"$ifNull": ["$retry_at", NOW]}),
+                        _if({"$and": [{"$not": [is_paused]}, PENDING_ITEMS_MAY_EXIST]}, now_or_retry),
+                        "$next_expiry_at",
+                    ]
+                },
             }
         }
 
@@ -71,13 +78,15 @@ class MailboxPipelines:
         deleted: AbstractSet[str] = frozenset(),
         *,
         window: bool,
+        profile: bool = False,
     ) -> list[Document]:
-        """Adds notified items, each of them once with the newest sequence, and a due window.
+        """Adds notified items, each of them once with the newest sequence.
 
         Args:
             items: kinds and ids.
             deleted: the ids of those that Graph reports as deleted.
-            window: whether a window becomes due.
+            window: a reading of the window is due.
+            profile: the addresses and the folder tree are read again with it.
         """
         kinds = {item: kind for kind, item in items}
         sequence = {"$add": ["$sequence", 1]}
@@ -101,6 +110,8 @@ class MailboxPipelines:
         ]
         if window:
             stages.append({"$set": {"window_due": NOW}})
+        if profile:
+            stages.append({"$set": {"addresses_read_at": None, "folders_read_at": None}})
         if self.reconcile:
             too_many = {"$gt": [{"$size": "$notified_items"}, MAX_NOTIFIED_ITEMS]}
             stages.append(
@@ -111,7 +122,7 @@ class MailboxPipelines:
                     }
                 }
             )
-        return [*stages, self.set_due_at("$due_at")]
+        return [*stages, self.set_due_times()]
 
     def add_content_requests(self, requests: Iterable[FetchContent]) -> list[Document]:
         """Adds content requests, each track request once."""
@@ -123,7 +134,7 @@ class MailboxPipelines:
             }
         }
         combined = {"$concatArrays": [others, {"$literal": list(added.values())}]}
-        return [{"$set": {"content_requests": combined}}, self.set_due_at("$due_at")]
+        return [{"$set": {"content_requests": combined}}, self.set_due_times()]
 
     def record(self, changes: Document, minimum_version: int) -> list[Document]:
         """Records a new state to publish, under a higher version."""
@@ -131,26 +142,73 @@ class MailboxPipelines:
         version = {"$max": [minimum_version, {"$add": ["$version", 1]}]}
         return [
             {"$set": {**literal, "version": version, "publish_pending": True}},
-            self.set_due_at("$due_at"),
+            self.set_due_times(),
         ]
 
     def acknowledge(self, version: int) -> list[Document]:
         """Marks a version as published; see `acknowledge`."""
-        return [*acknowledge(version), self.set_due_at("$due_at")]
+        return [*acknowledge(version), self.set_due_times()]
 
     def set_and_schedule(self, changes: Document) -> list[Document]:
         """Sets fields and computes `due_at` anew."""
-        return [{"$set": changes}, self.set_due_at("$due_at")]
+        return [{"$set": changes}, self.set_due_times()]
 
-    def release_lease(self, next_at: datetime | None) -> list[Document]:
-        """Ends the lease; the mailbox is due at `next_at`, or earlier when it has work."""
-        return [{"$set": {"lease": None}}, self.set_due_at(next_at)]
+    def mark_items_pending(self) -> list[Document]:
+        """Has the holder look for items that are recorded and not acknowledged."""
+        return [{"$set": {"pending_items_due": NOW}}, self.set_due_times()]
+
+    def finish_window(
+        self, due: datetime | None, now: datetime, next_window_at: datetime, minimum_version: int
+    ) -> list[Document]:
+        """Records a complete reading of the window, as a new state to publish.
+
+        Args:
+            due: `window_due` as it was before; a window that was requested again meanwhile stays due.
+            now: when the reading began.
+            next_window_at: when the next one is due.
+            minimum_version: of the new state.
+        """
+        is_first = {"$not": [{"$gt": ["$complete_as_of", None]}]}  # no notification could have come before
+        finished = {
+            "window_due": _if({"$eq": ["$window_due", due]}, None, "$window_due"),
+            "next_window_at": next_window_at,
+            "window_failures": 0,
+            "window_retry_at": None,
+            "complete_as_of": now,
+            "missed_by_notifications": _if(is_first, None, "$missed_so_far"),
+            "missed_so_far": 0,
+        }
+        return [{"$set": finished}, *self.record({}, minimum_version)]
+
+    def release_lease(self, *, is_unfinished: bool) -> list[Document]:
+        """Ends the lease.
+
+        Args:
+            is_unfinished: items may have been recorded whose publication did not end.
+        """
+        released: Document = {"lease": None}
+        if is_unfinished:
+            released["pending_items_due"] = NOW
+        return [{"$set": released}, self.set_due_times()]
+
+
+def _if(condition: Any, value: Any, otherwise: Any = None) -> Document:
+    return {"$cond": [condition, value, otherwise]}
 
 
 def grant_lease(holder: str, duration: timedelta) -> list[Document]:
     """Gives the lease to this holder, from now on."""
     until = {"$add": [NOW, to_milliseconds(duration)]}
     return [{"$set": {"lease": {"holder": {"$literal": holder}, "until": until}}}]
+
+
+def acquire_lease(holder: str, duration: timedelta) -> list[Document]:
+    """Gives the lease to this new holder. The last one may have recorded items and not published them."""
+    was_not_released = {"$gt": ["$lease", None]}
+    return [
+        {"$set": {"pending_items_due": _if(was_not_released, NOW, "$pending_items_due")}},
+        *grant_lease(holder, duration),
+    ]
 
 
 def acknowledge(version: int) -> list[Document]:
@@ -170,10 +228,8 @@ def acknowledge(version: int) -> list[Document]:
     ]
 
 
-HAS_WORK_AND_NO_HOLDER = {
-    "due_at": {"$type": "date"},
-    "$expr": {
-        "$and": [{"$lte": ["$due_at", NOW]}, {"$or": [{"$not": ["$lease"]}, {"$lt": ["$lease.until", NOW]}]}]
-    },
-}
-"""Mailboxes that are due and whose lease nobody holds."""
+def has_work_and_no_holder(work: Work) -> Document:
+    """Matches the mailboxes with due work of a class whose lease nobody holds."""
+    is_due = {"$lte": [f"${work}", NOW]}
+    is_free = {"$or": [{"$not": ["$lease"]}, {"$lt": ["$lease.until", NOW]}]}
+    return {work: {"$type": "date"}, "$expr": {"$and": [is_due, is_free]}}

@@ -1,6 +1,7 @@
 """The collection `tenants`: the tenants that are blocked."""
 
-from datetime import datetime
+import time
+from datetime import datetime, timedelta
 
 from services.mail_ingest.domain.tenants import TenantBlock
 from shared.mongodb import DuplicateDocumentError, MongoCollection, MongoDatabase
@@ -8,12 +9,16 @@ from shared.mongodb import DuplicateDocumentError, MongoCollection, MongoDatabas
 from .documents import TENANT_BLOCK
 from .key_order import below, read_page
 
+CACHE_TIME = timedelta(seconds=5)
+"""A tenant that is not blocked is not looked up again within this time."""
+
 
 class TenantCollection:
     """The blocked tenants; any other tenant has no document."""
 
     def __init__(self, database: MongoDatabase) -> None:
         self._collection: MongoCollection = database.collection("tenants")
+        self._not_blocked_until: dict[str, float] = {}
 
     async def find(self, tenant: str) -> TenantBlock | None:
         """The block of a tenant, if it is blocked."""
@@ -25,6 +30,19 @@ class TenantCollection:
         page = await read_page(self._collection, None, after, limit)
         return [TENANT_BLOCK.read(document, document["_id"]) for document in page]
 
+    async def find_for_sync(self, tenant: str) -> TenantBlock | None:
+        """The block of a tenant, if it is blocked.
+
+        One that another replica has found within `CACHE_TIME` may be missed: Graph then refuses once more.
+        """
+        now = time.monotonic()
+        if self._not_blocked_until.get(tenant, 0.0) > now:
+            return None
+        block = await self.find(tenant)
+        if block is None:
+            self._not_blocked_until[tenant] = now + CACHE_TIME.total_seconds()
+        return block
+
     async def count(self) -> int:
         """How many tenants are blocked."""
         return await self._collection.count(below(None))
@@ -35,6 +53,7 @@ class TenantCollection:
         Returns:
             False when the tenant is blocked already.
         """
+        self._not_blocked_until.pop(block.tenant, None)
         try:
             await self._collection.insert_one({"_id": block.tenant, **TENANT_BLOCK.write(block)})
         except DuplicateDocumentError:

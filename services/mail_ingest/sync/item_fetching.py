@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from services.mail_ingest.domain.items import may_appear, needs_window
 from services.mail_ingest.domain.kinds import KindTable
-from services.mail_ingest.publishing.activities import ActivityPublisher
+from services.mail_ingest.publishing.activities import ActivityPublisher, FindNotified
 from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.documents import Mailbox
 from shared.events import ActivityKind
@@ -62,7 +62,7 @@ class ItemFetching:
         self,
         mailbox: Mailbox,
         items: Sequence[tuple[ActivityKind, str]],
-        notified: AbstractSet[str] | None = None,
+        find_notified: FindNotified | None = None,
         deleted: AbstractSet[str] = frozenset(),
         waiting: int = 0,
     ) -> FetchOutcome:
@@ -71,7 +71,7 @@ class ItemFetching:
         Args:
             mailbox: the mailbox.
             items: their kinds and ids.
-            notified: see `ActivityPublisher.record_and_publish`.
+            find_notified: see `ActivityPublisher.record_and_publish`.
             deleted: items that Graph has reported as deleted; any other new one that is not found is
                 fetched again soon.
             waiting: how many more items are fetched after these for the same cause.
@@ -80,7 +80,7 @@ class ItemFetching:
         observed = await self._reader.observe(mailbox, fetched.payloads)
         held_back = await self._mass_loss.hold_back(mailbox, observed, waiting)
         processed = await self._activities.record_and_publish(
-            mailbox, [each for each in observed if each.item not in held_back], notified
+            mailbox, [each for each in observed if each.item not in held_back], find_notified
         )
         again = await self._stuck.search_again(
             mailbox,

@@ -1,7 +1,6 @@
-"""One sync of a mailbox: all jobs of its holder, in passes, while the lease is held."""
+"""One sync of a mailbox: the work of one class, in passes, while the lease is held."""
 
 from dataclasses import dataclass
-from datetime import datetime
 
 from services.mail_ingest.content.item_texts import ItemTexts
 from services.mail_ingest.content.responder import ContentResponder
@@ -12,9 +11,8 @@ from services.mail_ingest.publishing.mailbox_state import MailboxStatePublisher
 from services.mail_ingest.publishing.outbox import OutboxPublisher
 from services.mail_ingest.settings import IngestSettings
 from services.mail_ingest.store.database import Store
-from services.mail_ingest.store.documents import Mailbox
+from services.mail_ingest.store.documents import Mailbox, Work
 from services.mail_ingest.store.lease import Lease
-from services.mail_ingest.store.pipelines import ACTIVE_STATUSES
 from shared.clock import Clock
 from shared.events import MailboxStatus
 
@@ -63,7 +61,7 @@ class MailboxSync:
         store, graph, outbox = dependencies.store, dependencies.graph, dependencies.outbox
         clock, settings, kinds = dependencies.clock, dependencies.settings, dependencies.kinds
         held = store.mailboxes.held(lease)
-        profile = MailboxProfile(graph, held)
+        profile = MailboxProfile(graph, held, clock, settings)
         reader = ItemReader(graph, profile, clock, kinds)
         activities = ActivityPublisher(store, held, outbox, clock, kinds)
         stuck = StuckItems(store, held, clock)
@@ -71,11 +69,8 @@ class MailboxSync:
         followed = FollowedItems(store, graph, held, reader, outbox, clock, kinds)
         fetching = ItemFetching(store, reader, activities, stuck, mass_loss, followed, kinds)
         responder = ContentResponder(ItemTexts(store.request_slots, graph), outbox, clock, kinds)
-        self._store = store
         self._clock = clock
-        self._settings = settings
         self._held = held
-        self._stuck = stuck
         self._profile = profile
         self._state = MailboxStatePublisher(store, held, outbox, clock)
         self._tenant = TenantBlocking(store, held, profile, self._state, clock, settings)
@@ -83,7 +78,7 @@ class MailboxSync:
         self._content_requests = ContentRequests(held, responder, reader, activities, followed)
         self._subscriptions = SubscriptionManager(store, graph, held, self._state, clock, kinds)
         self._withdrawal = Withdrawal(store, held, activities, self._subscriptions, clock)
-        self._pending_items = PendingItems(store, activities, fetching, stuck)
+        self._pending_items = PendingItems(store, held, activities, fetching, stuck)
         self._notified_items = NotifiedItems(held, fetching)
         self._stuck_retries = StuckRetries(store, held, fetching, clock)
         self._window = WindowReconciliation(
@@ -102,39 +97,45 @@ class MailboxSync:
             kinds,
         )
 
-    async def run(self) -> None:
-        """Runs passes, until nothing is left or the maximum is reached."""
-        for _ in range(MAX_PASSES):
-            if not await self._run_pass(await self._held.read()):
-                return
+    async def run(self, mailbox: Mailbox, work: Work) -> None:
+        """Runs passes, until no work of the class is left or the maximum is reached.
 
-    async def next_due_at(self) -> datetime | None:
-        """When the mailbox has work again, as far as that is known now."""
-        mailbox = await self._held.read()
-        if mailbox.status is MailboxStatus.BLOCKED and mailbox.retry_at:
-            return mailbox.retry_at
-        times = [await self._store.items.next_expiry(mailbox.key)]
-        if mailbox.status in ACTIVE_STATUSES:
-            times += [
-                mailbox.subscriptions_due_at,
-                mailbox.next_window_at if self._settings.reconcile else None,
-            ]
-        if mailbox.status is not MailboxStatus.PAUSED:
-            stuck = await self._stuck.find_ids(mailbox)
-            if await self._store.items.find_pending(mailbox.key, 1, stuck):
-                times.append(self._clock())
-        soonest = min((time for time in times if time), default=None)
-        return max(soonest, mailbox.retry_at) if soonest and mailbox.retry_at else soonest
+        Args:
+            mailbox: as it was when the lease was granted.
+            work: the class.
+        """
+        run_pass = self._run_fresh_pass if work is Work.FRESH else self._run_routine_pass
+        for _ in range(MAX_PASSES):
+            if not await run_pass(mailbox):
+                return
+            mailbox = await self._held.read()
 
     async def record_failure(self, error: GraphFailure) -> None:
         """Records a failure of Graph that ended the sync."""
         await self._blocking.record_failure(error)
 
-    async def _run_pass(self, mailbox: Mailbox) -> bool:
+    async def _run_fresh_pass(self, mailbox: Mailbox) -> bool:
+        """Does one step of what somebody waits for, and nothing else.
+
+        Returns:
+            Whether there may be more at once.
+        """
+        if mailbox.content_requests:
+            await self._content_requests.answer(mailbox)
+        if mailbox.status is not MailboxStatus.ENROLLED or not mailbox.notified_items:
+            return False
+        if not await self._tenant.permits_requests(mailbox):
+            return False
+        mailbox = await self._profile.complete(mailbox)
+        more = await self._notified_items.process(mailbox)
+        await self._forget_failures(mailbox)
+        return more
+
+    async def _run_routine_pass(self, mailbox: Mailbox) -> bool:
         """Does one step of each job.
 
         Returns:
-            Whether there may be more work at once.
+            Whether there may be more at once.
         """
         if mailbox.publish_pending:
             await self._state.publish(mailbox)
@@ -153,14 +154,21 @@ class MailboxSync:
         if is_blocked:
             await self._blocking.unblock(mailbox)
             return True
+        return await self._capture(mailbox) or more
+
+    async def _capture(self, mailbox: Mailbox) -> bool:
+        """Does one step of each job that needs Graph's answers; what is notified comes first."""
         mailbox = await self._profile.complete(mailbox)
+        more = await self._notified_items.process(mailbox)
         if mailbox.subscriptions_due_at is None or mailbox.subscriptions_due_at <= self._clock():
             await self._subscriptions.reconcile(mailbox)
             mailbox = await self._held.read()
         more |= await self._pending_items.publish(mailbox)
-        more |= await self._notified_items.process(mailbox)
         more |= await self._stuck_retries.retry(mailbox)
         await self._window.reconcile_if_due(mailbox)
+        await self._forget_failures(mailbox)
+        return more
+
+    async def _forget_failures(self, mailbox: Mailbox) -> None:
         if mailbox.failures:
             await self._held.set_fields(failures=0)
-        return more

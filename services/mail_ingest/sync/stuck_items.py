@@ -24,10 +24,11 @@ class StuckItems:
         self._store = store
         self._held = held
         self._clock = clock
+        self._has_set_aside = False
 
     async def find_ids(self, mailbox: Mailbox) -> AbstractSet[str]:
-        """The ids of all stuck items."""
-        if mailbox.stuck_items_due_at is None:
+        """The ids of all stuck items, those that this sync has set aside included."""
+        if mailbox.stuck_items_due_at is None and not self._has_set_aside:
             return frozenset()
         return await self._store.stuck_items.find_ids(mailbox.key)
 
@@ -80,6 +81,7 @@ class StuckItems:
 
     async def save(self, stuck: Collection[StuckItem]) -> None:
         """Stores stuck items, and has the mailbox fetch them again in time."""
+        self._has_set_aside = True
         # The mailbox first: after a crash in between it is due for nothing, which does no harm.
         await self._held.add_stuck_items_due_at(min(each.retry_at for each in stuck))
         await self._store.stuck_items.save(stuck)

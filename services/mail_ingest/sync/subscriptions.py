@@ -182,7 +182,7 @@ class SubscriptionManager:
             await self._store.subscriptions.delete([subscription.key])
             raise
         await self._store.subscriptions.set_created(
-            subscription.key, graph_id, renewal_time(now, expires), expires
+            subscription.key, graph_id, renewal_time(now, expires, random.random()), expires
         )
 
     async def _renew(self, mailbox: Mailbox, subscription: GraphSubscription, now: datetime) -> bool:
@@ -198,5 +198,7 @@ class SubscriptionManager:
         except ItemNotFoundError:
             await self._store.subscriptions.delete([subscription.key])
             return False
-        await self._store.subscriptions.set_renewed(subscription, renewal_time(now, expires), expires)
+        await self._store.subscriptions.set_renewed(
+            subscription, renewal_time(now, expires, random.random()), expires
+        )
         return True

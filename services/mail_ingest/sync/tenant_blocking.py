@@ -53,7 +53,7 @@ class TenantBlocking:
         While the tenant is blocked, one mailbox at a time is its probe, and the others wait. The probe ends
         the block, or raises Graph's error, which `record` records.
         """
-        block = await self._store.tenants.find(mailbox.tenant)
+        block = await self._store.tenants.find_for_sync(mailbox.tenant)
         if block is None:
             return True
         now = self._clock()

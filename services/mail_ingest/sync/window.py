@@ -1,5 +1,7 @@
 """Reconciles the captured items of a mailbox with a complete reading of its window."""
 
+import logging
+import random
 import secrets
 from collections.abc import Set as AbstractSet
 from datetime import datetime
@@ -7,9 +9,11 @@ from datetime import datetime
 from services.mail_ingest.domain.activities import CAPTURE_WINDOW, Payload
 from services.mail_ingest.domain.items import Absence, CapturedItem, absent
 from services.mail_ingest.domain.kinds import KindTable
+from services.mail_ingest.domain.retries import next_window_attempt
 from services.mail_ingest.domain.window import compare_window
+from services.mail_ingest.graph.errors import GraphUnavailableError, MailboxBlockedError
 from services.mail_ingest.graph.graph import Graph
-from services.mail_ingest.metrics import MISSED_BY_NOTIFICATIONS
+from services.mail_ingest.metrics import MISSED_BY_NOTIFICATIONS, WINDOWS_FAILED
 from services.mail_ingest.publishing.activities import ActivityPublisher
 from services.mail_ingest.publishing.mailbox_state import MailboxStatePublisher
 from services.mail_ingest.settings import IngestSettings
@@ -17,13 +21,15 @@ from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.documents import Mailbox
 from services.mail_ingest.store.held_mailbox import HeldMailbox
 from shared.clock import Clock
-from shared.events import ActivityKind, MailboxStatus
+from shared.events import ActivityKind
 
 from .followed_items import FollowedItems
 from .item_fetching import ItemFetching
-from .item_reader import FETCH_BATCH_SIZE, ItemReader
+from .item_reader import FETCH_BATCH_SIZE, GraphFailure, ItemReader
 from .profile import MailboxProfile
 from .stuck_items import StuckItems
+
+log = logging.getLogger(__name__)
 
 
 class WindowReconciliation:
@@ -62,35 +68,51 @@ class WindowReconciliation:
     async def reconcile_if_due(self, mailbox: Mailbox) -> None:
         """Reads the whole window when it is due, and compares it with the captured items.
 
-        A stuck item counts neither as shown nor as gone; it does not hold the reading up.
+        A stuck item counts neither as shown nor as gone; it does not hold the reading up. A reading that is
+        cut short is repeated after a pause, and its missed items are counted then; the mailbox's other work
+        goes on meanwhile.
 
         Raises:
-            GraphUnavailableError, MailboxBlockedError: the reading is cut short; the next one repeats it,
-                and its missed items are counted then.
+            GraphUnavailableError, MailboxBlockedError: Graph does not answer for the mailbox.
         """
         now = self._clock()
         if not self._settings.reconcile or not _is_due(mailbox, now):
             return
+        try:
+            await self._reconcile(mailbox, now)
+        except (GraphUnavailableError, MailboxBlockedError) as error:
+            of_mailbox = await self._graph.find_mailbox_failure(mailbox.key, [error])
+            if of_mailbox is not None:
+                raise of_mailbox from error
+            await self._record_failure(mailbox, error)
+
+    async def _reconcile(self, mailbox: Mailbox, now: datetime) -> None:
         mailbox = await self._profile.refresh(mailbox)
         shown = await self._read_window(mailbox, now)
-        current = await self._held.read()  # with what this sync has set aside before
-        notified = {each.item for each in current.notified_items}
         observed = await self._reader.observe(mailbox, shown)
-        await self._activities.record_and_publish_all(mailbox, observed, notified)
         shown_ids = frozenset(item for _, item in shown)
-        await self._stuck.resolve(current, shown_ids)
-        stuck = await self._stuck.find_ids(current)
-        live = [each for each in await self._store.items.find_live(mailbox.key) if each.item not in stuck]
-        comparison = compare_window(live, shown_ids, now, self._kinds)
-        set_aside = await self._fetch_hidden(mailbox, comparison.to_fetch, notified)
+        live = await self._store.items.find_live(mailbox.key)
+        stored = {each.item: each for each in live}
+        if others := shown_ids - stored.keys():
+            stored |= await self._store.items.find(mailbox.key, others)
+        await self._activities.record_and_publish_all(mailbox, observed, self._find_notified, stored)
+        await self._stuck.resolve(mailbox, shown_ids)
+        stuck = await self._stuck.find_ids(mailbox)
+        expected = [each for each in live if each.item not in stuck]
+        comparison = compare_window(expected, shown_ids, now, self._kinds)
+        set_aside = await self._fetch_hidden(mailbox, comparison.to_fetch)
         gone = [absent(each, Absence.NOT_SHOWN) for each in comparison.gone]
-        await self._activities.record_and_publish_all(mailbox, gone, notified)
+        await self._activities.record_and_publish_all(mailbox, gone, self._find_notified)
         missing = {item: count for item, count in comparison.missing.items() if item not in set_aside}
         await self._store.items.set_missing_counts(
             mailbox.key, {**missing, **dict.fromkeys(comparison.shown_again, 0)}
         )
         await self._followed.answer_window(mailbox, shown, stuck | set_aside)
         await self._finish(mailbox, now)
+
+    async def _find_notified(self) -> AbstractSet[str]:
+        """The items that notifications have named and that wait."""
+        return {each.item for each in (await self._held.read()).notified_items}
 
     async def _read_window(
         self, mailbox: Mailbox, now: datetime
@@ -104,9 +126,7 @@ class WindowReconciliation:
             shown |= {(kind, str(payload["id"])): payload for payload in payloads}
         return shown
 
-    async def _fetch_hidden(
-        self, mailbox: Mailbox, hidden: tuple[CapturedItem, ...], notified: AbstractSet[str]
-    ) -> AbstractSet[str]:
+    async def _fetch_hidden(self, mailbox: Mailbox, hidden: tuple[CapturedItem, ...]) -> AbstractSet[str]:
         """Fetches the captured items that the window no longer shows, by their ids.
 
         Returns:
@@ -116,25 +136,43 @@ class WindowReconciliation:
         for start in range(0, len(hidden), FETCH_BATCH_SIZE):
             batch = [(each.kind, each.item) for each in hidden[start : start + FETCH_BATCH_SIZE]]
             waiting = len(hidden) - start - len(batch)
-            outcome = await self._fetching.fetch_and_publish(mailbox, batch, notified, waiting=waiting)
+            outcome = await self._fetching.fetch_and_publish(
+                mailbox, batch, self._find_notified, waiting=waiting
+            )
             set_aside |= outcome.set_aside
             if outcome.failure:
                 raise outcome.failure
         return set_aside
 
     async def _finish(self, mailbox: Mailbox, now: datetime) -> None:
-        is_first = mailbox.complete_as_of is None  # no notification could have come before
-        missed = (await self._held.read()).missed_so_far  # also by readings that were cut short
-        if not is_first:
-            MISSED_BY_NOTIFICATIONS.observe(missed)
         interval = self._settings.reconcile_every * (0.9 + secrets.randbelow(200) / 1000)
-        await self._held.finish_window(mailbox.window_due, next_window_at=now + interval, missed_so_far=0)
-        await self._state.record_and_publish(
-            only_from=[MailboxStatus.ENROLLED],
-            complete_as_of=now,
-            missed_by_notifications=None if is_first else missed,
+        self._held.lease.check()
+        finished = await self._held.finish_window(mailbox.window_due, now, now + interval)
+        if finished is None:
+            return
+        if finished.missed_by_notifications is not None:
+            MISSED_BY_NOTIFICATIONS.observe(finished.missed_by_notifications)
+        await self._state.publish(finished)
+
+    async def _record_failure(self, mailbox: Mailbox, error: GraphFailure) -> None:
+        """Records when the window is read again; its completeness ages until then."""
+        failures = mailbox.window_failures + 1
+        retry_after = error.retry_after if isinstance(error, GraphUnavailableError) else None
+        retry_at = next_window_attempt(failures, self._clock(), retry_after, random.random())
+        await self._held.set_fields(window_failures=failures, window_retry_at=retry_at)
+        WINDOWS_FAILED.inc()
+        log.warning(
+            "window not read completely, retrying later",
+            extra={
+                "tenant": mailbox.tenant,
+                "mailbox": mailbox.mailbox,
+                "error": str(error),
+                "failures": failures,
+            },
         )
 
 
 def _is_due(mailbox: Mailbox, now: datetime) -> bool:
+    if mailbox.window_retry_at is not None and mailbox.window_retry_at > now:
+        return False
     return bool(mailbox.window_due) or mailbox.next_window_at is None or mailbox.next_window_at <= now

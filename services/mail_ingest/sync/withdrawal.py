@@ -28,17 +28,23 @@ class Withdrawal:
         self._clock = clock
 
     async def withdraw_expired(self, mailbox: Mailbox) -> bool:
-        """Withdraws one batch of expired items.
+        """Withdraws one batch of expired items when the first of them is due.
 
         Returns:
             Whether there may be more.
         """
-        expired = await self._store.items.find_expired(mailbox.key, self._clock(), BATCH_SIZE)
+        now = self._clock()
+        if mailbox.next_expiry_at is None or mailbox.next_expiry_at > now:
+            return False
+        expired = await self._store.items.find_expired(mailbox.key, now, BATCH_SIZE)
         observed = [absent(each, Absence.EXPIRED) for each in expired]
         await self._activities.record_and_publish(mailbox, observed)
         if expired and mailbox.stuck_items_due_at is not None:
             await self._store.stuck_items.delete(mailbox.key, [each.item for each in expired])
-        return bool(expired)
+        if len(expired) == BATCH_SIZE:
+            return True
+        await self._held.set_fields(next_expiry_at=await self._store.items.next_expiry(mailbox.key))
+        return False
 
     async def withdraw_removed(self, mailbox: Mailbox) -> bool:
         """Withdraws the items of a removed mailbox, and deletes its subscriptions and profile.
@@ -53,5 +59,8 @@ class Withdrawal:
         await self._store.stuck_items.delete(mailbox.key)
         await self._store.followed_items.delete(mailbox.key)
         await self._subscriptions.delete_all(mailbox)
-        await self._held.set_fields(addresses=None, folders=None)
-        return len(live) + len(pending) >= BATCH_SIZE
+        await self._held.set_fields(addresses=None, folders=None, next_expiry_at=None)
+        if len(live) + len(pending) >= BATCH_SIZE:
+            return True
+        await self._held.finish_pending_items(mailbox.pending_items_due)
+        return False

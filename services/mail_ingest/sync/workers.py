@@ -7,6 +7,7 @@ is retried later, and a worker that lost its lease stops.
 import asyncio
 import contextlib
 import logging
+import math
 import time
 import traceback
 from collections.abc import AsyncIterator
@@ -16,8 +17,9 @@ from uuid import uuid4
 from services.mail_ingest.domain.retries import BlockReason
 from services.mail_ingest.graph.errors import GraphUnavailableError, MailboxBlockedError
 from services.mail_ingest.metrics import LEASES_LOST
+from services.mail_ingest.store.documents import Mailbox, Work
 from services.mail_ingest.store.held_mailbox import HeldMailbox
-from services.mail_ingest.store.lease import Lease, LeaseLostError
+from services.mail_ingest.store.lease import Lease, LeaseLostError, lease_prefix
 from shared.errors import RetryableError
 from shared.heartbeat import Heartbeat
 from shared.retry import OutageLog
@@ -27,8 +29,12 @@ from .mailbox_sync import Dependencies, MailboxSync
 
 log = logging.getLogger(__name__)
 
-POLL_INTERVAL = timedelta(milliseconds=300)
-"""How soon a worker finds work that another process recorded; work of this process wakes it at once."""
+POLL_INTERVALS = {Work.FRESH: 0.5, Work.ROUTINE: 1.0}
+"""Seconds until work is found that another process recorded; that of this process wakes the loop at once."""
+RESERVED_PART = 1 / 4
+"""The part of the workers that does fresh work alone; at least one, where there are several."""
+ROUTINE_BURST = timedelta(seconds=1)
+"""Routine syncs that were not begun within this time may be made up for at once."""
 UNAVAILABLE_PAUSE = timedelta(seconds=1)
 """Between attempts while Kafka or MongoDB is unavailable."""
 STOP_TIMEOUT = timedelta(seconds=5)
@@ -37,7 +43,11 @@ RENEWALS_PER_LEASE = 3
 
 
 class SyncWorkers:
-    """The loop that runs the syncs of this replica."""
+    """The loop that runs the syncs of this replica.
+
+    Fresh work comes first, and some workers do nothing else, so that an item that Graph has just notified
+    does not wait while windows, renewals and resends are worked off. Routine syncs begin at a bounded rate.
+    """
 
     def __init__(self, dependencies: Dependencies) -> None:
         self._dependencies = dependencies
@@ -45,15 +55,18 @@ class SyncWorkers:
         self._settings = dependencies.settings
         self._clock = dependencies.clock
         self.heartbeat = Heartbeat()
-        self._name = uuid4().hex[:12]
+        self._name = f"{lease_prefix(self._settings.instance)}{uuid4().hex[:12]}"
         self._leases_requested = 0
-        self._syncs: set[asyncio.Task[None]] = set()
-        self._work = asyncio.Event()
+        self._syncs: dict[asyncio.Task[None], Work] = {}
+        self._next_look = dict.fromkeys(Work, 0.0)
+        self._not_before = dict.fromkeys(Work, 0.0)
+        self._woken = asyncio.Event()
         self._outage = OutageLog(log, "waiting for MongoDB to look for work")
 
-    def wake(self) -> None:
-        """Makes the loop look for work at once."""
-        self._work.set()
+    def wake(self, work: Work) -> None:
+        """Makes the loop look for work of this class at once."""
+        self._next_look[work] = 0.0
+        self._woken.set()
 
     async def run(self, stop_signal: StopSignal) -> None:
         """Runs until the service stops."""
@@ -61,59 +74,81 @@ class SyncWorkers:
         try:
             while not stop_signal:
                 self.heartbeat.beat()
-                self._work.clear()
-                has_free_worker = len(self._syncs) < self._settings.workers
-                started = has_free_worker and await self._start_sync()
-                if not started:
+                self._woken.clear()
+                if not (await self._start_sync(Work.FRESH) or await self._start_sync(Work.ROUTINE)):
                     await self._rest(stop)
         finally:
             stop.cancel()
-            if self._syncs:
-                await asyncio.wait(self._syncs, timeout=STOP_TIMEOUT.total_seconds())
-            for sync in self._syncs:
+            syncs = list(self._syncs)
+            if syncs:
+                await asyncio.wait(syncs, timeout=STOP_TIMEOUT.total_seconds())
+            for sync in syncs:
                 sync.cancel()
-            await asyncio.gather(*self._syncs, return_exceptions=True)
+            await asyncio.gather(*syncs, return_exceptions=True)
 
     async def _rest(self, stop: "asyncio.Task[None]") -> None:
-        """Waits until there is work, a sync ends, or the poll interval is over."""
-        work = asyncio.create_task(self._work.wait())
-        watched: set[asyncio.Task[None] | asyncio.Task[bool]] = {work, stop, *self._syncs}
-        if len(self._syncs) >= self._settings.workers:
-            watched.discard(work)
+        """Waits until there is work, a sync ends, or it is time to look for work again."""
+        woken = asyncio.create_task(self._woken.wait())
+        looks = [self._look_at(work) for work in Work if self._has_free_worker(work)]
+        seconds = min(looks, default=math.inf) - time.monotonic()
         await asyncio.wait(
-            watched, timeout=POLL_INTERVAL.total_seconds(), return_when=asyncio.FIRST_COMPLETED
+            {woken, stop, *self._syncs},
+            timeout=min(max(seconds, 0.0), max(POLL_INTERVALS.values())),
+            return_when=asyncio.FIRST_COMPLETED,
         )
-        work.cancel()
+        woken.cancel()
 
-    async def _start_sync(self) -> bool:
-        """Starts a sync of the mailbox that has been due for longest.
+    def _has_free_worker(self, work: Work) -> bool:
+        if len(self._syncs) >= self._settings.workers:
+            return False
+        return work is Work.FRESH or list(self._syncs.values()).count(work) < self._routine_workers
+
+    @property
+    def _routine_workers(self) -> int:
+        workers = self._settings.workers
+        return workers - max(1, int(workers * RESERVED_PART)) if workers > 1 else workers
+
+    def _look_at(self, work: Work) -> float:
+        """When to look for work of a class again, in monotonic seconds."""
+        return max(self._next_look[work], self._not_before[work])
+
+    async def _start_sync(self, work: Work) -> bool:
+        """Starts a sync of the mailbox whose work of a class has been due for longest.
 
         Returns:
             Whether there was one.
         """
+        requested_at = time.monotonic()
+        if not self._has_free_worker(work) or self._look_at(work) > requested_at:
+            return False
+        self._next_look[work] = requested_at + POLL_INTERVALS[work]
         self._leases_requested += 1
-        holder, requested_at = f"{self._name}.{self._leases_requested}", time.monotonic()
+        holder = f"{self._name}.{self._leases_requested}"
         try:
-            key = await self._store.mailboxes.acquire_lease(holder, self._settings.lease)
+            mailbox = await self._store.mailboxes.acquire_lease(work, holder, self._settings.lease)
         except RetryableError as error:
             self._outage.failed(error)
             await asyncio.sleep(UNAVAILABLE_PAUSE.total_seconds())
             return False
         self._outage.succeeded()
-        if key is None:
+        if mailbox is None:
             return False
-        lease = Lease(key, holder, self._settings.lease, requested_at)
-        sync = asyncio.create_task(self._run_sync(lease), name="mailbox sync")
-        self._syncs.add(sync)
-        sync.add_done_callback(self._syncs.discard)
+        self._next_look[work] = 0.0
+        if work is Work.ROUTINE:
+            earliest = max(self._not_before[work], requested_at - ROUTINE_BURST.total_seconds())
+            self._not_before[work] = earliest + 1 / self._settings.routine_rate
+        lease = Lease(mailbox.key, holder, self._settings.lease, requested_at)
+        sync = asyncio.create_task(self._run_sync(lease, mailbox, work), name="mailbox sync")
+        self._syncs[sync] = work
+        sync.add_done_callback(self._syncs.pop)
         return True
 
-    async def _run_sync(self, lease: Lease) -> None:
+    async def _run_sync(self, lease: Lease, mailbox: Mailbox, work: Work) -> None:
         """Runs a sync, and handles its end."""
         held = self._store.mailboxes.held(lease)
         async with self._renewing(held):
             try:
-                await self._finish_sync(MailboxSync(self._dependencies, lease), held)
+                await self._finish_sync(MailboxSync(self._dependencies, lease), held, mailbox, work)
             except LeaseLostError:
                 LEASES_LOST.inc()
                 log.warning("lease lost, stopping this sync", extra=_fields(lease))
@@ -131,23 +166,25 @@ class SyncWorkers:
             except Exception as error:  # noqa: BLE001  # the lease ends by itself, and the next holder retries
                 _log_unexpected(error, lease)
 
-    async def _finish_sync(self, sync: MailboxSync, held: HeldMailbox) -> None:
+    async def _finish_sync(self, sync: MailboxSync, held: HeldMailbox, mailbox: Mailbox, work: Work) -> None:
         """Runs a sync and releases the lease; a refusal of Graph and an error of our own are recorded."""
+        is_unfinished = False
         try:
-            await sync.run()
+            await sync.run(mailbox, work)
         except (GraphUnavailableError, MailboxBlockedError) as error:
             await sync.record_failure(error)
         except (LeaseLostError, RetryableError):
             raise
         except Exception as error:  # noqa: BLE001  # an error in one mailbox must not stop the others
             _log_unexpected(error, held.lease)
+            is_unfinished = True
             await sync.record_failure(MailboxBlockedError(BlockReason.UNEXPECTED))
-        await held.release_lease(await sync.next_due_at())
+        await held.release_lease(is_unfinished=is_unfinished)
 
     async def _release_now(self, held: HeldMailbox) -> None:
         """Releases the lease for the next holder; when MongoDB is unavailable it ends by itself."""
         try:
-            await held.release_lease(self._clock())
+            await held.release_lease(is_unfinished=True)
         except RetryableError as error:
             log.info("lease not released, it will expire", extra=_fields(held.lease) | {"error": str(error)})
 

@@ -30,6 +30,7 @@ def receive_email(world: World, subject: str, *addresses: str) -> str:
 
 
 async def test_paused_mailbox_rests_and_catches_up(world: World) -> None:
+    world.simulator.delivery(followed_by_updated=False)
     ann = world.add_user("ann")
     await world.enrol(ann)
     receive_email(world, "Before")

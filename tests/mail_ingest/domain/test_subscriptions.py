@@ -54,11 +54,14 @@ def test_unanswered_removed_or_expired_subscription_is_created_again() -> None:
     assert plan([subscription(), subscription(MEETING)], after_expiry).create == (EMAIL, MEETING)
 
 
-def test_renewal_is_due_daily_or_when_graph_requires_it() -> None:
+def test_renewals_spread_over_half_a_day_or_are_due_when_graph_requires_it() -> None:
     required, fresh = subscription(renew_in=None), subscription(MEETING)
     assert plan([required, fresh]).renew == (required,)
-    assert renewal_time(NOW, NOW + timedelta(days=6)) == NOW + timedelta(days=1)
-    assert renewal_time(NOW, NOW + timedelta(hours=3)) == NOW + timedelta(hours=2)
+    end = NOW + timedelta(days=6)
+    assert [renewal_time(NOW, end, random) - NOW for random in (0, 0.5, 1)] == [
+        timedelta(hours=hours) for hours in (12, 18, 24)
+    ]
+    assert renewal_time(NOW, NOW + timedelta(hours=3), 0) == NOW + timedelta(hours=2)
 
 
 def test_requested_lifetime_is_below_graphs_limit() -> None:

@@ -182,14 +182,14 @@ async def test_folder_tree_that_leads_back_to_itself_is_read_once() -> None:
         entry = {"id": "folder", "childFolderCount": 1}
         return httpx2.Response(200, json={"value": [entry, entry]} if is_list else entry)
 
-    folders = await create_graph(respond).folders.read_tree(ANN)
+    folders = await create_graph(respond).folders.read_tree(ANN, {})
 
     assert folders.contains("folder")
 
 
 async def test_mailbox_without_folders_is_no_answer() -> None:
     with pytest.raises(GraphUnavailableError, match="folder"):
-        await create_graph(lambda _: json_response({"id": "i", "value": []})()).folders.read_tree(ANN)
+        await create_graph(lambda _: json_response({"id": "i", "value": []})()).folders.read_tree(ANN, {})
 
 
 async def retry_after_of(header: str | None, **details: Any) -> timedelta | None:

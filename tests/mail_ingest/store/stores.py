@@ -10,6 +10,7 @@ from services.mail_ingest.settings import IngestSettings
 from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.documents import (
     Mailbox,
+    Work,
 )
 from services.mail_ingest.store.held_mailbox import HeldMailbox
 from services.mail_ingest.store.lease import Lease
@@ -36,9 +37,16 @@ def held_by(store: Store, holder: str, key: MailboxKey = ANN) -> HeldMailbox:
 
 
 async def acquire(store: Store, holder: str = "holder", duration: timedelta = LEASE) -> HeldMailbox:
-    key = await store.mailboxes.acquire_lease(holder, duration)
-    assert key is not None
-    return held_by(store, holder, key)
+    for work in Work:
+        mailbox = await store.mailboxes.acquire_lease(work, holder, duration)
+        if mailbox is not None:
+            return held_by(store, holder, mailbox.key)
+    raise AssertionError("no mailbox has work")
+
+
+async def has_work(store: Store) -> bool:
+    """Whether a mailbox is due; its lease is granted then."""
+    return any([await store.mailboxes.acquire_lease(work, "early", LEASE) for work in Work])
 
 
 async def finish_all_work(store: Store) -> None:
@@ -46,8 +54,17 @@ async def finish_all_work(store: Store) -> None:
     held = await acquire(store, "first")
     mailbox = await held.read()
     await store.mailboxes.acknowledge(ANN, mailbox.version)
-    await held.finish_window(mailbox.window_due)
-    await held.release_lease(None)
+    await finish_window(held, mailbox)
+    tomorrow = now() + timedelta(days=1)
+    await held.schedule_subscriptions(mailbox.subscriptions_due_at, tomorrow)
+    await held.release_lease()
+
+
+async def finish_window(held: HeldMailbox, mailbox: Mailbox) -> None:
+    """Records and publishes a complete reading of the window."""
+    finished = await held.finish_window(mailbox.window_due, now(), now() + timedelta(days=1))
+    assert finished is not None
+    await held.set_fields(publish_pending=False)
 
 
 async def read(store: Store, key: MailboxKey = ANN) -> Mailbox:

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from services.mail_ingest.store.database import Store
+from services.mail_ingest.store.documents import Work
 from services.mail_ingest.store.lease import LeaseLostError
 from shared.events import MailboxStatus
 
@@ -17,6 +18,7 @@ from .stores import (
     SHORT,
     acquire,
     finish_all_work,
+    has_work,
     held_by,
     items_of,
     now,
@@ -26,7 +28,7 @@ from .stores import (
 
 async def test_lease_has_one_holder_until_it_ends(store: Store) -> None:
     first = await acquire(store, "first", SHORT)
-    assert await store.mailboxes.acquire_lease("second", LEASE) is None
+    assert not await has_work(store)
     await asyncio.sleep(SHORT.total_seconds() * 2)
 
     second = await acquire(store, "second")
@@ -39,11 +41,11 @@ async def test_lease_has_one_holder_until_it_ends(store: Store) -> None:
 async def test_concurrent_workers_never_hold_the_same_mailbox(store: Store) -> None:
     await store.mailboxes.enrol({BO: None}, now())
 
-    keys = await asyncio.gather(
-        *(store.mailboxes.acquire_lease(f"holder-{number}", LEASE) for number in range(20))
+    acquired = await asyncio.gather(
+        *(store.mailboxes.acquire_lease(Work.ROUTINE, f"holder-{number}", LEASE) for number in range(20))
     )
 
-    assert sorted(key for key in keys if key) == [ANN, BO]
+    assert sorted(mailbox.key for mailbox in acquired if mailbox) == [ANN, BO]
 
 
 async def test_former_holder_removes_no_notified_item(store: Store) -> None:
@@ -55,19 +57,36 @@ async def test_former_holder_removes_no_notified_item(store: Store) -> None:
     assert items_of(await read(store)) == ["i"]
 
 
+async def test_returned_replica_ends_its_own_leases_alone(store: Store) -> None:
+    await store.mailboxes.enrol({BO: None}, now())
+    first = await acquire(store, "replica-1/former.1")
+    await acquire(store, "replica-10/other.1")
+
+    await store.mailboxes.end_leases("replica-1")
+    await store.mailboxes.end_leases(None)
+
+    with pytest.raises(LeaseLostError):
+        await first.read()
+    acquired = await store.mailboxes.acquire_lease(Work.ROUTINE, "replica-1/new.1", LEASE)
+    assert acquired is not None
+    assert acquired.key == first.key
+    assert acquired.pending_items_due is not None
+    assert not await has_work(store)
+
+
 async def test_work_recorded_between_last_read_and_release_is_due(store: Store) -> None:
     await finish_all_work(store)
     tomorrow = now() + timedelta(days=1)
     await store.mailboxes.request_subscription_work([ANN])
     held = await acquire(store)
     await held.schedule_subscriptions((await held.read()).subscriptions_due_at, tomorrow)
-    await held.release_lease(tomorrow)
-    assert await store.mailboxes.acquire_lease("early", LEASE) is None
+    await held.release_lease()
+    assert not await has_work(store)
 
     await store.mailboxes.request_subscription_work([ANN])
     held = await acquire(store)
     await store.mailboxes.request_subscription_work([ANN])  # another lifecycle event
-    await held.release_lease(tomorrow)
+    await held.release_lease()
     held = await acquire(store)
     await held.schedule_subscriptions((await held.read()).subscriptions_due_at, tomorrow)
 
@@ -81,5 +100,5 @@ async def test_work_recorded_between_last_read_and_release_is_due(store: Store) 
     assert blocked is not None
     await store.mailboxes.acknowledge(ANN, blocked.version)
     await store.mailboxes.release_tenant("t", "policy", now() - timedelta(seconds=1))
-    await held.release_lease(tomorrow)
+    await held.release_lease()
     await acquire(store, "next")

@@ -14,10 +14,11 @@ from shared.mongodb import Driver
 from .stores import (
     ANN,
     EMAIL,
-    LEASE,
     NOBODY,
     acquire,
     finish_all_work,
+    finish_window,
+    has_work,
     held_by,
     items_of,
     now,
@@ -29,7 +30,7 @@ from .stores import (
 
 async def test_mailbox_is_not_due_until_an_item_is_notified(store: Store) -> None:
     await finish_all_work(store)
-    assert await store.mailboxes.acquire_lease("early", LEASE) is None
+    assert not await has_work(store)
 
     await store.mailboxes.add_notified_items({ANN: [(EMAIL, "i")]})
 
@@ -85,7 +86,7 @@ async def test_window_requested_during_a_reading_stays_due(store: Store) -> None
     mailbox = await held.read()
     await asyncio.sleep(0.01)
     await store.mailboxes.request_window(ANN)
-    await held.finish_window(mailbox.window_due)
+    await finish_window(held, mailbox)
 
     assert (await read(store)).window_due is not None
 
@@ -102,10 +103,9 @@ async def test_blocked_mailbox_waits_but_its_requests_are_due_at_once(store: Sto
         retry_at=later,
     )
     await store.mailboxes.acknowledge(ANN, (await read(store)).version)
-    await (await acquire(store, "publishes")).release_lease(later)
 
     await store.mailboxes.add_notified_items({ANN: [(EMAIL, "i")]})
-    assert await store.mailboxes.acquire_lease("early", LEASE) is None
+    assert not await has_work(store)
     wanted = request()
     unknown = await store.mailboxes.add_content_requests({ANN: [wanted, wanted], NOBODY: [wanted]})
     assert unknown == {NOBODY}

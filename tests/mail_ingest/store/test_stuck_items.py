@@ -3,10 +3,11 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from services.mail_ingest.domain.stuck_items import NOT_FOUND_YET
+from services.mail_ingest.domain.stuck_items import NOT_FOUND_YET, ItemFailure
 from services.mail_ingest.store.database import Store
+from services.mail_ingest.sync.stuck_items import StuckItems
 
-from .stores import ANN, BO, LEASE, acquire, now, read, record, stuck, update
+from .stores import ANN, BO, EMAIL, acquire, finish_window, has_work, now, read, record, stuck, update
 
 
 async def test_stuck_items_are_due_at_their_own_times(store: Store) -> None:
@@ -29,21 +30,21 @@ async def test_stuck_items_are_due_at_their_own_times(store: Store) -> None:
 async def test_mailbox_is_due_when_its_next_stuck_item_is(store: Store) -> None:
     held = await acquire(store)
     mailbox = await held.read()
-    await store.mailboxes.acknowledge(ANN, mailbox.version)
-    await held.finish_window(mailbox.window_due)
+    await finish_window(held, mailbox)
+    await held.schedule_subscriptions(mailbox.subscriptions_due_at, now() + timedelta(days=1))
     soon, later = now() + timedelta(minutes=5), now() + timedelta(minutes=9)
 
     for due_at in (later, soon, later):
         await held.add_stuck_items_due_at(due_at)
-    await held.release_lease(None)
+    await held.release_lease()
 
     waiting = await read(store)
     assert waiting.due_at == waiting.stuck_items_due_at
     assert waiting.due_at is not None
     assert abs(waiting.due_at - soon) < timedelta(seconds=1)
-    assert await store.mailboxes.acquire_lease("early", LEASE) is None
+    assert not await has_work(store)
     await store.mailboxes.request_stuck_items(ANN)
-    assert await store.mailboxes.acquire_lease("next", LEASE) == ANN
+    assert await has_work(store)
 
 
 async def test_stuck_items_that_an_administrator_makes_due_meanwhile_stay_due(store: Store) -> None:
@@ -58,6 +59,16 @@ async def test_stuck_items_that_an_administrator_makes_due_meanwhile_stay_due(st
     assert due_at is not None
     await held.schedule_stuck_items(due_at, None)
     assert (await held.read()).stuck_items_due_at is None
+
+
+async def test_sync_knows_what_it_has_set_aside_itself(store: Store) -> None:
+    held = await acquire(store)
+    mailbox, stuck_items = await held.read(), StuckItems(store, held, now)
+    assert await stuck_items.find_ids(mailbox) == frozenset()
+
+    await stuck_items.set_aside(mailbox, {(EMAIL, "i"): ItemFailure("graph_500")})
+
+    assert await stuck_items.find_ids(mailbox) == {"i"}
 
 
 async def test_stuck_item_is_not_published_with_the_pending_ones(store: Store) -> None:

@@ -122,6 +122,7 @@ async def capture_and_refuse(world: World, subject: str) -> tuple[str, str]:
 async def test_pending_item_that_is_stuck_is_not_fetched_in_each_pass(world: World) -> None:
     await capture_and_refuse(world, "Pending")
     world.change_documents("items", {}, {"publish_pending": True})
+    world.change_documents("mailboxes", {}, dict.fromkeys(("pending_items_due", "due_at"), datetime.now(UTC)))
     receive_email(world, "A later pass")
     await eventually(lambda: stuck_items(world))
     postpone_retries(world)
@@ -159,7 +160,9 @@ async def test_stuck_item_ends_with_its_window_and_with_its_mailbox(world: World
     await world.post([world.notification(item=item)])
     await eventually(lambda: stuck_items(world))
     postpone_retries(world)
-    world.change_documents("items", {}, {"leaves_at": datetime.now(UTC) - timedelta(seconds=1)})
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    world.change_documents("items", {}, {"leaves_at": past})
+    world.change_documents("mailboxes", {}, {"next_expiry_at": past, "due_at": past})
 
     kept = receive_email(world, "New")
 
@@ -197,7 +200,7 @@ async def test_new_item_that_is_not_found_yet_is_captured_soon_and_a_deleted_one
     world.ingest.call("POST", f"{mailbox}/pause")
     item = receive_email(world, "New")
     world.simulator.fault(404, item=item, code="ErrorItemNotFound", count=2)
-    await world.post([world.notification(item="never-seen", changeType="deleted")])
+    await world.post([world.notification(item="A" * 60, changeType="deleted")])
     await eventually(lambda: world.mailbox(ann)["notified_items_waiting"] == 2)
 
     world.ingest.call("POST", f"{mailbox}/resume")

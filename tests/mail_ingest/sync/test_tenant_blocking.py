@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from services.mail_ingest.graph.errors import GraphUnavailableError, MailboxBlockedError
 from services.mail_ingest.settings import IngestSettings
 from services.mail_ingest.store.database import Store
-from services.mail_ingest.store.documents import Mailbox
+from services.mail_ingest.store.documents import Mailbox, Work
 from services.mail_ingest.store.lease import Lease
 from services.mail_ingest.sync.blocking import MailboxBlocking
 from services.mail_ingest.sync.item_reader import GraphFailure
@@ -43,7 +43,7 @@ class Office:
     async def enrol(self, *names: str) -> None:
         for name in names:
             await self.store.mailboxes.enrol({MailboxKey(TENANT, name): ["a@contoso.com"]}, self.now)
-            assert await self.store.mailboxes.acquire_lease("holder", LEASE)
+            assert await self.store.mailboxes.acquire_lease(Work.ROUTINE, "holder", LEASE)
 
     async def fail(self, name: str, failure: GraphFailure) -> None:
         """A sync of a mailbox that ends in a failure."""
