@@ -126,7 +126,8 @@ class _GraphGateway:
             return _http_response(self._unauthorized(graph_request, errors.REVOKED_TEXT, challenge))
         if version.lower() != VERSION:
             graph_request = replace(graph_request, path=raw_path)  # no route has the version in it
-        return _http_response(await self._graph.respond(graph_request))
+        with self._world.open_requests.request(request.client.port if request.client else 0):
+            return _http_response(await self._graph.respond(graph_request))
 
     def _unauthorized(self, request: GraphRequest, message: str, challenge: str) -> GraphResponse:
         error = GraphError(errors.TOKEN, message)

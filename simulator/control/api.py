@@ -30,6 +30,7 @@ from simulator.state.tenants import BLOCKS, App, RedirectUri, RoleAssignment, Te
 from simulator.state.world import World
 
 from .fault_actions import FAULT_ACTIONS
+from .history import read_history
 from .item_actions import ITEM_ACTIONS
 from .rendering import render_tenant, render_user
 
@@ -165,6 +166,19 @@ class ControlApi:
         self.world.counters.reset()
         self.graph.throttle.highest.clear()
         return {}
+
+    def list_open_requests(self, body: Body) -> Any:
+        """The ports of the clients that wait for a response of Graph now."""
+        return {"ports": self.world.open_requests.ports()}
+
+    def start_history(self, body: Body) -> Any:
+        """Record every state of items and folders from now on."""
+        self.world.start_history()
+        return {}
+
+    def show_history(self, body: Body) -> Any:
+        """Recorded states: at most `count` of them, `after` a number of others."""
+        return read_history(self.world, int(body.get("after", 0)), int(body.get("count", 1000)))
 
     def list_subscriptions(self, body: Body) -> Any:
         """All live subscriptions, with their mailbox and the form of their ids."""
@@ -366,6 +380,9 @@ ACTIONS: Mapping[tuple[str, str], Callable[..., Any]] = {
     ("POST", "/delivery"): ControlApi.set_delivery_rules,
     ("GET", "/counters"): ControlApi.read_counters,
     ("DELETE", "/counters"): ControlApi.reset_counters,
+    ("GET", "/requests/open"): ControlApi.list_open_requests,
+    ("POST", "/history"): ControlApi.start_history,
+    ("GET", "/history"): ControlApi.show_history,
     ("GET", "/subscriptions"): ControlApi.list_subscriptions,
     ("POST", "/subscriptions/lifecycle"): ControlApi.send_lifecycle_event,
     ("POST", "/subscriptions/forget"): ControlApi.forget_subscriptions,

@@ -3,6 +3,7 @@
 import secrets
 import ssl
 from base64 import urlsafe_b64encode
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,15 @@ class Simulator:
     def fault(self, status: int, **selection: Any) -> None:
         """Inject responses: `code`, `message`, `body`, `headers`, `retry_after`.
 
-        `tenant`, `mailbox`, `item`, `subscription`, `kind`, `count`, `seconds` and `rate` limit them.
+        `tenant`, `mailbox`, `item`, `subscription`, `kind`, `count`, `seconds` and `rate` limit them; `label`
+        counts them.
         """
         self.call("POST", "/faults", status=status, **selection)
+
+    def fault_hits(self) -> list[dict[str, Any]]:
+        """The requests that faults with a label have answered: `at`, `label`, `kind`, `mailbox`, `items`."""
+        hits: list[dict[str, Any]] = self.call("GET", "/faults/hits")
+        return hits
 
     def clear_faults(self) -> None:
         """Remove all faults of requests, of pages and of notifications."""
@@ -86,6 +93,24 @@ class Simulator:
     def limits(self, **limits: Any) -> None:
         """Change `max_concurrent`, `max_in_window`, `max_writes`; in seconds `latency` and `retry_base`."""
         self.call("POST", "/limits", **limits)
+
+    def open_ports(self) -> set[int]:
+        """The ports of the clients that wait for a response of Graph now."""
+        return set(self.call("GET", "/requests/open")["ports"])
+
+    def start_history(self) -> None:
+        """Record every state of items and folders from now on, beginning with the present ones."""
+        self.call("POST", "/history")
+
+    def history(self) -> Iterator[dict[str, Any]]:
+        """The recorded states, in their order: `at`, `tenant`, `mailbox`, `item`, `state`."""
+        after = 0
+        while True:
+            page = self.call("GET", f"/history?after={after}")
+            yield from page["entries"]
+            after = page["next"]
+            if not page["entries"]:
+                return
 
     def roll_keys(self, *, forget_old: bool = False) -> str:
         """Generate a new signing key; return its key id."""

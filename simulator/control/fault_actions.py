@@ -2,7 +2,7 @@
 # ruff: noqa: ARG001 - all actions have one signature, with or without a body
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,8 +16,13 @@ def add_fault(world: World, body: JsonBody) -> Any:
     """Inject responses; `seconds` is how long from now, all else as in `Fault`."""
     seconds = body.pop("seconds", None)
     until = None if seconds is None else world.clock() + timedelta(seconds=seconds)
-    world.faults.add(Fault(**body, until=until))
+    world.faults.add(Fault(**body, until=until), world.clock())
     return {}
+
+
+def list_hits(world: World, body: JsonBody) -> Any:
+    """The requests that faults with a `label` have answered: when, which fault, and their subjects."""
+    return [{"at": hit.at, "label": hit.label, **asdict(hit.subject)} for hit in world.faults.hits]
 
 
 def clear_faults(world: World, body: JsonBody) -> Any:
@@ -41,6 +46,7 @@ def set_page_faults(world: World, body: JsonBody) -> Any:
 FAULT_ACTIONS: Mapping[tuple[str, str], Callable[[World, JsonBody], Any]] = {
     ("POST", "/faults"): add_fault,
     ("DELETE", "/faults"): clear_faults,
+    ("GET", "/faults/hits"): list_hits,
     ("POST", "/faults/delivery"): set_delivery_faults,
     ("POST", "/faults/pages"): set_page_faults,
 }

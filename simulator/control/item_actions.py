@@ -85,7 +85,7 @@ def delete_message(world: World, tenant: Tenant, body: JsonBody) -> Any:
 
 
 def change_message(world: World, tenant: Tenant, body: JsonBody) -> Any:
-    """Mark a message as read (`is_read`), change its `subject` or text, or `send` a draft."""
+    """Mark a message as read (`is_read`), set `categories`, change `subject` or text, `send` a draft."""
     mailbox, message = _find_message(tenant, body)
     mail = message.mail
     if "subject" in body:
@@ -98,6 +98,7 @@ def change_message(world: World, tenant: Tenant, body: JsonBody) -> Any:
         message,
         is_read=body.get("is_read"),
         mail=mail,
+        categories=tuple(body["categories"]) if "categories" in body else None,
         send_draft=bool(body.get("send")),
     )
     return _render_message(MessageCopy(mailbox, changed))
@@ -110,7 +111,9 @@ def create_folder(world: World, tenant: Tenant, body: JsonBody) -> Any:
         parent = mailbox.find_folder(body.get("parent", "msgfolderroot"))
         if parent is None:
             raise LookupError(f"no folder {body['parent']}")
-        return {"id": mailbox.create_folder(body["name"], parent, hidden=bool(body.get("hidden"))).id}
+        created = mailbox.create_folder(body["name"], parent, hidden=bool(body.get("hidden")))
+        world.history.record_folders(world.clock(), mailbox)
+        return {"id": created.id}
 
 
 def move_folder(world: World, tenant: Tenant, body: JsonBody) -> Any:
@@ -120,7 +123,9 @@ def move_folder(world: World, tenant: Tenant, body: JsonBody) -> Any:
         folder, parent = mailbox.find_folder(body["folder"]), mailbox.find_folder(body["parent"])
         if folder is None or parent is None:
             raise LookupError("no such folder")
-        return {"id": mailbox.move_folder(folder, parent).id}
+        mailbox.move_folder(folder, parent)
+        world.history.record_folders(world.clock(), mailbox)
+        return {"id": folder.id}
 
 
 def show_mailbox(world: World, tenant: Tenant, body: JsonBody) -> Any:

@@ -114,7 +114,7 @@ MESSAGE: Mapping[str, Property] = {
     "createdDateTime": lambda v, m: utc(m.created),
     "lastModifiedDateTime": lambda v, m: utc(m.modified),
     "changeKey": lambda v, m: m.change_key,
-    "categories": lambda v, m: [],
+    "categories": lambda v, m: list(m.categories),
     "receivedDateTime": lambda v, m: utc(m.received),
     "sentDateTime": lambda v, m: utc(m.mail.sent),
     "hasAttachments": lambda v, m: m.mail.has_attachments,

@@ -39,6 +39,7 @@ class Fault:
 
     Attributes:
         status: the HTTP status of the response.
+        label: the name under which its responses are counted.
         code: Graph's error code, or Entra's `AADSTS…`; None for the usual one of the status.
         message: Graph's error message; None for the usual one of the code.
         body: the JSON of the response, or any text, such as an HTML page; by default an error has the body of
@@ -57,6 +58,7 @@ class Fault:
     """
 
     status: int
+    label: str = ""
     code: str | None = None
     message: str | None = None
     body: Any = None
@@ -71,9 +73,13 @@ class Fault:
     subscription: str | None = None
     kind: str | None = None
 
+    def is_over(self, now: datetime) -> bool:
+        """Whether it has no further response."""
+        return self.count == 0 or (self.until is not None and self.until <= now)
+
     def matches(self, subject: "Subject", now: datetime) -> bool:
         """Whether the fault is active and is of this request."""
-        if self.count == 0 or (self.until is not None and self.until <= now):
+        if self.is_over(now):
             return False
         return (
             self.tenant in (None, subject.tenant)
@@ -94,6 +100,20 @@ class Fault:
         if self.code is not None:
             code, message = self.code, REFUSAL_MESSAGES.get(self.code, "")
         return code, message if self.message is None else self.message
+
+
+@dataclass(frozen=True, slots=True)
+class FaultHit:
+    """A request that was answered by a fault.
+
+    Attributes:
+        label: of the fault.
+        subject: of the request.
+    """
+
+    at: datetime
+    label: str
+    subject: Subject
 
 
 @dataclass(slots=True)
@@ -133,9 +153,12 @@ class Faults:
         self.requests: list[Fault] = []
         self.delivery = DeliveryFaults()
         self.pages = PageFaults()
+        self.hits: list[FaultHit] = []
+        """The requests that faults with a label have answered."""
 
-    def add(self, fault: Fault) -> None:
+    def add(self, fault: Fault, now: datetime) -> None:
         """Activate a request fault."""
+        self.requests = [each for each in self.requests if not each.is_over(now)]
         self.requests.append(fault)
 
     def clear(self) -> None:
@@ -151,6 +174,8 @@ class Faults:
                 continue
             if fault.count is not None:
                 fault.count -= 1
+            if fault.label:
+                self.hits.append(FaultHit(now, fault.label, subject))
             return fault
         return None
 

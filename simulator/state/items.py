@@ -150,6 +150,7 @@ class Message:
     moves: int = 0
     is_read: bool = False
     is_draft: bool = False
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

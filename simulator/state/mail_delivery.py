@@ -134,13 +134,19 @@ def change(
     *,
     is_read: bool | None = None,
     mail: Mail | None = None,
+    categories: tuple[str, ...] | None = None,
     send_draft: bool = False,
 ) -> Message:
     """Mark a message as read, edit it, or send it if it is a draft."""
     with world.lock:
         now = world.clock()
         changed = mailbox.change_message(
-            message, now, mail=mail, is_read=is_read, is_draft=False if send_draft else None
+            message,
+            now,
+            mail=mail,
+            is_read=is_read,
+            is_draft=False if send_draft else None,
+            categories=categories,
         )
         if send_draft:
             sent = mailbox.move_message(changed, mailbox.folders[mailbox.well_known["sentitems"]], now)

@@ -129,6 +129,7 @@ class Mailbox:
         mail: Mail | None = None,
         is_read: bool | None = None,
         is_draft: bool | None = None,
+        categories: tuple[str, ...] | None = None,
     ) -> Message:
         """Change the content or state of a message."""
         changed = replace(
@@ -136,6 +137,7 @@ class Mailbox:
             mail=mail or message.mail,
             is_read=message.is_read if is_read is None else is_read,
             is_draft=message.is_draft if is_draft is None else is_draft,
+            categories=message.categories if categories is None else categories,
         )
         return self._store(_with_next_version(changed, now))
 

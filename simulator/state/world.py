@@ -7,9 +7,12 @@ from uuid import uuid4
 
 from .counters import Counters
 from .faults import Faults
+from .history import History
 from .items import Event, Message
 from .mailbox import Mailbox
+from .open_requests import OpenRequests
 from .subscriptions import (
+    DELETED,
     EVENTS,
     MESSAGES,
     Notification,
@@ -58,6 +61,8 @@ class World:
         self.subscriptions: dict[str, Subscription] = {}
         self.counters = Counters()
         self.faults = Faults(seed)
+        self.history = History()
+        self.open_requests = OpenRequests()
         self.listeners: list[Callable[[Notification], None]] = []
         self._subscriptions_by_mailbox: dict[tuple[str, str], dict[str, Subscription]] = {}
 
@@ -107,12 +112,26 @@ class World:
                 mailbox=Mailbox(tenant.id, key, self.salt) if mailbox else None,
                 other_addresses=other_addresses,
             )
+            if user.mailbox is not None:
+                self.history.record_folders(self.clock(), user.mailbox)
             return tenant.add_user(user)
 
     def find_mailbox(self, tenant: Tenant, address: str) -> Mailbox | None:
         """Find the mailbox in this tenant that receives mail for an address."""
         user = tenant.find_user(address)
         return None if user is None else user.mailbox
+
+    def start_history(self) -> None:
+        """Record all states from now on, beginning with the present ones."""
+        with self.lock:
+            self.history.start()
+            now = self.clock()
+            users = [user for tenant in self.tenants.values() for user in tenant.users.values()]
+            for mailbox in (user.mailbox for user in users if user.mailbox is not None):
+                self.history.record_folders(now, mailbox)
+                items: list[Message | Event] = [*mailbox.messages.values(), *mailbox.events.values()]
+                for item in items:
+                    self.history.record_item(now, mailbox, item.immutable_id, item)
 
     # subscriptions
 
@@ -143,12 +162,16 @@ class World:
         self, mailbox: Mailbox, change: str, message: Message, before: Message | None = None
     ) -> None:
         """Notify the subscriptions of a message that was created, updated, moved or deleted."""
+        state = None if change == DELETED else message
+        self.history.record_item(self.clock(), mailbox, message.immutable_id, state)
         for subscription in self._subscriptions_to(mailbox, MESSAGES):
             for notification in message_notifications(subscription, change, message, before):
                 self._emit(notification)
 
     def notify_event_change(self, mailbox: Mailbox, change: str, event: Event) -> None:
         """Notify the subscriptions of an event that was created, updated or deleted."""
+        state = None if change == DELETED else event
+        self.history.record_item(self.clock(), mailbox, event.immutable_id, state)
         for subscription in self._subscriptions_to(mailbox, EVENTS):
             for notification in event_notifications(subscription, change, event):
                 self._emit(notification)
