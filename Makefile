@@ -16,7 +16,7 @@ NPM_PROJECT := tests/clients/javascript
 lower = $(subst _,-,$(shell echo $(1) | tr A-Z a-z))
 option = $(if $($(1)),--$(call lower,$(1)) "$($(1))")
 
-.PHONY: help demo test test-full up down status verify lint format pictures docs lock
+.PHONY: help demo test test-full up down status verify chaos lint format pictures docs lock
 
 help:  ## list the commands
 	@echo "make COMMAND [NAME=value]"
@@ -50,6 +50,9 @@ status: $(INSTALLED)  ## print state, address, log and counts of each process
 
 verify: $(INSTALLED)  ## run archives through the whole system, and compare the results with the expected ones [MAIL MEETINGS RECORDS EXPECTED CHANGES EXPECTED_AFTER OUT REPLICAS]
 	@exec $(RUN) -m scenarios.verify $(foreach name,MAIL MEETINGS RECORDS EXPECTED CHANGES EXPECTED_AFTER OUT REPLICAS,$(call option,$(name)))
+
+chaos: $(INSTALLED)  ## change mailboxes under faults and kills, and judge all that is published [ONLY=capture SEED=n CHANGES=n KILLS=n MAILBOXES=n]
+	@exec $(RUN) -m scenarios.chaos $(foreach name,ONLY SEED CHANGES KILLS MAILBOXES,$(call option,$(name)))
 
 lint: $(INSTALLED)  ## check style, types, imports, dependencies, vocabulary, containers and the files of the repository
 	@$(RUN) -m ruff check .

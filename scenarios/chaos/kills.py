@@ -1,0 +1,70 @@
+"""Kills replicas of mail-ingest while they wait for Graph, and starts them again."""
+
+import signal
+import time
+from dataclasses import dataclass
+from random import Random
+
+import psutil
+
+from deploy.local.processes import LocalError
+from deploy.local.system import Process
+from simulator.control.client import Simulator
+
+AIM_TIMEOUT = 8.0
+"""Seconds in which a replica that works is found in the middle of a request; then an idle one is killed."""
+AIM_PAUSE = 0.005
+
+
+@dataclass
+class Kills:
+    """The kills of a run.
+
+    Args:
+        simulator: knows which requests are open, by the port of the client.
+        replicas: of mail-ingest.
+        random: chooses the victims.
+    """
+
+    simulator: Simulator
+    replicas: list[Process]
+    random: Random
+    count: int = 0
+    in_flight: int = 0
+    """Kills of a replica that waited for responses of Graph, which it never got."""
+
+    def choose(self) -> Process:
+        """The next victim."""
+        return self.random.choice(self.replicas)
+
+    def kill(self, victim: Process) -> None:
+        """Kill a replica, in the middle of a request if possible, and start it again.
+
+        A suspended process receives no response. So what is open after its suspension is certainly cut off.
+        """
+        for replica in self.replicas:
+            replica.wait_until_ready()
+        deadline = time.monotonic() + AIM_TIMEOUT
+        while not (is_hit := self._suspend_in_flight(victim)) and time.monotonic() < deadline:
+            victim.signal(signal.SIGCONT)
+            time.sleep(AIM_PAUSE)
+        victim.kill()
+        self.count += 1
+        self.in_flight += is_hit
+        victim.start(wait=False)
+
+    def _suspend_in_flight(self, victim: Process) -> bool:
+        """Suspend the victim if it waits for Graph; whether it did, and the response is still to come."""
+        ports = _local_ports(victim)
+        if ports.isdisjoint(self.simulator.open_ports()):
+            return False
+        victim.signal(signal.SIGSTOP)
+        return not ports.isdisjoint(self.simulator.open_ports())
+
+
+def _local_ports(process: Process) -> set[int]:
+    """The ports of the process's own ends of its connections."""
+    pid = process.background.pid
+    if pid is None:
+        raise LocalError(f"{process.name} ended by itself: {process.background.tail()}")
+    return {each.laddr.port for each in psutil.Process(pid).net_connections("tcp")}
