@@ -36,17 +36,23 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--only", choices=SECTIONS, help="one section instead of all (ONLY=)")
     parser.add_argument("--seed", type=int, help="makes the same choices again (SEED=); default: a new one")
-    for name, default in (("changes", size.changes), ("kills", size.kills), ("mailboxes", size.mailboxes)):
+    for name, default, least in (
+        ("changes", size.changes, 1),
+        ("kills", size.kills, 0),
+        ("mailboxes", size.mailboxes, 1),
+    ):
         text = f"their number ({name.upper()}=); default: {default}"
-        parser.add_argument(f"--{name}", type=_count, default=default, help=text)
+        parser.add_argument(f"--{name}", type=_at_least(least), default=default, help=text)
     return parser.parse_args()
 
 
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
-    return value
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        if int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text} is less than {least}")
+        return int(text)
+
+    return number
 
 
 def main() -> None:

@@ -20,9 +20,10 @@ from deploy.local.system import System
 from scenarios.administration import Administration
 from simulator.control.client import Simulator, TenantControl
 
+from .changes import Changes
 from .injected_faults import DELIVERY, InjectedFaults
 from .judge import READINGS, Evidence, judge, judge_one_reading
-from .kills import Kills
+from .kills import KillOrders, Kills
 from .mail_changes import MailChanges
 from .meeting_changes import MeetingChanges
 from .normaliser import Owner
@@ -136,8 +137,8 @@ class CaptureRun:
     progress: Progress
     started: float = field(default_factory=time.monotonic)
     owners: dict[str, Owner] = field(default_factory=dict)
-    made: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """Kind of change -> how often."""
+    users: dict[str, str] = field(default_factory=dict)
+    """Mailbox -> the address under which its owner writes and is written to."""
 
     async def run(self) -> Report:
         """Enrol, change without notifications, change under faults, recover, judge."""
@@ -145,25 +146,24 @@ class CaptureRun:
         await asyncio.to_thread(self._add_users)
         duration = self.size.changes / CHANGES_PER_SECOND
         lifetime = (min(5.0, duration / 4), max(duration / 2, 6.0))
-        users = {mailbox: min(owner.addresses) for mailbox, owner in self.owners.items()}
-        mail = MailChanges(self.tenant, random, users, lifetime)
-        meetings = MeetingChanges(self.tenant, random, users, lifetime)
+        mail = MailChanges(self.tenant, random, self.users, lifetime)
+        meetings = MeetingChanges(self.tenant, random, self.users, lifetime)
         faults = InjectedFaults(
             self.tenant,
             Random(self.seed + 1),
-            list(users),
+            list(self.owners),
             mail,
             short=self.size.longest_fault / 10,
             long=self.size.longest_fault,
         )
-        changes = Changes(random, mail, meetings, self.made)
+        changes = Changes(random, mail, meetings)
         await asyncio.to_thread(mail.create_folders)
         await self._enrol()
         report = Report(self.seed, self.size.changes, len(self.owners))
         await self._change_without_notifications(changes, report)
         await self._change_under_faults(changes, faults, report)
         await self._recover_and_judge(report)
-        report.made = dict(self.made)
+        report.made = dict(changes.made)
         report.seconds = time.monotonic() - self.started
         return report
 
@@ -171,12 +171,14 @@ class CaptureRun:
 
     def _add_users(self) -> None:
         self.tenant.simulator.start_history()
+        ids = Random(self.seed)
         for number in range(self.size.mailboxes):
-            address = f"user-{number:02}@contoso.example"
-            alias = f"Alias-{number:02}@contoso.example"
-            user = self.tenant.user(address, name=f"User Nº {number}", other_addresses=[alias])
+            oid = str(uuid.UUID(int=ids.getrandbits(128), version=4))
+            address, alias = f"user-{number:02}@contoso.example", f"Alias-{number:02}@contoso.example"
+            user = self.tenant.user(address, oid=oid, name=f"User Nº {number}", other_addresses=[alias])
             addresses = frozenset({address, alias.lower()})
             self.owners[user["oid"]] = Owner(self.tenant.id, user["oid"], addresses)
+            self.users[user["oid"]] = alias if number % 2 else address
 
     async def _enrol(self) -> None:
         administration = Administration(self.system, self.tenant.id)
@@ -187,7 +189,7 @@ class CaptureRun:
             raise LocalError("the enrolled mailboxes were not read in time")
         self._print(f"{len(self.owners)} mailboxes enrolled and read")
 
-    async def _change_without_notifications(self, changes: "Changes", report: Report) -> None:
+    async def _change_without_notifications(self, changes: Changes, report: Report) -> None:
         """Nothing but the windows can find these changes: one reading finds them all."""
         self.tenant.simulator.delivery(loss=1.0)
         count = max(20, int(self.size.changes * QUIET_SHARE))
@@ -201,7 +203,7 @@ class CaptureRun:
         report.missed = _missed(self.topics.log, since)
         self._print(f"{count} changes without a notification: {report.quiet_line()}")
 
-    async def _change_under_faults(self, changes: "Changes", faults: InjectedFaults, report: Report) -> None:
+    async def _change_under_faults(self, changes: Changes, faults: InjectedFaults, report: Report) -> None:
         simulator = self.tenant.simulator
         await asyncio.to_thread(lambda: simulator.delivery(**DELIVERY))
         count, interval = self.size.changes, 1 / CHANGES_PER_SECOND
@@ -272,12 +274,12 @@ class CaptureRun:
         entries = await asyncio.to_thread(lambda: list(simulator.history()))
         obstructed: defaultdict[ItemId, list[datetime]] = defaultdict(list)
         for hit in simulator.fault_hits():
-            if hit["item"]:
-                obstructed[hit["mailbox"], hit["item"]].append(datetime.fromisoformat(hit["at"]))
+            for item in hit["items"]:
+                obstructed[hit["mailbox"], item].append(datetime.fromisoformat(hit["at"]))
         return Evidence(timelines(entries, self.owners), self.topics.log, obstructed)
 
     @asynccontextmanager
-    async def _killing(self) -> AsyncIterator["KillOrders"]:
+    async def _killing(self) -> AsyncIterator[KillOrders]:
         with contextlib.closing(Simulator(self.system.simulator, self.system.ca)) as simulator:
             replicas = self.system.replicas(MAIL_INGEST)
             orders = KillOrders(Kills(simulator, replicas, Random(self.seed + 2)))
@@ -289,62 +291,6 @@ class CaptureRun:
     def _print(self, text: str) -> None:
         elapsed = time.monotonic() - self.started
         self.progress(f"{elapsed // 60:3.0f}:{elapsed % 60:02.0f}  {text}")
-
-
-class Changes:
-    """Makes changes of all kinds, each about as often as its weight."""
-
-    def __init__(
-        self, random: Random, mail: MailChanges, meetings: MeetingChanges, made: defaultdict[str, int]
-    ) -> None:
-        self._random = random
-        self._table = {**mail.table(), **meetings.table()}
-        self._made = made
-        self._to_come: list[str] = []
-
-    def make(self) -> None:
-        """Make one change; one that is impossible now is replaced by the next one."""
-        while True:
-            name = self._next()
-            if self._table[name][1]():
-                self._made[name] += 1
-                return
-
-    def _next(self) -> str:
-        """The kinds come shuffled, so that also a short run has all of them."""
-        if not self._to_come:
-            self._to_come = [name for name, (weight, _) in self._table.items() for _ in range(weight)]
-            self._random.shuffle(self._to_come)
-        return self._to_come.pop()
-
-
-class KillOrders:
-    """Kills replicas one after another, beside the changes."""
-
-    def __init__(self, kills: Kills) -> None:
-        self.kills = kills
-        self._last: asyncio.Task[None] | None = None
-
-    def order(self) -> None:
-        """Kill a replica as soon as those that are ordered already are killed."""
-        self._last = asyncio.create_task(self._kill(self._last, self.kills.choose()))
-
-    async def finish(self) -> None:
-        """Wait until all are killed that are ordered."""
-        if self._last is not None:
-            await self._last
-
-    async def cancel(self) -> None:
-        """Order no further ones."""
-        if self._last is not None:
-            self._last.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._last
-
-    async def _kill(self, before: "asyncio.Task[None] | None", victim: Any) -> None:
-        if before is not None:
-            await before
-        await asyncio.to_thread(self.kills.kill, victim)
 
 
 def _missed(log: TopicLog, since: datetime) -> int:

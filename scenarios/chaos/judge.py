@@ -168,7 +168,7 @@ def _check_readings(
     """The second law, for each segment of an item that lasted long enough."""
     readings = evidence.log.readings.get(item[0], [])
     obstructed = evidence.obstructed.get(item, ())
-    for segment in timeline:
+    for before, segment in zip([None, *timeline], timeline, strict=False):
         due = _due(readings, segment.start)
         while due is not None:
             excuse = _excused_until(obstructed, segment.start, due)
@@ -178,7 +178,19 @@ def _check_readings(
             due = _due(readings, excuse)
         if due is not None and due < segment.end:
             verdict.checked["states after two readings"] += 1
+            verdict.checked.update(_by_the_clock(before, segment))
             _compare(verdict, item, segment, published, due)
+
+
+def _by_the_clock(before: Segment | None, segment: Segment) -> list[str]:
+    """The names under which a state counts that began without any change."""
+    if before is None:
+        return []
+    if segment.expected is not None:
+        enters = segment.expected.enters_by_clock and segment.start == segment.expected.visible_from
+        return ["states that began by the clock"] if enters else []
+    leaves = before.expected is not None and segment.start == before.expected.visible_until
+    return ["states that ended by the clock"] if leaves else []
 
 
 def _due(readings: Sequence[Reading], start: datetime) -> datetime | None:

@@ -1,5 +1,7 @@
 """Kills replicas of mail-ingest while they wait for Graph, and starts them again."""
 
+import asyncio
+import contextlib
 import signal
 import time
 from dataclasses import dataclass
@@ -68,3 +70,32 @@ def _local_ports(process: Process) -> set[int]:
     if pid is None:
         raise LocalError(f"{process.name} ended by itself: {process.background.tail()}")
     return {each.laddr.port for each in psutil.Process(pid).net_connections("tcp")}
+
+
+class KillOrders:
+    """Kills replicas one after another, beside the changes."""
+
+    def __init__(self, kills: Kills) -> None:
+        self.kills = kills
+        self._last: asyncio.Task[None] | None = None
+
+    def order(self) -> None:
+        """Kill a replica as soon as those that are ordered already are killed."""
+        self._last = asyncio.create_task(self._kill(self._last, self.kills.choose()))
+
+    async def finish(self) -> None:
+        """Wait until all are killed that are ordered."""
+        if self._last is not None:
+            await self._last
+
+    async def cancel(self) -> None:
+        """Order no further ones."""
+        if self._last is not None:
+            self._last.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._last
+
+    async def _kill(self, before: "asyncio.Task[None] | None", victim: Process) -> None:
+        if before is not None:
+            await before
+        await asyncio.to_thread(self.kills.kill, victim)

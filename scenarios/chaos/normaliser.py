@@ -29,6 +29,11 @@ class Expected:
     identity: tuple[str, ...]
 
     @property
+    def enters_by_clock(self) -> bool:
+        """Whether the clock alone makes it an activity: a meeting before its three days is none."""
+        return bool(self.fields["kind"] == "meeting")
+
+    @property
     def visible_from(self) -> datetime:
         """A meeting is no activity before."""
         return self.fields["visible_from"]  # type: ignore[no-any-return]
