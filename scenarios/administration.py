@@ -19,6 +19,10 @@ class Administration:
             trust_env=False,
         )
 
+    def close(self) -> None:
+        """Close its connections."""
+        self._http.close()
+
     def enrol(self, mailbox: str) -> None:
         """Start the capture of a mailbox, given by object id or user principal name of its owner."""
         body = {"tenant": self._tenant, "mailbox": mailbox}

@@ -181,9 +181,9 @@ class CaptureRun:
             self.users[user["oid"]] = alias if number % 2 else address
 
     async def _enrol(self) -> None:
-        administration = Administration(self.system, self.tenant.id)
-        for mailbox in self.owners:
-            await asyncio.to_thread(administration.enrol, mailbox)
+        with contextlib.closing(Administration(self.system, self.tenant.id)) as administration:
+            for mailbox in self.owners:
+                await asyncio.to_thread(administration.enrol, mailbox)
         since = datetime.min.replace(tzinfo=UTC)
         if not await self._wait_for_readings(since, 1, self.size.recovery):
             raise LocalError("the enrolled mailboxes were not read in time")
@@ -250,14 +250,18 @@ class CaptureRun:
 
     async def _wait_for_readings(self, since: datetime, count: int, seconds: float) -> bool:
         """Wait until `count` complete readings of each mailbox have begun after a time; whether they have."""
-        deadline = time.monotonic() + seconds
+        now = printed = time.monotonic()
+        deadline = now + seconds
         while True:
             await self.topics.catch_up()
             readings = self.topics.log.readings
-            if all(sum(each.began >= since for each in readings[owner]) >= count for owner in self.owners):
-                return True
-            if time.monotonic() > deadline:
-                return False
+            read = sum(sum(each.began >= since for each in readings[owner]) >= count for owner in self.owners)
+            now = time.monotonic()
+            if read == len(self.owners) or now > deadline:
+                return read == len(self.owners)
+            if now - printed > PROGRESS_INTERVAL:
+                printed = now
+                self._print(f"{read} of {len(self.owners)} mailboxes are read {count} times")
             await asyncio.sleep(0.2)
 
     async def _wait_for_stuck_items(self, deadline: float) -> None:
@@ -282,7 +286,7 @@ class CaptureRun:
     async def _killing(self) -> AsyncIterator[KillOrders]:
         with contextlib.closing(Simulator(self.system.simulator, self.system.ca)) as simulator:
             replicas = self.system.replicas(MAIL_INGEST)
-            orders = KillOrders(Kills(simulator, replicas, Random(self.seed + 2)))
+            orders = KillOrders(Kills(simulator, replicas, Random(self.seed + 2), GRAPH_LATENCY))
             try:
                 yield orders
             finally:
@@ -290,7 +294,7 @@ class CaptureRun:
 
     def _print(self, text: str) -> None:
         elapsed = time.monotonic() - self.started
-        self.progress(f"{elapsed // 60:3.0f}:{elapsed % 60:02.0f}  {text}")
+        self.progress(f"{int(elapsed) // 60:3}:{int(elapsed) % 60:02}  {text}")
 
 
 def _missed(log: TopicLog, since: datetime) -> int:

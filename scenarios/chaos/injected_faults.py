@@ -31,6 +31,8 @@ ITEM_REFUSALS: tuple[dict[str, Any], ...] = (
     {"status": 404, "code": "ErrorFolderNotFound"},
 )
 """Refusals of an item that do not mean that it is gone."""
+AUTHORITY_SHARE = 4
+"""An authority that is away stops all mailboxes: it is away for a shorter time than a mailbox."""
 BY_ID, COLLECTIONS = ("message.by_id", "event.by_id"), ("messages.window", "calendar_view")
 
 
@@ -98,7 +100,7 @@ class InjectedFaults:
     # kinds
 
     def throttle_mailbox(self, label: str) -> None:
-        wait = self.random.choice([1, 1, 2, 5, "0", "inf", "Wed, 21 Oct 2015 07:28:00 GMT"])
+        wait = self.random.choice([1, 1, 2, 5, "0", "soon", "Wed, 21 Oct 2015 07:28:00 GMT"])
         self._fail(label, 429, mailbox=self._mailbox(), retry_after=wait, seconds=self._short())
 
     def throttle_all(self, label: str) -> None:
@@ -123,6 +125,7 @@ class InjectedFaults:
             refusal = self.random.choice(ITEM_REFUSALS)
             seconds = self.random.uniform(0.5, 1) * self.long
             self._fail(label, **refusal, mailbox=message.mailbox, item=message.item, seconds=seconds)
+            self.mail.change_item(message)
 
     def break_items(self, label: str) -> None:
         answer, kind = self.random.choice(NO_ANSWERS), self.random.choice(BY_ID)
@@ -160,7 +163,7 @@ class InjectedFaults:
         answer: dict[str, Any] = self.random.choice(
             [{"status": 503}, {"status": 429, "retry_after": 2}, {"status": 200, "body": "<html></html>"}]
         )
-        self._fail(label, **answer, kind="token", seconds=self._short())
+        self._fail(label, **answer, kind="token", seconds=self._short() / AUTHORITY_SHARE)
         self.tenant.revoke_tokens()
 
     # parts

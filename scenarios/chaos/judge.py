@@ -5,7 +5,8 @@ Two laws:
 * **Every message has its cause.** A message was recorded at its version's time, after the last message of
   its item. At some moment between the two the item was what the message shows: this activity, or none. So a
   tombstone needs a deletion, a move or an expiry, also when the item came back later; and no activity is
-  published after its end.
+  published after its end. The expiry may be that of the activity as it was published last: it ends for every
+  reader then, also where a change of the last moment has prolonged it.
 * **Two readings find everything.** When an item has not changed since before the last two complete readings
   of its window, the last message is what the item is.
 
@@ -140,9 +141,10 @@ def _check_causes(verdict: Verdict, item: ItemId, timeline: Timeline, published:
         if message.version <= before.version:
             text = f"version {message.version} after {before.version}"
             verdict.findings.append(Finding(FaultKind.DISORDERED, item, message.at, text))
-        repeats_tombstone = message.activity is None and before.activity is None
-        if repeats_tombstone and before.version:
+        if message.activity is None and before.version and before.activity is None:
             verdict.checked["repeated tombstones"] += 1
+        elif message.activity is None and _has_expired(before.activity, message.version):
+            verdict.checked["tombstones of what had expired as published"] += 1
         else:
             since = _time(before.version) if before.version else BEGINNING
             possible = [each for each in timeline if each.touches(since, _time(message.version))]
@@ -151,6 +153,11 @@ def _check_causes(verdict: Verdict, item: ItemId, timeline: Timeline, published:
                 text = f"published {_name(message.activity)}, it was {_names(possible)}"
                 verdict.findings.append(Finding(fault, item, message.at, text))
         before = message
+
+
+def _has_expired(activity: Activity | None, version: int) -> bool:
+    """Whether a published activity had ended when its tombstone was recorded."""
+    return activity is not None and activity.visible_until <= _time(version)
 
 
 def _fault_of(published: Activity | None, possible: Sequence[Expected | None]) -> FaultKind | None:

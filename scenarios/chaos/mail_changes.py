@@ -94,8 +94,18 @@ class MailChanges:
             self.folders[mailbox] = created["id"]
 
     def any_item(self) -> KnownMessage | None:
-        """Some message."""
-        return self._choose(self.live + self.dead)
+        """Some message that is live, as far as the changes have made it so."""
+        return self._choose(self.live)
+
+    def change_item(self, message: KnownMessage) -> None:
+        """Edit, bury or delete this message, which is live."""
+        match self.random.choice(["edit", "bury", "delete"]):
+            case "edit":
+                self._edit(message)
+            case "bury":
+                self._bury(message)
+            case _:
+                self._delete(message)
 
     # arrivals
 
@@ -131,7 +141,11 @@ class MailChanges:
         return self._change(self.live, categories=self.random.sample(["Red", "Blue", "Key account"], 2))
 
     def edit(self) -> bool:
-        return self._change(self.random.choice([self.live, self.live, self.drafts]), subject=self._subject())
+        message = self._choose(self.random.choice([self.live, self.live, self.drafts]))
+        if message is None:
+            return False
+        self._edit(message)
+        return True
 
     def move(self) -> bool:
         message = self._choose(self.live)
@@ -143,11 +157,10 @@ class MailChanges:
         return True
 
     def bury(self) -> bool:
-        message = self._take(self.live)
+        message = self._choose(self.live)
         if message is None:
             return False
-        self.tenant.move(message.mailbox, message.item, self.random.choice(DEAD_FOLDERS))
-        self.dead.append(message)
+        self._bury(message)
         return True
 
     def restore(self) -> bool:
@@ -159,10 +172,10 @@ class MailChanges:
         return True
 
     def delete(self) -> bool:
-        message = self._take(self.random.choice([self.live, self.dead]))
+        message = self._choose(self.random.choice([self.live, self.dead]))
         if message is None:
             return False
-        self.tenant.delete(message.mailbox, message.item, hard=True)
+        self._delete(message)
         return True
 
     def send_draft(self) -> bool:
@@ -190,6 +203,18 @@ class MailChanges:
         return True
 
     # parts
+
+    def _edit(self, message: KnownMessage) -> None:
+        self.tenant.do("/messages/change", mailbox=message.mailbox, id=message.item, subject=self._subject())
+
+    def _bury(self, message: KnownMessage) -> None:
+        self.live.remove(message)
+        self.tenant.move(message.mailbox, message.item, self.random.choice(DEAD_FOLDERS))
+        self.dead.append(message)
+
+    def _delete(self, message: KnownMessage) -> None:
+        (self.live if message in self.live else self.dead).remove(message)
+        self.tenant.delete(message.mailbox, message.item, hard=True)
 
     def _send(self, sender: dict[str, str], to: list[Any]) -> list[dict[str, Any]]:
         copies_to = self._some_users(1) if self.random.random() < 0.3 else []

@@ -1,6 +1,6 @@
 """The judge sees each kind of fault, and no fault where there is none."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -230,6 +230,28 @@ def test_tombstone_of_a_live_item_is_wrongly_gone_although_it_comes_back(story: 
     story.publishes(3, email())
     story.publishes(5, None)
     story.publishes(6, email())
+    assert story.faults() == [FaultKind.WRONGLY_GONE]
+
+
+def test_expiry_as_published_is_a_cause_although_the_meeting_was_prolonged(story: Story) -> None:
+    def starting(time: datetime) -> tuple[dict[str, Any], Activity]:
+        """A meeting of a minute."""
+        end = time + timedelta(minutes=1)
+        times = {"start": time, "end": end}
+        visible = {"at": time, "visible_from": time - THREE_DAYS, "visible_until": end + THREE_DAYS}
+        return meeting(**{name: each.isoformat() for name, each in times.items()}), appointment(
+            **times, **visible
+        )
+
+    (old, old_activity), (new, new_activity) = starting(at(-48) - THREE_DAYS), starting(at(-48))
+    story.happens(2, "m1", old)
+    story.publishes(3, old_activity, "m1")
+    story.happens(11.9, "m1", new)
+    story.publishes(12.1, None, "m1")
+    story.publishes(13, new_activity, "m1")
+    assert story.faults() == []
+    story.publishes(14, None, "m1")
+    story.publishes(15, new_activity, "m1")
     assert story.faults() == [FaultKind.WRONGLY_GONE]
 
 
