@@ -7,10 +7,14 @@ from typing import Any
 import pytest
 
 from simulator.control.client import Simulator, TenantControl
-from tests.simulator.conftest import IMMUTABLE, Graph, until
+from tests.simulator.conftest import IMMUTABLE, Graph, quoted, until
 
 ANN, BOB = "ann@contoso.example", "bob@contoso.example"
 CARLA = {"name": "Carla", "address": "carla@fabrikam.example"}
+
+
+def message_path(copy: dict[str, Any]) -> str:
+    return f"users/{ANN}/messages/{quoted(copy['id'])}"
 
 
 @pytest.fixture
@@ -67,7 +71,7 @@ def test_history_has_links_and_conversations_as_graph_has_them(
     tenant: TenantControl, history: History, graph: Graph
 ) -> None:
     copy = tenant.send(CARLA, [ANN], subject="Offer")["copies"][0]
-    found = graph.get(f"users/{ANN}/messages/{copy['id']}", prefer=IMMUTABLE)
+    found = graph.get(message_path(copy), prefer=IMMUTABLE)
     [state] = history.of(copy["id"])
     assert (state["conversation"], state["link"]) == (found["conversationId"], found["webLink"])
 
@@ -85,7 +89,7 @@ def test_history_has_the_occurrences_of_a_series_as_graph_has_them(
     assert states == [["Daily"] * 3, ["Daily", "Daily", "Moved"], ["Daily", "Moved"]]
     occurrences = history.of(organizer["id"])[-1]["occurrences"]
     for each in occurrences:
-        event = graph.get(f"users/{ANN}/events/{each['item']}", prefer=IMMUTABLE)
+        event = graph.get(f"users/{ANN}/events/{quoted(each['item'])}", prefer=IMMUTABLE)
         assert (event["iCalUId"], event["webLink"]) == (each["uid"], each["link"])
         assert datetime.fromisoformat(event["originalStart"]) == datetime.fromisoformat(
             each["original_start"]
@@ -106,9 +110,9 @@ def test_history_has_folder_trees(tenant: TenantControl, history: History) -> No
 
 def test_categories_change_a_message(tenant: TenantControl, graph: Graph) -> None:
     copy = tenant.send(CARLA, [ANN], subject="Offer")["copies"][0]
-    before = graph.get(f"users/{ANN}/messages/{copy['id']}", prefer=IMMUTABLE)
+    before = graph.get(message_path(copy), prefer=IMMUTABLE)
     tenant.do("/messages/change", mailbox=ANN, id=copy["id"], categories=["Red"])
-    after = graph.get(f"users/{ANN}/messages/{copy['id']}", prefer=IMMUTABLE)
+    after = graph.get(message_path(copy), prefer=IMMUTABLE)
     assert (before["categories"], after["categories"]) == ([], ["Red"])
     assert before["changeKey"] != after["changeKey"]
 
@@ -120,9 +124,9 @@ def test_requests_that_a_labelled_fault_answers_are_listed(
     already = len(simulator.fault_hits())
     simulator.fault(500, item=copy["id"], label="item fails", count=1)
     simulator.fault(503, kind="folders", count=1)
-    graph.get(f"users/{ANN}/messages/{copy['id']}", 500)
+    graph.get(message_path(copy), 500)
     graph.get(f"users/{ANN}/mailFolders", 503)
-    graph.get(f"users/{ANN}/messages/{copy['id']}")
+    graph.get(message_path(copy))
     [hit] = simulator.fault_hits()[already:]
     assert (hit["label"], hit["kind"]) == ("item fails", "message.by_id")
     assert (hit["mailbox"], hit["items"]) == (copy["mailbox"], [copy["id"]])
