@@ -23,7 +23,7 @@ from simulator.state.meetings import EventCopy
 from simulator.state.tenants import Tenant
 from simulator.state.world import World
 
-JsonBody = dict[str, Any]
+from .raw_items import JsonBody, add_raw_items
 
 DEFAULT_MEETING_LENGTH = timedelta(minutes=30)
 
@@ -312,6 +312,7 @@ ITEM_ACTIONS: Mapping[str, Callable[[World, Tenant, JsonBody], Any]] = {
     "/messages/move": move_message,
     "/messages/delete": delete_message,
     "/messages/change": change_message,
+    "/items/raw": add_raw_items,
     "/folders": create_folder,
     "/folders/move": move_folder,
     "/mailbox": show_mailbox,

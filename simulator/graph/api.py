@@ -19,6 +19,7 @@ from .access import DIRECTORY, Permission
 from .endpoints import ENDPOINTS, USERS, Endpoint
 from .errors import ErrorTemplate, GraphError
 from .paths import Routes, is_below
+from .raw_items import put_raw_items
 from .recorder import ERROR, Recorder
 from .requests import GraphRequest, GraphResponse, Target
 from .throttle import Throttle, WriteLimit
@@ -113,6 +114,7 @@ class Graph:
                 return injected
             with self.world.lock:
                 response = endpoint.handler(self.world, request, target)
+                put_raw_items(response, target.mailbox.raw_items)
         applied = request.prefer.applied()
         if applied and not is_directory:
             response.headers["Preference-Applied"] = applied

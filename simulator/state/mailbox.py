@@ -52,6 +52,8 @@ class Mailbox:
         }
         self.messages: dict[str, Message] = {}
         self.events: dict[str, Event] = {}
+        self.raw_items: dict[str, bytes] = {}
+        """Immutable id -> the JSON that Graph answers instead of the item's own."""
         self._messages_by_default_id: dict[str, str] = {}
         self._events_by_default_id: dict[str, str] = {}
 

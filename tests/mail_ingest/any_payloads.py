@@ -97,11 +97,11 @@ class AnyPayloads:
 
     # -- items ------------------------------------------------------------------------------------
 
-    def message(self, *, folder: str, refused: bool = True) -> AnyPayload:
+    def message(self, *, folder: str | None, refused: bool = True) -> AnyPayload:
         """A message.
 
         Args:
-            folder: the id of a live folder.
+            folder: the id of a live folder; None: the payload has none.
             refused: some are no activities.
         """
         drawn: dict[str, Drawn] = {
@@ -127,7 +127,8 @@ class AnyPayloads:
             drawn["isDraft"] = True, True
         if reason == MEETING_MAIL:
             drawn["@odata.type"] = "#microsoft.graph.eventMessageRequest", None
-        drawn["parentFolderId"] = (self._any(avoid=folder) if reason == UNKNOWN_FOLDER else folder), None
+        if folder is not None:
+            drawn["parentFolderId"] = (self._any(avoid=folder) if reason == UNKNOWN_FOLDER else folder), None
         received, sent = drawn["receivedDateTime"][1], drawn["sentDateTime"][1]
         if not received and not sent:
             if refused:

@@ -13,6 +13,8 @@ from typing import Any
 
 MAX_RETRY_AFTER = timedelta(hours=1)
 """A longer wait is not believed: Outlook counts requests over ten minutes."""
+MAX_ID_LENGTH = 2000
+"""Graph's ids are ASCII and have up to some hundred characters; anything else is none of Graph's."""
 RETRY_AFTER_FIELDS = ("retryAfterSeconds", "retryAfter", "Retry-After", "retry-after")
 """Fields of an error's body that may hold the wait."""
 IMMUTABLE_IDS = "idtype=immutableid"
@@ -98,7 +100,8 @@ def _parse(content: bytes) -> Any:
 
 
 def _is_entity(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("id"), str) and bool(value["id"])
+    entity_id = value.get("id") if isinstance(value, dict) else None
+    return isinstance(entity_id, str) and entity_id.isascii() and 0 < len(entity_id) <= MAX_ID_LENGTH
 
 
 def _is_page(value: Any) -> bool:

@@ -1,8 +1,10 @@
 """Reads items of a mailbox from Graph, and decides what each of them is."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TypeAlias, TypeVar, assert_never
 
 from services.mail_ingest.domain.activities import MailboxOwner, Payload
@@ -10,6 +12,7 @@ from services.mail_ingest.domain.capture import capture_item, folder_of
 from services.mail_ingest.domain.folders import Folders
 from services.mail_ingest.domain.items import Absence, ObservedItem
 from services.mail_ingest.domain.kinds import KindTable
+from services.mail_ingest.domain.payload_reader import PayloadReader
 from services.mail_ingest.domain.stuck_items import ItemFailure
 from services.mail_ingest.graph.errors import (
     GraphUnavailableError,
@@ -23,6 +26,8 @@ from shared.events import ActivityKind
 
 from .profile import MailboxProfile
 
+MAX_CHANGE_KEY_LENGTH = 200
+"""A longer one is stored as its digest."""
 FETCH_BATCH_SIZE = 60
 """Items that are fetched, recorded, published and acknowledged together."""
 
@@ -116,8 +121,10 @@ def failure_of_item(failure: GraphFailure) -> ItemFailure:
 
 
 def change_key_of(payload: Payload) -> str:
-    """Differs after each change of an item; empty when Graph gives none."""
-    return str(payload.get("changeKey") or payload.get("@odata.etag") or "")
+    """Differs after each change of an item; empty when Graph gives none. It can be stored whatever it is."""
+    reader = PayloadReader(payload, Counter())
+    key = reader.text("changeKey") or reader.text("@odata.etag") or ""
+    return key if len(key) <= MAX_CHANGE_KEY_LENGTH else sha256(key.encode()).hexdigest()
 
 
 async def _gather(requests: Sequence[Awaitable[T]]) -> list[T | GraphFailure]:

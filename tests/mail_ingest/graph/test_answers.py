@@ -37,6 +37,8 @@ NO_ANSWERS = {
     "html": other_response(200, b"<html>Sign in</html>"),
     "half": other_response(200, b'{"id": "i", "value": [{"id'),
     "deep": other_response(200, b"[" * 100_000),
+    "id with half a character": other_response(200, rb'{"id": "\ud83d", "value": [{"id": "\ud83d"}]}'),
+    "long id": json_response({"id": "i" * 2001, "value": [{"id": "i" * 2001}]}),
     "object without fields": json_response({}),
     "null": json_response(None),
     "list": json_response([ITEM]),
