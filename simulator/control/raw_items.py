@@ -15,8 +15,8 @@ JsonBody = dict[str, Any]
 def add_raw_items(world: World, tenant: Tenant, body: JsonBody) -> Any:
     """Add `messages` to the Inbox of a `mailbox`, and `events` to its calendar, each the JSON of an object.
 
-    Graph answers an item with this JSON to a caller that prefers immutable ids, whatever the request selects. Its
-    `id`, and the folder of a message, are added where the JSON has none.
+    Graph answers an item with this JSON to a caller that prefers immutable ids, whatever the request
+    selects. Its `id`, and the folder of a message, are added where the JSON has none.
 
     Returns:
         The ids of the `messages` and of the `events`.
