@@ -11,7 +11,8 @@ import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Receive, Scope, Send
 
 from .control import page
 from .control.api import ControlApi
@@ -32,8 +33,9 @@ ODATA_JSON = (
     "application/json;odata.metadata=minimal;odata.streaming=true;IEEE754Compatible=false;charset=utf-8"
 )
 TOKEN_REJECTED = 'error="invalid_token"'  # noqa: S105 - a part of a header
-METHODS = ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE", "OPTIONS"]
+VERSIONS = ("v1.0", "beta")
 VERSION = "v1.0"
+"""Of Graph; only this one is simulated."""
 
 
 def create_app(
@@ -76,8 +78,7 @@ def create_app(
     app = Starlette(
         lifespan=lifespan,
         routes=[
-            Route("/v1.0/{path:path}", gateway.respond, methods=METHODS),
-            Route("/beta/{path:path}", gateway.respond, methods=METHODS),
+            gateway,
             Route("/health/live", _healthy),
             Route("/health/ready", _healthy),
             *control.routes(),
@@ -92,8 +93,8 @@ async def _healthy(_: Request) -> Response:
     return Response(b'{"status":"ready"}', 200, media_type="application/json")
 
 
-class _GraphGateway:
-    """Verifies the token of each HTTP request, and passes the request to Graph."""
+class _GraphGateway(BaseRoute):
+    """Verifies the token of each HTTP request below a version, and passes the request to Graph."""
 
     def __init__(self, world: World, graph: Graph, tokens: Tokens, recorder: Recorder) -> None:
         self._world = world
@@ -101,10 +102,19 @@ class _GraphGateway:
         self._tokens = tokens
         self._recorder = recorder
 
-    async def respond(self, request: Request) -> Response:
-        """The response to one HTTP request."""
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Every path below a version, with any method and any characters, is Graph's."""
+        is_graph = scope["type"] == "http" and _version(scope["path"]) in VERSIONS
+        return (Match.FULL if is_graph else Match.NONE), {}
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond to one HTTP request."""
+        response = await self._respond(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
         raw_path = request.scope["raw_path"].decode("latin-1")
-        version, _, path = raw_path.lstrip("/").partition("/")
+        path = raw_path.lstrip("/").partition("/")[2]
         token = self._tokens.verify(request.headers.get("authorization"))
         graph_request = GraphRequest(
             method=request.method,
@@ -124,7 +134,7 @@ class _GraphGateway:
         if CP1 in token.capabilities and token.not_before < not_before:
             challenge = _claims_challenge(not_before)
             return _http_response(self._unauthorized(graph_request, errors.REVOKED_TEXT, challenge))
-        if version.lower() != VERSION:
+        if _version(raw_path) != VERSION:
             graph_request = replace(graph_request, path=raw_path)  # no route has the version in it
         with self._world.open_requests.request(request.client.port if request.client else 0):
             return _http_response(await self._graph.respond(graph_request))
@@ -144,6 +154,11 @@ class _GraphGateway:
                 "WWW-Authenticate": f'Bearer realm="", {challenge}',
             },
         )
+
+
+def _version(path: str) -> str:
+    """The first segment of a path."""
+    return path.lstrip("/").partition("/")[0].lower()
 
 
 def _claims_challenge(not_before: int) -> str:

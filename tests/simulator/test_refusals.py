@@ -227,6 +227,7 @@ def test_windows_of_years_are_refused_with_graphs_code(graph: Graph) -> None:
     "path",
     [
         f"{ANN}/teapots",
+        f"{ANN}/%0A",
         f"{ANN}/calendar",
         f"{ANN}/calendars",
         f"{ANN}/messages/delta",
@@ -257,7 +258,8 @@ def test_methods_and_versions_that_are_not_simulated_are_refused(tenant: TenantC
     ):
         graph.send(method, path, {}, 501)
     assert graph.http.get(f"/beta/{ANN}").status_code == 501
-    assert graph.http.request("OPTIONS", f"/v1.0/{ANN}").status_code == 501
+    for method in ("OPTIONS", "HEAD", "PROPFIND"):
+        assert graph.http.request(method, f"/v1.0/{ANN}").status_code == 501
 
 
 def test_search_finds_messages_by_words_and_properties(tenant: TenantControl, graph: Graph) -> None:
