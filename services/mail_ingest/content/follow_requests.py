@@ -26,6 +26,10 @@ class FollowRequests:
         whose time is over is followed no more.
         """
         now = self._clock()
+        # The mailboxes first: a sync looks for followed items only where there may be some.
+        await self._store.mailboxes.follow_until(
+            {owner: max(each.until for each in named) for owner, named in requests.items()}
+        )
         to_fetch = {}
         for owner, named in requests.items():
             latest = {each.item: each for each in named}

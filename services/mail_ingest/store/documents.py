@@ -88,6 +88,7 @@ class Mailbox:
         pending_items_due: since when items may be recorded that Kafka has not acknowledged; None: there are
             none, or their publication is in progress.
         next_expiry_at: no item leaves the capture window before this time; None: none will.
+        followed_until: no item of the mailbox is followed after this time; None: none is.
         stuck_items_due_at: when the next stuck item is fetched again; None: there is none.
         subscriptions_due_at: when the subscriptions need work; None: now.
         subscription_failures: attempts in a row that left a subscription missing or not renewed.
@@ -123,6 +124,7 @@ class Mailbox:
     pending_items_due: datetime | None = None
     next_expiry_at: datetime | None = None
     content_requests: tuple[FetchContent, ...] = ()
+    followed_until: datetime | None = None
     stuck_items_due_at: datetime | None = None
     subscriptions_due_at: datetime | None = None
     subscription_failures: int = 0
@@ -238,6 +240,7 @@ KEPT_AT_ENROLMENT = frozenset(
         "sequence",
         "content_requests",
         "pending_items_due",
+        "followed_until",
         "next_expiry_at",
         "lease",
         "fresh_due_at",

@@ -243,6 +243,15 @@ class MailboxCollection:
         }
         return {key for key in requests if join_key(key) not in found}
 
+    async def follow_until(self, times: Mapping[MailboxKey, datetime]) -> None:
+        """Items of these mailboxes are followed until then, or a later time before."""
+        await self._collection.bulk_write(
+            [
+                UpdateOne({"_id": join_key(key)}, {"$max": MAILBOX.write_fields(followed_until=until)})
+                for key, until in times.items()
+            ]
+        )
+
     async def request_subscription_work(self, keys: Collection[MailboxKey]) -> None:
         """Makes work on the subscriptions of these mailboxes due now."""
         await self._collection.update_many(

@@ -86,7 +86,7 @@ class FollowedItems:
             mailbox: the mailbox.
             payloads: the items, as they were just fetched.
         """
-        if not payloads:
+        if not payloads or not self._may_follow(mailbox):
             return FollowedOutcome()
         items = [item for _, item in payloads]
         return await self._answer(
@@ -104,6 +104,8 @@ class FollowedItems:
         Raises:
             GraphUnavailableError, MailboxBlockedError: some items were not fetched.
         """
+        if not self._may_follow(mailbox):
+            return
         now = self._clock()
         every = await self._store.followed_items.find_all(mailbox.key, now)
         outcome = await self._answer([each for each in every if (each.kind, each.item) in shown], shown)
@@ -123,6 +125,9 @@ class FollowedItems:
             outcome.failure = outcome.failure or fetched.failure
         if outcome.failure:
             raise outcome.failure
+
+    def _may_follow(self, mailbox: Mailbox) -> bool:
+        return mailbox.followed_until is not None and mailbox.followed_until > self._clock()
 
     async def remember(
         self, mailbox: Mailbox, request: FetchContent, content: Content, versions: Mapping[str, int]

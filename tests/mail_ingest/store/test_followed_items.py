@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+from services.mail_ingest.content.follow_requests import FollowRequests
 from services.mail_ingest.domain.followed_items import FollowedItem
 from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.followed_items import FollowedItemCollection
 from shared.events import Followed, Sensitivity
 from shared.mongodb import Driver, MongoDatabase
 
-from .stores import ANN, BO, EMAIL, now, record, settings, update
+from .stores import ANN, BO, EMAIL, now, read, record, settings, update
 
 DAY = timedelta(days=1)
 
@@ -152,3 +153,14 @@ async def test_content_of_a_later_track_request_does_not_replace_what_was_answer
     version = await answer(store, "a")
     await store.followed_items.remember(ANN, EMAIL, "a", version + 1, "later", now())
     assert ((await one(store, "a")).version, (await one(store, "a")).digest) == (version, "d")
+
+
+async def test_mailbox_knows_until_when_items_of_it_may_be_followed(store: Store) -> None:
+    later, soon = named("a"), Followed(item="b", kind=EMAIL, version=5, until=now() + DAY)
+
+    for each in (soon, later, soon):
+        await FollowRequests(store, now).record({ANN: [each]})
+
+    followed_until = (await read(store)).followed_until
+    assert followed_until is not None
+    assert abs(followed_until - later.until) < timedelta(milliseconds=2)
