@@ -53,6 +53,12 @@ class IngestProcess:
         except httpx2.TransportError:
             return False
 
+    @property
+    def pid(self) -> int:
+        """The id of its process."""
+        assert self._process
+        return self._process.pid
+
     def signal(self, number: int) -> None:
         """Sends a signal, such as SIGSTOP."""
         assert self._process
