@@ -35,7 +35,7 @@ test: $(INSTALLED)  ## all tests at their small sizes, on a real Kafka and Mongo
 
 # One test at a time: some of full size measure how long something takes.
 test-full: TEST_WORKERS := 0
-test-full: $(INSTALLED)  ## the tests of full size, resumed where the last run ended [ONLY=section ARGS=pytest's]
+test-full: $(INSTALLED)  ## the tests of full size, resumed where the last run ended [ONLY=section ARGS=pytest's; MAILBOXES=number, in the section mailboxes]
 	@$(RUN) -m deploy.local stack fetch
 	@exec $(RUN) -m pytest -n $(TEST_WORKERS) --full="$(or $(ONLY),all)" $(ARGS)
 

@@ -116,7 +116,9 @@ class ManyMailboxes:
         await asyncio.to_thread(self._replicas[name].start)
 
     async def kill_replica(self, name: str) -> None:
-        await asyncio.to_thread(self._replicas.pop(name).kill)
+        replica = self._replicas.pop(name)
+        await asyncio.to_thread(replica.kill)
+        replica.end()
 
     async def stop(self) -> list[str]:
         """Ends everything; returns the operations that read a whole collection of MongoDB."""
