@@ -214,7 +214,8 @@ def test_task_is_normalised_and_enters_its_window_by_the_clock() -> None:
     assert captured.model_dump(mode="json")["kind"] == "task"
 
     due_later = task(dueDateTime="2026-11-27T12:00:01Z")
-    assert captured_state(due_later) == NotCaptured(NotCapturedReason.OUT_OF_WINDOW)
+    enters_at = NOW + timedelta(seconds=1)
+    assert captured_state(due_later) == NotCaptured(NotCapturedReason.OUT_OF_WINDOW, enters_at)
     assert captured_state(task(dueDateTime="soon")) == NotCaptured(NotCapturedReason.NO_DATE)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -31,9 +31,14 @@ class NotCapturedReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NotCaptured:
-    """An item that is not an activity, and the reason."""
+    """An item that is not an activity, and the reason.
+
+    Attributes:
+        enters_at: when it becomes one by the clock alone, if nothing changes.
+    """
 
     reason: NotCapturedReason
+    enters_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

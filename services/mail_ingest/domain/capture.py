@@ -65,10 +65,9 @@ def within_window(row: KindRow, result: Activity | NotCaptured, now: datetime) -
     """The activity, when it is within the capture window now."""
     if isinstance(result, NotCaptured):
         return result
-    is_early = row.enters_by_clock and now < result.visible_from
-    if is_early or now >= result.visible_until:
-        return NotCaptured(NotCapturedReason.OUT_OF_WINDOW)
-    return result
+    if row.enters_by_clock and now < result.visible_from:
+        return NotCaptured(NotCapturedReason.OUT_OF_WINDOW, enters_at=result.visible_from)
+    return result if now < result.visible_until else NotCaptured(NotCapturedReason.OUT_OF_WINDOW)
 
 
 def folder_of(row: KindRow, payload: Payload) -> str | None:

@@ -39,6 +39,7 @@ class CapturedItem:
         first_seen: position of an activity whose own time lay in the future when it was first seen.
         gone: since when the item is not an activity; None while it is one.
         refused: the reason of an item that never was an activity.
+        enters_at: when a refused item becomes an activity by the clock alone, if nothing changes.
         missing: complete windows in a row that lacked it (`ViewLiveness`).
         publish_pending: recorded, and Kafka may not have it.
     """
@@ -53,6 +54,7 @@ class CapturedItem:
     first_seen: datetime | None = None
     gone: datetime | None = None
     refused: str | None = None
+    enters_at: datetime | None = None
     missing: int = 0
     publish_pending: bool = False
 
@@ -93,8 +95,8 @@ class ObservedItem:
         match self.state:
             case Activity():
                 return ""
-            case NotCaptured(reason):
-                return reason
+            case NotCaptured():
+                return self.state.reason
             case Absence():
                 return self.state
             case _:
@@ -177,6 +179,7 @@ def item_update(
     """The new state of an item, under the next version."""
     previous_version = captured.version if captured else 0
     activity = observed.state if isinstance(observed.state, Activity) else None
+    refusal = observed.state if isinstance(observed.state, NotCaptured) else None
     updated = CapturedItem(
         item=observed.item,
         kind=observed.kind,
@@ -187,7 +190,8 @@ def item_update(
         leaves_at=activity.visible_until if activity else None,
         first_seen=observed.first_seen or (captured.first_seen if captured else None),
         gone=None if activity else now,
-        refused=observed.state.reason if isinstance(observed.state, NotCaptured) else None,
+        refused=refusal.reason if refusal else None,
+        enters_at=refusal.enters_at if refusal else None,
         publish_pending=action in PUBLISHED_ACTIONS,
     )
     return ItemUpdate(updated, previous_version)

@@ -1,8 +1,9 @@
 """Records observed items, and publishes their activities and tombstones on `activities`."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeAlias, assert_never
 
 from services.mail_ingest.domain.items import (
@@ -114,7 +115,7 @@ class ActivityPublisher:
         if stored is None:
             stored = await self._store.items.find(mailbox.key, [each.item for each in observed])
         processed, planned = self._plan(observed, stored)
-        await self._add_expiry(mailbox, planned.values())
+        await self._add_clock_times(mailbox, planned.values())
         self._held.lease.check()
         recorded = await self._store.items.record(
             mailbox.key, self._held.lease.holder, [plan.update for plan in planned.values()]
@@ -148,12 +149,12 @@ class ActivityPublisher:
                 planned[each.item] = _PlannedUpdate(each, captured, action, update)
         return processed, planned
 
-    async def _add_expiry(self, mailbox: Mailbox, planned: Collection[_PlannedUpdate]) -> None:
-        """Has the mailbox be due when the first of these items leaves the capture window."""
-        times = [each.update.captured.leaves_at for each in planned]
-        soonest = min((time for time in times if time), default=None)
-        if soonest and (mailbox.next_expiry_at is None or soonest < mailbox.next_expiry_at):
-            await self._held.add_expiry(soonest)
+    async def _add_clock_times(self, mailbox: Mailbox, planned: Collection[_PlannedUpdate]) -> None:
+        """Has the mailbox be due when the first of these items leaves the capture window, or enters it."""
+        leaves_at = _soonest(each.update.captured.leaves_at for each in planned)
+        enters_at = _soonest(each.update.captured.enters_at for each in planned)
+        if _is_sooner(leaves_at, mailbox.next_expiry_at) or _is_sooner(enters_at, mailbox.next_entry_at):
+            await self._held.add_clock_times(leaves_at, enters_at)
 
     async def _count_missed(
         self, mailbox: Mailbox, done: Sequence[_PlannedUpdate], notified: AbstractSet[str]
@@ -182,6 +183,14 @@ class ActivityPublisher:
             await self._store.acknowledge_items(mailbox.key, versions)
 
         await self._outbox.publish(self._held.lease, messages, acknowledge)
+
+
+def _soonest(times: Iterable[datetime | None]) -> datetime | None:
+    return min((time for time in times if time), default=None)
+
+
+def _is_sooner(time: datetime | None, known: datetime | None) -> bool:
+    return time is not None and (known is None or time < known)
 
 
 def _value_of(plan: _PlannedUpdate) -> Activity | None:

@@ -89,6 +89,7 @@ class Mailbox:
             none, or their publication is in progress.
         next_expiry_at: no item leaves the capture window before this time; None: none will.
         followed_until: no item of the mailbox is followed after this time; None: none is.
+        next_entry_at: no item enters the capture window by the clock before this time; None: none will.
         stuck_items_due_at: when the next stuck item is fetched again; None: there is none.
         subscriptions_due_at: when the subscriptions need work; None: now.
         subscription_failures: attempts in a row that left a subscription missing or not renewed.
@@ -123,6 +124,7 @@ class Mailbox:
     window_retry_at: datetime | None = None
     pending_items_due: datetime | None = None
     next_expiry_at: datetime | None = None
+    next_entry_at: datetime | None = None
     content_requests: tuple[FetchContent, ...] = ()
     followed_until: datetime | None = None
     stuck_items_due_at: datetime | None = None
@@ -242,6 +244,7 @@ KEPT_AT_ENROLMENT = frozenset(
         "pending_items_due",
         "followed_until",
         "next_expiry_at",
+        "next_entry_at",
         "lease",
         "fresh_due_at",
         "due_at",

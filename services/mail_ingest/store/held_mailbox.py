@@ -97,10 +97,13 @@ class HeldMailbox:
         fields[read_at] = {"$cond": [is_seen, now, f"${read_at}"]}
         await self._collection.update_one(self._query, [{"$set": fields}])
 
-    async def add_expiry(self, leaves_at: datetime) -> None:
-        """An item leaves the capture window at this time, or an earlier one before."""
-        soonest = {"$min": ["$next_expiry_at", leaves_at]}
-        await self._collection.update_one(self._query, [{"$set": {"next_expiry_at": soonest}}])
+    async def add_clock_times(self, leaves_at: datetime | None, enters_at: datetime | None) -> None:
+        """An item leaves the capture window, or enters it, at this time, or an earlier one before."""
+        soonest = {
+            "next_expiry_at": {"$min": ["$next_expiry_at", leaves_at]},
+            "next_entry_at": {"$min": ["$next_entry_at", enters_at]},
+        }
+        await self._collection.update_one(self._query, [{"$set": soonest}])
 
     async def finish_pending_items(self, due: datetime | None) -> None:
         """All recorded items are acknowledged.

@@ -39,6 +39,10 @@ class ItemCollection:
                     [("owner", ASCENDING), ("leaves_at", ASCENDING)], partialFilterExpression={"gone": None}
                 ),
                 IndexModel(
+                    [("owner", ASCENDING), ("enters_at", ASCENDING)],
+                    partialFilterExpression={"enters_at": {"$type": "date"}},
+                ),
+                IndexModel(
                     [("owner", ASCENDING)],
                     partialFilterExpression={"publish_pending": True},
                     name="publish_pending",
@@ -85,6 +89,27 @@ class ItemCollection:
             sort=[("leaves_at", ASCENDING)],
         )
         return document["leaves_at"] if document else None
+
+    async def find_entering(self, owner: MailboxKey, now: datetime, limit: int) -> list[CapturedItem]:
+        """Items that have entered the capture window by the clock."""
+        query = {"owner": join_key(owner), "enters_at": {"$type": "date", "$lte": now}}
+        return await self._read(query, limit)
+
+    async def next_entry(self, owner: MailboxKey) -> datetime | None:
+        """When the next item enters the capture window by the clock."""
+        document = await self._collection.find_one(
+            {"owner": join_key(owner), "enters_at": {"$type": "date"}},
+            {"enters_at": 1},
+            sort=[("enters_at", ASCENDING)],
+        )
+        return document["enters_at"] if document else None
+
+    async def forget_entries(self, owner: MailboxKey, items: Collection[str], now: datetime) -> None:
+        """Those of these items that should have entered by now, and have not, enter no more by the clock."""
+        await self._collection.update_many(
+            {"_id": {"$in": [_id(owner, item) for item in items]}, "enters_at": {"$lte": now}},
+            {"$set": {"enters_at": None}},
+        )
 
     async def count_by_owner(self, owners: Collection[MailboxKey]) -> dict[MailboxKey, int]:
         """Items of each of these mailboxes that has some, gone and refused ones included."""

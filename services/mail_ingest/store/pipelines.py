@@ -22,6 +22,7 @@ NOW = "$$NOW"
 """MongoDB's clock; leases are judged by it alone."""
 WINDOW_IS_DUE = {"$gt": ["$window_due", None]}
 STUCK_ITEMS_EXIST = {"$gt": ["$stuck_items_due_at", None]}
+ITEMS_ENTER = {"$gt": ["$next_entry_at", None]}
 PENDING_ITEMS_MAY_EXIST = {"$gt": ["$pending_items_due", None]}
 ACTIVE_STATUSES = [MailboxStatus.ENROLLED, MailboxStatus.BLOCKED]
 
@@ -67,6 +68,7 @@ class MailboxPipelines:
                         _if(is_blocked, {"$ifNull": ["$retry_at", NOW]}),
                         _if({"$and": [{"$not": [is_paused]}, PENDING_ITEMS_MAY_EXIST]}, now_or_retry),
                         "$next_expiry_at",
+                        _if({"$and": [is_enrolled, ITEMS_ENTER]}, {"$max": ["$next_entry_at", "$retry_at"]}),
                     ]
                 },
             }

@@ -18,6 +18,7 @@ from shared.events import MailboxStatus
 
 from .blocking import MailboxBlocking
 from .content_requests import ContentRequests
+from .entering_items import EnteringItems
 from .followed_items import FollowedItems
 from .item_fetching import ItemFetching
 from .item_reader import GraphFailure, ItemReader
@@ -80,6 +81,7 @@ class MailboxSync:
         self._withdrawal = Withdrawal(store, held, activities, self._subscriptions, clock)
         self._pending_items = PendingItems(store, held, activities, fetching, stuck)
         self._notified_items = NotifiedItems(held, fetching)
+        self._entering_items = EnteringItems(store, held, fetching, clock)
         self._stuck_retries = StuckRetries(store, held, fetching, clock)
         self._window = WindowReconciliation(
             store,
@@ -164,6 +166,7 @@ class MailboxSync:
             await self._subscriptions.reconcile(mailbox)
             mailbox = await self._held.read()
         more |= await self._pending_items.publish(mailbox)
+        more |= await self._entering_items.publish(mailbox)
         more |= await self._stuck_retries.retry(mailbox)
         await self._window.reconcile_if_due(mailbox)
         await self._forget_failures(mailbox)

@@ -29,6 +29,10 @@ from .item_reader import FETCH_BATCH_SIZE, GraphFailure, ItemReader
 from .profile import MailboxProfile
 from .stuck_items import StuckItems
 
+READINGS_AHEAD = 2
+"""A view reaches so many readings further, so that what enters by the clock is known before, also when one
+reading fails."""
+
 log = logging.getLogger(__name__)
 
 
@@ -117,12 +121,11 @@ class WindowReconciliation:
     async def _read_window(
         self, mailbox: Mailbox, now: datetime
     ) -> dict[tuple[ActivityKind, str], Payload | None]:
-        """All items of all kinds in the capture window."""
+        """All items of all kinds in the capture window, and those that enter it soon."""
+        end = now + CAPTURE_WINDOW + READINGS_AHEAD * self._settings.reconcile_every
         shown: dict[tuple[ActivityKind, str], Payload | None] = {}
         for kind, row in self._kinds.items():
-            payloads = await self._graph.items.read_window(
-                mailbox.key, row, now - CAPTURE_WINDOW, now + CAPTURE_WINDOW
-            )
+            payloads = await self._graph.items.read_window(mailbox.key, row, now - CAPTURE_WINDOW, end)
             shown |= {(kind, str(payload["id"])): payload for payload in payloads}
         return shown
 

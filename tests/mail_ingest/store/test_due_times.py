@@ -85,13 +85,29 @@ async def test_item_that_leaves_the_window_makes_the_mailbox_due_then(store: Sto
     await held.finish_pending_items((await held.read()).pending_items_due)
 
     for leaves_at in (second, first, second):
-        await held.add_expiry(leaves_at)
+        await held.add_clock_times(leaves_at, None)
     await held.release_lease()
 
     mailbox = await read(store)
     assert mailbox.next_expiry_at is not None
     assert abs(mailbox.next_expiry_at - first) < timedelta(milliseconds=2)
     assert mailbox.due_at == mailbox.next_expiry_at
+
+
+async def test_item_that_enters_the_window_makes_the_mailbox_due_then(store: Store) -> None:
+    first, second = now() + timedelta(minutes=2), now() + timedelta(minutes=3)
+    await store.mailboxes.mark_items_pending([ANN])
+    held = await acquire(store)
+    await held.finish_pending_items((await held.read()).pending_items_due)
+
+    for enters_at in (second, first, second):
+        await held.add_clock_times(None, enters_at)
+    await held.release_lease()
+
+    mailbox = await read(store)
+    assert mailbox.next_entry_at is not None
+    assert abs(mailbox.next_entry_at - first) < timedelta(milliseconds=2)
+    assert mailbox.due_at == mailbox.next_entry_at
 
 
 async def test_holder_that_did_not_release_leaves_items_to_publish(store: Store) -> None:

@@ -204,6 +204,31 @@ async def test_notification_of_a_series_captures_and_withdraws_its_occurrences(o
     assert (await missed_counts(world, ann))[:2] == [None, 0]
 
 
+async def test_meeting_that_enters_by_the_clock_alone_appears_then(on_demand: World) -> None:
+    world, ann = on_demand, on_demand.add_user("ann")
+    await world.enrol(ann)
+    enters_at = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=10)
+    start = (enters_at + timedelta(days=3)).isoformat()
+    world.simulator.delivery(loss=1.0)
+    world.tenant.book(ANN, [], start, subject="In three days")
+    gone = world.tenant.book(ANN, [], start, subject="Cancelled meanwhile")
+    world.simulator.delivery(loss=0.0)
+    before = world.mailbox(ann)["complete_as_of"]
+
+    world.simulator.lifecycle("missed", mailbox=ann)
+
+    await eventually(lambda: world.mailbox(ann)["complete_as_of"] > before)
+    read_at = world.mailbox(ann)["complete_as_of"]
+    assert datetime.fromisoformat(read_at) < enters_at, "the reading came too late for this test"
+    world.simulator.delivery(loss=1.0)
+    world.tenant.delete_event(ann, gone["uid"])
+    world.simulator.delivery(loss=0.0)
+    await eventually(lambda: world.has_subjects("In three days"))
+    assert world.mailbox(ann)["complete_as_of"] == read_at
+    await eventually(lambda: world.documents("mailboxes", next_entry_at=None))
+    assert world.documents("items", enters_at={"$ne": None}) == []
+
+
 async def test_too_many_notified_items_become_one_reading_of_the_window(on_demand: World) -> None:
     world, ann = on_demand, on_demand.add_user("ann")
     await world.enrol(ann)
