@@ -80,7 +80,9 @@ class IngestSettings(ServiceSettings, MongoSettings, AuthoritySettings, ServiceT
     )
 
     reconcile: bool = Field(
-        default=True, description="Read each mailbox's window, so that what notifications miss is found."
+        default=True,
+        description="Read each mailbox's window, so that what notifications miss is found. Off: a window is "
+        "read only after more than 5,000 notified items have waited.",
     )
     reconcile_every: timedelta = Field(
         default=timedelta(minutes=10),

@@ -77,6 +77,8 @@ class MailboxAdministration:
                 also = {
                     "notified_items": (),
                     "window_due": None,
+                    "series_changed_at": None,
+                    "items_dropped_at": None,
                     "addresses": None,
                     "folders": None,
                     "next_window_at": None,
@@ -174,7 +176,7 @@ def describe(mailbox: Mailbox) -> dict[str, object]:
         **mailbox.to_event().model_dump(mode="json"),
         "notified_items_waiting": len(mailbox.notified_items),
         "content_requests_waiting": len(mailbox.content_requests),
-        "window_due": mailbox.window_due is not None,
+        "window_due": any((mailbox.window_due, mailbox.series_changed_at, mailbox.items_dropped_at)),
         "window_failures": mailbox.window_failures,
         "publish_pending": mailbox.publish_pending,
     }

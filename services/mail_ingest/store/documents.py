@@ -80,7 +80,12 @@ class Mailbox:
         addresses_read_at, folders_read_at: when each was read last; None: it is read with the next window.
         sequence: of the last notification.
         notified_items: items to fetch, each of them once.
-        window_due: since when a reading of the window is due; None: it is not.
+        window_due: since when a reading of the window is due at once; None: it is not.
+        series_changed_at: since when a change of a series waits for a reading, which alone shows its
+            occurrences; None: none does.
+        items_dropped_at: since when a reading is to find notified items that were dropped, because too many
+            waited; None: none were.
+        window_spacing: seconds from the last reading to one for such a cause.
         next_window_at: when the window is read again without a cause; None: now.
         window_failures: readings in a row that failed while Graph answered for the mailbox.
         window_retry_at: no reading of the window before this time.
@@ -119,6 +124,9 @@ class Mailbox:
     sequence: int = 0
     notified_items: tuple[NotifiedItem, ...] = ()
     window_due: datetime | None = None
+    series_changed_at: datetime | None = None
+    items_dropped_at: datetime | None = None
+    window_spacing: int = 0
     next_window_at: datetime | None = None
     window_failures: int = 0
     window_retry_at: datetime | None = None

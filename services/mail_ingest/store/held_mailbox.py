@@ -63,13 +63,11 @@ class HeldMailbox:
         )
         return MAILBOX.read(document) if document else None
 
-    async def finish_window(
-        self, due: datetime | None, now: datetime, next_window_at: datetime
-    ) -> Mailbox | None:
+    async def finish_window(self, seen: Mailbox, now: datetime, next_window_at: datetime) -> Mailbox | None:
         """Records a complete reading of the window as a new state to publish, if the mailbox is enrolled.
 
         Args:
-            due: `window_due` as it was before; a window that was requested again meanwhile stays due.
+            seen: as it was before; a window that was requested again meanwhile stays due.
             now: when the reading began.
             next_window_at: when the next one is due.
 
@@ -78,7 +76,7 @@ class HeldMailbox:
         """
         document = await self._collection.find_one_and_update(
             {**self._query, "status": MailboxStatus.ENROLLED},
-            self._pipelines.finish_window(due, now, next_window_at, next_version(now)),
+            self._pipelines.finish_window(seen, now, next_window_at, next_version(now)),
         )
         return MAILBOX.read(document) if document else None
 

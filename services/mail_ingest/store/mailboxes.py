@@ -28,7 +28,6 @@ from .lease import Lease, lease_prefix
 from .pipelines import (
     ACTIVE_STATUSES,
     NOW,
-    WINDOW_IS_DUE,
     MailboxPipelines,
     acquire_lease,
     has_work_and_no_holder,
@@ -42,6 +41,8 @@ ANY_STATUS = {"$in": list(MailboxStatus)}
 HAS_ITEMS: Document = {"notified_items.0": {"$exists": True}}
 HAS_REQUESTS: Document = {"content_requests.0": {"$exists": True}}
 WINDOW_REQUESTED: Document = {"window_due": {"$type": "date"}}
+SERIES_CHANGED: Document = {"series_changed_at": {"$type": "date"}}
+ITEMS_DROPPED: Document = {"items_dropped_at": {"$type": "date"}}
 IS_PENDING: Document = {"publish_pending": True}
 IS_HELD: Document = {"lease.until": {"$type": "date"}}
 
@@ -58,6 +59,8 @@ INDEXES = [
             "notified": HAS_ITEMS,
             "content_requested": HAS_REQUESTS,
             "window_due": WINDOW_REQUESTED,
+            "series_changed": SERIES_CHANGED,
+            "items_dropped": ITEMS_DROPPED,
             "publish_pending": IS_PENDING,
             "leased": IS_HELD,
         }.items()
@@ -216,6 +219,13 @@ class MailboxCollection:
         ]
         await self._collection.bulk_write(writes)
 
+    async def report_series_change(self, key: MailboxKey) -> None:
+        """A reading of a mailbox's window is due for a series, some time after the last reading."""
+        await self._collection.update_one(
+            {"_id": join_key(key), "status": NOT_REMOVED},
+            self._pipelines.set_and_schedule({"series_changed_at": NOW}),
+        )
+
     async def request_window(self, key: MailboxKey) -> None:
         """Makes a reading of a mailbox's window due."""
         await self._collection.update_one(
@@ -342,10 +352,11 @@ class MailboxCollection:
 
     async def count_work(self) -> dict[str, int]:
         """The work that is still to be done, as counts for `/status`; only mailboxes with work are read."""
-        has_work = [HAS_ITEMS, HAS_REQUESTS, WINDOW_REQUESTED, IS_PENDING]
+        requested = [WINDOW_REQUESTED, SERIES_CHANGED, ITEMS_DROPPED]
+        has_work = [HAS_ITEMS, HAS_REQUESTS, *requested, IS_PENDING]
         items, requests = {"$size": "$notified_items"}, {"$size": "$content_requests"}
         is_active = {"$in": ["$status", ACTIVE_STATUSES]}
-        window = {"$and": [self._pipelines.reconcile, WINDOW_IS_DUE, is_active]}
+        window = {"$and": [self._pipelines.window_is_requested, is_active]}
         counted: dict[str, Any] = {
             "mailboxes with work": {
                 "$or": [{"$gt": [items, 0]}, {"$gt": [requests, 0]}, window, "$publish_pending"]

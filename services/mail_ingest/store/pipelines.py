@@ -14,13 +14,20 @@ from shared.clock import to_milliseconds
 from shared.events import ActivityKind, FetchContent, MailboxStatus
 from shared.mongodb import Document
 
-from .documents import Work
+from .documents import Mailbox, Work
 
 MAX_NOTIFIED_ITEMS = 200
 """When more notified items wait, one reading of the window replaces them."""
+MAX_NOTIFIED_ITEMS_WITHOUT_WINDOWS = 5000
+"""The same where windows are read for no other cause: an item takes 250 bytes, and a document 16 MB."""
+FIRST_SPACING, MAX_SPACING = 2, 30
+"""Seconds between two readings of the window for one cause after another: they double up to the maximum."""
 NOW = "$$NOW"
 """MongoDB's clock; leases are judged by it alone."""
 WINDOW_IS_DUE = {"$gt": ["$window_due", None]}
+SERIES_HAS_CHANGED = {"$gt": ["$series_changed_at", None]}
+ITEMS_ARE_DROPPED = {"$gt": ["$items_dropped_at", None]}
+CAUSES_OF_WINDOW = ("window_due", "series_changed_at", "items_dropped_at")
 STUCK_ITEMS_EXIST = {"$gt": ["$stuck_items_due_at", None]}
 ITEMS_ENTER = {"$gt": ["$next_entry_at", None]}
 PENDING_ITEMS_MAY_EXIST = {"$gt": ["$pending_items_due", None]}
@@ -32,11 +39,17 @@ class MailboxPipelines:
     """The updates of a mailbox's document.
 
     Args:
-        reconcile: whether a window that is due is work. Without it every notified item is kept: a
-            dropped one would be an item lost.
+        reconcile: whether a window that is due is work. Without it the window is read only where so many
+            notified items waited that they were dropped: nothing is lost.
     """
 
     reconcile: bool
+
+    @property
+    def window_is_requested(self) -> Document:
+        """True when a reading of the window has a cause beside the time."""
+        causes = [WINDOW_IS_DUE, SERIES_HAS_CHANGED] if self.reconcile else []
+        return {"$or": [*causes, ITEMS_ARE_DROPPED]}
 
     def set_due_times(self) -> Document:
         """Computes both due times from the other fields: the time when there is work and Graph permits it."""
@@ -46,8 +59,17 @@ class MailboxPipelines:
         has_items = {"$gt": [{"$size": "$notified_items"}, 0]}
         has_requests = {"$gt": [{"$size": "$content_requests"}, 0]}
         now_or_retry = {"$max": [NOW, "$retry_at"]}
-        windows = _if(WINDOW_IS_DUE, NOW, {"$ifNull": ["$next_window_at", NOW]})
-        window_at = {"$max": [windows, "$window_retry_at", "$retry_at"]}
+        spacing = {"$multiply": ["$window_spacing", 1000]}
+        spaced_at = {"$max": [NOW, {"$add": ["$complete_as_of", spacing]}]}
+        window_times = [_if(ITEMS_ARE_DROPPED, spaced_at)]
+        if self.reconcile:
+            window_times += [
+                _if(SERIES_HAS_CHANGED, spaced_at),
+                _if(WINDOW_IS_DUE, NOW),
+                {"$ifNull": ["$next_window_at", NOW]},
+            ]
+        window_at = {"$max": [{"$min": window_times}, "$window_retry_at", "$retry_at"]}
+        has_window = {"$or": [self.reconcile, ITEMS_ARE_DROPPED]}
         subscriptions_at = {"$max": [{"$ifNull": ["$subscriptions_due_at", NOW]}, "$retry_at"]}
         stuck_items_at = {"$max": ["$stuck_items_due_at", "$retry_at"]}
         return {
@@ -62,7 +84,7 @@ class MailboxPipelines:
                 Work.ROUTINE: {
                     "$min": [
                         _if("$publish_pending", NOW),
-                        _if({"$and": [is_enrolled, self.reconcile]}, window_at),
+                        _if({"$and": [is_enrolled, has_window]}, window_at),
                         _if(is_enrolled, subscriptions_at),
                         _if({"$and": [is_enrolled, STUCK_ITEMS_EXIST]}, stuck_items_at),
                         _if(is_blocked, {"$ifNull": ["$retry_at", NOW]}),
@@ -114,17 +136,13 @@ class MailboxPipelines:
             stages.append({"$set": {"window_due": NOW}})
         if profile:
             stages.append({"$set": {"addresses_read_at": None, "folders_read_at": None}})
-        if self.reconcile:
-            too_many = {"$gt": [{"$size": "$notified_items"}, MAX_NOTIFIED_ITEMS]}
-            stages.append(
-                {
-                    "$set": {
-                        "window_due": {"$cond": [too_many, NOW, "$window_due"]},
-                        "notified_items": {"$cond": [too_many, [], "$notified_items"]},
-                    }
-                }
-            )
-        return [*stages, self.set_due_times()]
+        maximum = MAX_NOTIFIED_ITEMS if self.reconcile else MAX_NOTIFIED_ITEMS_WITHOUT_WINDOWS
+        too_many = {"$gt": [{"$size": "$notified_items"}, maximum]}
+        bounded = {
+            "items_dropped_at": _if(too_many, NOW, "$items_dropped_at"),
+            "notified_items": _if(too_many, [], "$notified_items"),
+        }
+        return [*stages, {"$set": bounded}, self.set_due_times()]
 
     def add_content_requests(self, requests: Iterable[FetchContent]) -> list[Document]:
         """Adds content requests, each track request once."""
@@ -160,19 +178,25 @@ class MailboxPipelines:
         return [{"$set": {"pending_items_due": NOW}}, self.set_due_times()]
 
     def finish_window(
-        self, due: datetime | None, now: datetime, next_window_at: datetime, minimum_version: int
+        self, seen: Mailbox, now: datetime, next_window_at: datetime, minimum_version: int
     ) -> list[Document]:
         """Records a complete reading of the window, as a new state to publish.
 
         Args:
-            due: `window_due` as it was before; a window that was requested again meanwhile stays due.
+            seen: as it was before; a window that was requested again meanwhile stays due.
             now: when the reading began.
             next_window_at: when the next one is due.
             minimum_version: of the new state.
         """
         is_first = {"$not": [{"$gt": ["$complete_as_of", None]}]}  # no notification could have come before
+        is_spaced = {"$or": [SERIES_HAS_CHANGED, ITEMS_ARE_DROPPED]}
+        doubled = {"$max": [FIRST_SPACING, {"$multiply": ["$window_spacing", 2]}]}
         finished = {
-            "window_due": _if({"$eq": ["$window_due", due]}, None, "$window_due"),
+            **{
+                name: _if({"$eq": [f"${name}", getattr(seen, name)]}, None, f"${name}")
+                for name in CAUSES_OF_WINDOW
+            },
+            "window_spacing": _if(is_spaced, {"$min": [MAX_SPACING, doubled]}, 0),
             "next_window_at": next_window_at,
             "window_failures": 0,
             "window_retry_at": None,

@@ -4,7 +4,7 @@ import logging
 import random
 import secrets
 from collections.abc import Set as AbstractSet
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.mail_ingest.domain.activities import CAPTURE_WINDOW, Payload
 from services.mail_ingest.domain.items import Absence, CapturedItem, absent
@@ -80,7 +80,7 @@ class WindowReconciliation:
             GraphUnavailableError, MailboxBlockedError: Graph does not answer for the mailbox.
         """
         now = self._clock()
-        if not self._settings.reconcile or not _is_due(mailbox, now):
+        if not _is_due(mailbox, now, reconcile=self._settings.reconcile):
             return
         try:
             await self._reconcile(mailbox, now)
@@ -150,7 +150,7 @@ class WindowReconciliation:
     async def _finish(self, mailbox: Mailbox, now: datetime) -> None:
         interval = self._settings.reconcile_every * (0.9 + secrets.randbelow(200) / 1000)
         self._held.lease.check()
-        finished = await self._held.finish_window(mailbox.window_due, now, now + interval)
+        finished = await self._held.finish_window(mailbox, now, now + interval)
         if finished is None:
             return
         if finished.missed_by_notifications is not None:
@@ -175,7 +175,13 @@ class WindowReconciliation:
         )
 
 
-def _is_due(mailbox: Mailbox, now: datetime) -> bool:
+def _is_due(mailbox: Mailbox, now: datetime, *, reconcile: bool) -> bool:
     if mailbox.window_retry_at is not None and mailbox.window_retry_at > now:
+        return False
+    if mailbox.items_dropped_at or (reconcile and mailbox.series_changed_at):
+        last = mailbox.complete_as_of
+        if last is None or last + timedelta(seconds=mailbox.window_spacing) <= now:
+            return True
+    if not reconcile:
         return False
     return bool(mailbox.window_due) or mailbox.next_window_at is None or mailbox.next_window_at <= now

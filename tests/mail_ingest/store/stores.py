@@ -62,7 +62,7 @@ async def finish_all_work(store: Store) -> None:
 
 async def finish_window(held: HeldMailbox, mailbox: Mailbox) -> None:
     """Records and publishes a complete reading of the window."""
-    finished = await held.finish_window(mailbox.window_due, now(), now() + timedelta(days=1))
+    finished = await held.finish_window(mailbox, now(), now() + timedelta(days=1))
     assert finished is not None
     await held.set_fields(publish_pending=False)
 

@@ -10,7 +10,18 @@ from services.mail_ingest.store.documents import Mailbox, Work
 from services.mail_ingest.store.held_mailbox import HeldMailbox
 from shared.events import MailboxStatus
 
-from .stores import ANN, EMAIL, LEASE, acquire, finish_all_work, has_work, now, read, request
+from .stores import (
+    ANN,
+    EMAIL,
+    LEASE,
+    acquire,
+    finish_all_work,
+    finish_window,
+    has_work,
+    now,
+    read,
+    request,
+)
 
 
 async def set_and_release(store: Store, **fields: object) -> Mailbox:
@@ -76,6 +87,38 @@ async def test_window_is_due_at_its_time_and_never_before_its_retry_time(store: 
     await store.mailboxes.request_window(ANN)
     mailbox = await read(store)
     assert mailbox.due_at == mailbox.window_retry_at
+
+
+async def test_readings_for_a_busy_series_are_spaced_and_none_is_lost(store: Store) -> None:
+    await store.mailboxes.report_series_change(ANN)
+    held = await acquire(store)
+    pauses = []
+    for _ in range(6):
+        seen = await held.read()
+        await asyncio.sleep(0.002)
+        await store.mailboxes.report_series_change(ANN)
+        await finish_window(held, seen)
+        assert (await read(store)).series_changed_at is not None, "a change during the reading is not in it"
+        await store.mailboxes.report_series_change(ANN)
+        mailbox = await read(store)
+        assert mailbox.complete_as_of is not None
+        assert mailbox.due_at is not None
+        pauses.append((mailbox.due_at - mailbox.complete_as_of).total_seconds())
+
+    assert pauses == [2, 4, 8, 16, 30, 30]
+
+
+async def test_series_that_changes_after_a_while_is_read_at_once(store: Store) -> None:
+    await store.mailboxes.report_series_change(ANN)
+    held = await acquire(store)
+    for _ in range(2):  # the second reading has no cause but the time
+        await finish_window(held, await held.read())
+
+    await store.mailboxes.report_series_change(ANN)
+
+    due_at = (await read(store)).due_at
+    assert due_at is not None
+    assert due_at <= now()
 
 
 async def test_item_that_leaves_the_window_makes_the_mailbox_due_then(store: Store) -> None:

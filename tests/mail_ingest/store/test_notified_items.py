@@ -4,16 +4,18 @@ import asyncio
 from datetime import timedelta
 
 from services.mail_ingest.store.database import Store
-from services.mail_ingest.store.documents import (
-    NotifiedItem,
+from services.mail_ingest.store.documents import NotifiedItem, Work
+from services.mail_ingest.store.pipelines import (
+    MAX_NOTIFIED_ITEMS,
+    MAX_NOTIFIED_ITEMS_WITHOUT_WINDOWS,
 )
-from services.mail_ingest.store.pipelines import MAX_NOTIFIED_ITEMS
 from shared.events import MailboxStatus
 from shared.mongodb import Driver
 
 from .stores import (
     ANN,
     EMAIL,
+    LEASE,
     NOBODY,
     acquire,
     finish_all_work,
@@ -61,24 +63,45 @@ async def test_last_notification_of_an_item_shows_whether_it_is_deleted(store: S
     assert [each.deleted for each in (await read(store)).notified_items] == [False, True]
 
 
-async def test_too_many_notified_items_become_a_window_unless_none_is_read(
-    store: Store, mongodb_uri: str, mongodb_database: str, driver: Driver
-) -> None:
+async def test_too_many_notified_items_become_a_window(store: Store) -> None:
     await finish_all_work(store)
     many = [(EMAIL, f"i{number}") for number in range(MAX_NOTIFIED_ITEMS + 1)]
     await store.mailboxes.add_notified_items({ANN: many[:-1]})
     mailbox = await read(store)
-    assert (len(mailbox.notified_items), mailbox.window_due) == (MAX_NOTIFIED_ITEMS, None)
+    assert (len(mailbox.notified_items), mailbox.items_dropped_at) == (MAX_NOTIFIED_ITEMS, None)
+
     await store.mailboxes.add_notified_items({ANN: many[-1:]})
+
     mailbox = await read(store)
     assert mailbox.notified_items == ()
-    assert mailbox.window_due is not None
+    assert mailbox.items_dropped_at is not None
+    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "h", LEASE)
 
-    without = Store(settings(mongodb_uri, f"{mongodb_database}-{driver}", reconcile=False), driver)
-    await without.mailboxes.enrol({ANN: None}, now())
-    await without.mailboxes.add_notified_items({ANN: many})
-    assert len((await read(without)).notified_items) == len(many)
-    await without.close()
+
+async def test_notified_items_are_bounded_where_no_window_is_read(
+    mongodb_uri: str, mongodb_database: str, driver: Driver
+) -> None:
+    store = Store(settings(mongodb_uri, f"{mongodb_database}-{driver}", reconcile=False), driver)
+    await store.mailboxes.enrol({ANN: None}, now())
+    held = await acquire(store)
+    await held.set_fields(subscriptions_due_at=now() + timedelta(days=1), publish_pending=False)
+    await held.release_lease()
+    many = [(EMAIL, f"i{number}") for number in range(MAX_NOTIFIED_ITEMS_WITHOUT_WINDOWS + 1)]
+    await store.mailboxes.report_series_change(ANN)
+    await store.mailboxes.add_notified_items({ANN: many[:-1]})
+    assert len((await read(store)).notified_items) == MAX_NOTIFIED_ITEMS_WITHOUT_WINDOWS
+    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "early", LEASE) is None
+    assert (await store.count_work())["windows due"] == 0
+
+    await store.mailboxes.add_notified_items({ANN: many[-1:]})
+
+    assert (await read(store)).notified_items == ()
+    assert (await store.count_work())["windows due"] == 1
+    held = await acquire(store)
+    await finish_window(held, await held.read())
+    await held.release_lease()
+    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "late", LEASE) is None
+    await store.close()
 
 
 async def test_window_requested_during_a_reading_stays_due(store: Store) -> None:
