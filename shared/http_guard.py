@@ -41,6 +41,7 @@ class ConnectionGuard:
         self._interface = interface
         self._open: set[GuardedProtocol] = set()
         self._incomplete: dict[GuardedProtocol, None] = {}  # in the order in which they began to wait
+        self._given_up: dict[GuardedProtocol, None] = {}  # until their clients have read why
         self._buffered_bytes = 0
 
     def count(self, refusal: Refusal) -> None:
@@ -77,10 +78,18 @@ class ConnectionGuard:
         """Bytes of a body are no longer in memory."""
         self._buffered_bytes -= count
 
+    def give_up(self, connection: "GuardedProtocol") -> None:
+        """The connection counts no longer; of such ones as many again may wait for their clients."""
+        self.forget(connection)
+        self._given_up[connection] = None
+        if len(self._given_up) > self.limits.connections:
+            next(iter(self._given_up)).cut_off()
+
     def forget(self, connection: "GuardedProtocol") -> None:
-        """The connection is given up."""
+        """The connection is closed."""
         self._open.discard(connection)
         self._incomplete.pop(connection, None)
+        self._given_up.pop(connection, None)
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -234,11 +243,15 @@ class GuardedProtocol(HttpToolsProtocol):
     def give_up(self, refusal: Refusal) -> None:
         """Closes the connection for another one; an idle one is no refusal."""
         if self._phase is _Phase.IDLE or self._phase is _Phase.CLOSING:
-            self._leave()
-            self.transport.abort()
+            self.cut_off()
         else:
             self._refuse(refusal)
-            self._guard.forget(self)
+            self._guard.give_up(self)
+
+    def cut_off(self) -> None:
+        """Closes the connection at once."""
+        self._leave()
+        self.transport.abort()
 
     def _on_headers_late(self) -> None:
         self._refuse(Refusal.HEADERS_LATE)
@@ -248,8 +261,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _on_response_not_read(self) -> None:
         self._guard.count(Refusal.RESPONSE_NOT_READ)
-        self._leave()
-        self.transport.abort()
+        self.cut_off()
 
     def _refuse(self, refusal: Refusal) -> None:
         """Answers with the reason, and ignores what comes until the client has read it, or for `linger`.

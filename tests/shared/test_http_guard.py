@@ -30,6 +30,11 @@ class Port:
     url: str
     name: str
     released: asyncio.Event
+    server: Server
+
+    @property
+    def open_connections(self) -> int:
+        return len(self.server.server_state.connections)
 
     def refused(self, refusal: Refusal) -> float:
         """How often requests were refused for this reason."""
@@ -71,7 +76,7 @@ async def serving(limits: HttpLimits = LIMITS) -> AsyncIterator[Port]:
     server = Server(app, name, limits)
     running = asyncio.create_task(server.serve([listening]))
     try:
-        yield Port(f"http://127.0.0.1:{listening.getsockname()[1]}", name, released)
+        yield Port(f"http://127.0.0.1:{listening.getsockname()[1]}", name, released, server)
     finally:
         released.set()
         server.should_exit = True
@@ -189,6 +194,15 @@ async def test_full_interface_gives_up_the_oldest_unfinished_request(opening: by
             # It is replaced by another one.
             await (await stack.enter_async_context(raw_connection(port.url))).send(opening)
             await asyncio.sleep(0.01)
+
+
+async def test_given_up_connections_that_read_nothing_are_few() -> None:
+    async with serving() as port, contextlib.AsyncExitStack() as stack:
+        for _ in range(6 * LIMITS.connections):
+            connection = await stack.enter_async_context(raw_connection(port.url))
+            await connection.send(b"GET / HT")
+            await asyncio.sleep(0.01)
+        assert LIMITS.connections < port.open_connections <= 2 * LIMITS.connections
 
 
 async def test_full_interface_closes_an_idle_connection_without_a_refusal() -> None:
