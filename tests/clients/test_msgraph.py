@@ -26,6 +26,13 @@ def test_users_are_those_of_the_tenant(tenant: TenantControl, msgraph: Program) 
     ]
 
 
+def test_page_iterator_reads_every_user_once(
+    simulator: Simulator, tenant: TenantControl, msgraph: Program
+) -> None:
+    assert [user["upn"] for user in msgraph.call("users", top=1)] == [ANN, BOB]
+    assert simulator.counters()["requests"] == {"users": 2}
+
+
 def test_folders_have_their_counts(tenant: TenantControl, msgraph: Program) -> None:
     put(tenant, 3)
     folders = msgraph.call("folders", user=ANN)
@@ -240,6 +247,20 @@ def test_missing_permission_of_the_directory_is_raised_as_forbidden(
     assert (error["status"], error["code"]) == (403, "Authorization_RequestDenied")
 
 
-def test_delta_is_refused_as_not_simulated(msgraph: Program) -> None:
-    """The SDK calls `…/messages/delta()`; no answer at all would be better than one about an item."""
-    assert msgraph.call("delta", user=ANN)["status"] == 501
+def test_application_without_a_role_for_mail_is_raised_as_unauthorized(
+    tenant: TenantControl, msgraph: Program
+) -> None:
+    tenant.app(CAPTURE_CLIENT_ID, roles=["User.Read.All"])
+    error = msgraph.call("failed_messages", user=ANN)
+    assert (error["status"], error["code"]) == (401, "NoPermissionsInAccessToken")
+
+
+def test_every_other_call_is_refused_as_not_simulated(
+    simulator: Simulator, tenant: TenantControl, msgraph: Program
+) -> None:
+    [copy] = put(tenant, 1)
+    before = tenant.mailbox(ANN)
+    refused = msgraph.call("refused", user=ANN, item_id=copy["default_id"])
+    assert {call: error for call, error in refused.items() if error != [501, "NotImplemented"]} == {}
+    assert simulator.counters()["statuses"] == {"501": len(refused)}
+    assert tenant.mailbox(ANN) == before

@@ -111,11 +111,12 @@ def sign_in(secret: str = SECRET, certificate: str | None = None) -> Any:
 
 
 @actions
-async def users() -> Any:
-    page = await client.users.get()
+async def users(**query: Any) -> Any:
+    builder = client.users
+    page = await builder.get(configured(query=type(builder).UsersRequestBuilderGetQueryParameters(**query)))
     return [
         {"id": u.id, "upn": u.user_principal_name, "name": u.display_name, "unknown": unknown(u)}
-        for u in page.value
+        for u in await collect(page)
     ]
 
 
@@ -162,9 +163,25 @@ async def message(user: str, item_id: str, prefer: list[str] | None = None) -> A
 
 
 @actions
-async def delta(user: str) -> Any:
-    inbox = client.users.by_user_id(user).mail_folders.by_mail_folder_id("inbox")
-    return await raised(inbox.messages.delta.get())
+async def refused(user: str, item_id: str) -> Any:
+    """Status and code of each of the SDK's calls that the simulator refuses."""
+    mailbox = client.users.by_user_id(user)
+    item = mailbox.messages.by_message_id(item_id)
+    errors = {
+        "messages/delta()": mailbox.mail_folders.by_mail_folder_id("inbox").messages.delta.get(),
+        "calendarView/delta()": mailbox.calendar_view.delta.get(),
+        "messages/$count": mailbox.messages.count.get(),
+        "attachments": item.attachments.get(),
+        "$value": item.content.get(),
+        "PATCH": item.patch(Message(is_read=True)),
+        "DELETE": item.delete(),
+        "POST": mailbox.messages.post(Message(subject="New")),
+        "calendar": mailbox.calendar.get(),
+        "mailboxSettings": mailbox.mailbox_settings.get(),
+        "groups": client.groups.get(),
+    }
+    shown_errors = {call: await raised(response) for call, response in errors.items()}
+    return {call: [error["status"], error["code"]] for call, error in shown_errors.items()}
 
 
 def shown_event(event: Any) -> dict[str, Any]:
