@@ -39,6 +39,8 @@ FIRST_SUBSCRIPTION_PAUSE, MAX_SUBSCRIPTION_PAUSE = timedelta(seconds=15), timede
 """Pauses after Graph refused or lacked a subscription; capture by windows goes on meanwhile."""
 FIRST_WINDOW_PAUSE, MAX_WINDOW_PAUSE = timedelta(seconds=5), timedelta(minutes=10)
 """Pauses after a reading of the window failed while Graph answered for the mailbox."""
+CONTENT_PAUSE = timedelta(seconds=2)
+"""After a failure of the mailbox; a user who waits does not wait for the back-off of its other work."""
 JITTER = 1 / 4
 """The part by which a pause is longer at most, so that mailboxes do not retry together."""
 
@@ -97,6 +99,16 @@ def next_subscription_attempt(
     """
     pause = _doubled(FIRST_SUBSCRIPTION_PAUSE, failures, MAX_SUBSCRIPTION_PAUSE)
     return now + max(pause, retry_after or timedelta()) * (1 + JITTER * random)
+
+
+def content_attempt(now: datetime, retry_after: timedelta | None) -> datetime:
+    """When the content for a track request is requested again after a failure of the mailbox.
+
+    Args:
+        now: the present time.
+        retry_after: Graph's `Retry-After`, if there is one.
+    """
+    return now + max(CONTENT_PAUSE, retry_after or timedelta())
 
 
 def next_window_attempt(

@@ -56,7 +56,7 @@ class Work(StrEnum):
     """The two classes of a mailbox's work, each with the field of its due time."""
 
     FRESH = "fresh_due_at"
-    """Notified items and content requests: somebody waits for them, and they come before all else."""
+    """Notified items, those that Graph does not find yet among them, and content requests: somebody waits."""
     ROUTINE = "due_at"
     """Everything else: windows, subscriptions, retries, what is pending."""
 
@@ -95,7 +95,10 @@ class Mailbox:
         next_expiry_at: no item leaves the capture window before this time; None: none will.
         followed_until: no item of the mailbox is followed after this time; None: none is.
         next_entry_at: no item enters the capture window by the clock before this time; None: none will.
-        stuck_items_due_at: when the next stuck item is fetched again; None: there is none.
+        content_retry_at: no request for a content before this time. It is later than now only for a short
+            pause, or for Graph's `Retry-After`: a user waits, whatever else has failed.
+        sought_items_due_at: when the next item that Graph does not find yet is fetched again.
+        stuck_items_due_at: when the next other stuck item is fetched again; None: there is none.
         subscriptions_due_at: when the subscriptions need work; None: now.
         subscription_failures: attempts in a row that left a subscription missing or not renewed.
         no_notifications: why Graph sends no notifications of some or all items; None: it sends them.
@@ -135,6 +138,8 @@ class Mailbox:
     next_entry_at: datetime | None = None
     content_requests: tuple[FetchContent, ...] = ()
     followed_until: datetime | None = None
+    content_retry_at: datetime | None = None
+    sought_items_due_at: datetime | None = None
     stuck_items_due_at: datetime | None = None
     subscriptions_due_at: datetime | None = None
     subscription_failures: int = 0
@@ -154,6 +159,11 @@ class Mailbox:
     def key(self) -> MailboxKey:
         """Tenant and owner."""
         return MailboxKey(self.tenant, self.mailbox)
+
+    @property
+    def has_stuck_items(self) -> bool:
+        """Whether the mailbox may have stuck items, those that Graph does not find yet included."""
+        return self.stuck_items_due_at is not None or self.sought_items_due_at is not None
 
     def to_event(self) -> MailboxChanged:
         """The published state."""

@@ -130,22 +130,23 @@ class HeldMailbox:
             self._query, {"$pull": {"content_requests": {"request": {"$in": list(requests)}}}}
         )
 
-    async def add_stuck_items_due_at(self, due_at: datetime) -> None:
-        """A stuck item is fetched again at this time, or an earlier one before."""
-        soonest = {"$min": ["$stuck_items_due_at", due_at]}
-        await self._collection.update_one(self._query, [{"$set": {"stuck_items_due_at": soonest}}])
+    async def add_stuck_items_due_at(self, due_at: datetime, *, sought: bool = False) -> None:
+        """A stuck item, or one that is sought, is fetched again at this time, or an earlier one before."""
+        field = _retry_field(sought=sought)
+        await self._collection.update_one(self._query, [{"$set": {field: {"$min": [f"${field}", due_at]}}}])
 
-    async def schedule_stuck_items(self, seen: datetime | None, next_at: datetime | None) -> None:
-        """Sets when the next stuck item is fetched again.
+    async def schedule_stuck_items(
+        self, seen: datetime | None, next_at: datetime | None, *, sought: bool = False
+    ) -> None:
+        """Sets when the next stuck item, or the next one that is sought, is fetched again.
 
         Args:
-            seen: `stuck_items_due_at` as it was before. When an administrator has made items due since, they
-                stay due.
-            next_at: the next time; None when there is no stuck item.
+            seen: the time as it was before. When an administrator has made items due since, they stay due.
+            next_at: the next time; None when there is no such item.
+            sought: of items that Graph does not find yet.
         """
-        await self._collection.update_one(
-            {**self._query, "stuck_items_due_at": seen}, {"$set": {"stuck_items_due_at": next_at}}
-        )
+        field = _retry_field(sought=sought)
+        await self._collection.update_one({**self._query, field: seen}, {"$set": {field: next_at}})
 
     async def schedule_subscriptions(self, seen: datetime | None, next_at: datetime) -> None:
         """Sets when the subscriptions need work again.
@@ -158,3 +159,7 @@ class HeldMailbox:
         await self._collection.update_one(
             {**self._query, "subscriptions_due_at": seen}, {"$set": {"subscriptions_due_at": next_at}}
         )
+
+
+def _retry_field(*, sought: bool) -> str:
+    return "sought_items_due_at" if sought else "stuck_items_due_at"

@@ -28,6 +28,7 @@ WINDOW_IS_DUE = {"$gt": ["$window_due", None]}
 SERIES_HAS_CHANGED = {"$gt": ["$series_changed_at", None]}
 ITEMS_ARE_DROPPED = {"$gt": ["$items_dropped_at", None]}
 CAUSES_OF_WINDOW = ("window_due", "series_changed_at", "items_dropped_at")
+SOUGHT_ITEMS_EXIST = {"$gt": ["$sought_items_due_at", None]}
 STUCK_ITEMS_EXIST = {"$gt": ["$stuck_items_due_at", None]}
 ITEMS_ENTER = {"$gt": ["$next_entry_at", None]}
 PENDING_ITEMS_MAY_EXIST = {"$gt": ["$pending_items_due", None]}
@@ -71,6 +72,8 @@ class MailboxPipelines:
         window_at = {"$max": [{"$min": window_times}, "$window_retry_at", "$retry_at"]}
         has_window = {"$or": [self.reconcile, ITEMS_ARE_DROPPED]}
         subscriptions_at = {"$max": [{"$ifNull": ["$subscriptions_due_at", NOW]}, "$retry_at"]}
+        sought_items_at = {"$max": ["$sought_items_due_at", "$retry_at"]}
+        content_at = {"$max": [NOW, "$content_retry_at"]}
         stuck_items_at = {"$max": ["$stuck_items_due_at", "$retry_at"]}
         return {
             "$set": {
@@ -78,7 +81,8 @@ class MailboxPipelines:
                     "$min": [
                         _if({"$and": [is_enrolled, has_items]}, now_or_retry),
                         # A blocked mailbox needs no request to Graph for its answer.
-                        _if(has_requests, _if(is_blocked, NOW, now_or_retry)),
+                        _if(has_requests, _if(is_blocked, NOW, content_at)),
+                        _if({"$and": [is_enrolled, SOUGHT_ITEMS_EXIST]}, sought_items_at),
                     ]
                 },
                 Work.ROUTINE: {

@@ -11,8 +11,10 @@ from shared.mongodb import ASCENDING, Document, IndexModel, MongoCollection, Mon
 from .documents import STUCK_ITEM
 from .key_order import read_page
 
-IS_LISTED = {"reason": {"$ne": NOT_FOUND_YET}}
+IS_LISTED: Document = {"reason": {"$ne": NOT_FOUND_YET}}
 """The items that administrators see."""
+IS_SOUGHT: Document = {"reason": NOT_FOUND_YET}
+"""The others: Graph does not find them yet."""
 
 
 class StuckItemCollection:
@@ -34,9 +36,11 @@ class StuckItemCollection:
         """Those of these items that are stuck, by item."""
         return {stuck.item: stuck for stuck in await self._read(_query([owner], items))}
 
-    async def find_due(self, owner: MailboxKey, now: datetime, limit: int) -> list[StuckItem]:
-        """Items whose retry time has come, the longest due ones first."""
-        return await self._read({**_query([owner]), "retry_at": {"$lte": now}}, limit)
+    async def find_due(
+        self, owner: MailboxKey, now: datetime, limit: int, *, sought: bool = False
+    ) -> list[StuckItem]:
+        """Items whose retry time has come, the longest due ones first; only sought ones, or only others."""
+        return await self._read({**_query([owner]), **_of_class(sought), "retry_at": {"$lte": now}}, limit)
 
     async def find_page(self, tenant: str | None, after: ItemKey | None, limit: int) -> list[StuckItem]:
         """The next stuck items that administrators see, of a tenant or of all, in the order of their keys."""
@@ -48,10 +52,10 @@ class StuckItemCollection:
         found = self._collection.find(_query([owner]), {"_id": 1})
         return {split_key(ItemKey, document["_id"]).item async for document in found}
 
-    async def next_retry(self, owner: MailboxKey) -> datetime | None:
-        """When the next stuck item of a mailbox is fetched again."""
+    async def next_retry(self, owner: MailboxKey, *, sought: bool = False) -> datetime | None:
+        """When the next of these items of a mailbox is fetched again."""
         document = await self._collection.find_one(
-            _query([owner]), {"retry_at": 1}, sort=[("retry_at", ASCENDING)]
+            {**_query([owner]), **_of_class(sought)}, {"retry_at": 1}, sort=[("retry_at", ASCENDING)]
         )
         return document["retry_at"] if document else None
 
@@ -93,6 +97,10 @@ class StuckItemCollection:
         order = [("owner", ASCENDING), ("retry_at", ASCENDING)]
         found = self._collection.find(query, sort=order, limit=limit)
         return [_read(document) async for document in found]
+
+
+def _of_class(sought: bool) -> Document:  # the name of the function names it
+    return IS_SOUGHT if sought else IS_LISTED
 
 
 def _read(document: Document) -> StuckItem:

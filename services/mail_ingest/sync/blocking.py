@@ -1,9 +1,15 @@
 """Records that Graph refuses a mailbox, and that it answers again."""
 
 import logging
+from datetime import timedelta
 from typing import assert_never
 
-from services.mail_ingest.domain.retries import RetryDecision, after_block, after_unavailable
+from services.mail_ingest.domain.retries import (
+    RetryDecision,
+    after_block,
+    after_unavailable,
+    content_attempt,
+)
 from services.mail_ingest.graph.errors import GraphUnavailableError, MailboxBlockedError
 from services.mail_ingest.publishing.mailbox_state import MailboxStatePublisher
 from services.mail_ingest.settings import IngestSettings
@@ -60,7 +66,11 @@ class MailboxBlocking:
             return
         failures = mailbox.failures + 1
         decision = self._decide(error, failures)
-        await self._held.set_fields(retry_at=decision.retry_at, failures=failures)
+        await self._held.set_fields(
+            retry_at=decision.retry_at,
+            failures=failures,
+            content_retry_at=content_attempt(self._clock(), _retry_after(error)),
+        )
         is_same_block = mailbox.status is MailboxStatus.BLOCKED and mailbox.reason == decision.reason
         if decision.reason is None or is_same_block:
             return
@@ -91,3 +101,7 @@ class MailboxBlocking:
                 return after_block(failures, self._clock(), error.reason, self._settings.retry_blocked)
             case _:
                 assert_never(error)
+
+
+def _retry_after(error: GraphFailure) -> timedelta | None:
+    return error.retry_after if isinstance(error, GraphUnavailableError) else None

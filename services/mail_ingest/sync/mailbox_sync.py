@@ -122,14 +122,18 @@ class MailboxSync:
         Returns:
             Whether there may be more at once.
         """
-        if mailbox.content_requests:
-            await self._content_requests.answer(mailbox)
-        if mailbox.status is not MailboxStatus.ENROLLED or not mailbox.notified_items:
+        now = self._clock()
+        await self._answer_content_requests(mailbox)
+        is_sought = mailbox.sought_items_due_at is not None and mailbox.sought_items_due_at <= now
+        if mailbox.status is not MailboxStatus.ENROLLED or not (mailbox.notified_items or is_sought):
+            return False
+        if mailbox.retry_at and mailbox.retry_at > now:
             return False
         if not await self._tenant.permits_requests(mailbox):
             return False
         mailbox = await self._profile.complete(mailbox)
         more = await self._notified_items.process(mailbox)
+        more |= await self._stuck_retries.seek(mailbox)
         await self._forget_failures(mailbox)
         return more
 
@@ -141,8 +145,7 @@ class MailboxSync:
         """
         if mailbox.publish_pending:
             await self._state.publish(mailbox)
-        if mailbox.content_requests:
-            await self._content_requests.answer(mailbox)
+        await self._answer_content_requests(mailbox)
         if mailbox.status is MailboxStatus.REMOVED:
             return await self._withdrawal.withdraw_removed(mailbox)
         more = await self._withdrawal.withdraw_expired(mailbox)
@@ -162,6 +165,7 @@ class MailboxSync:
         """Does one step of each job that needs Graph's answers; what is notified comes first."""
         mailbox = await self._profile.complete(mailbox)
         more = await self._notified_items.process(mailbox)
+        more |= await self._stuck_retries.seek(mailbox)
         if mailbox.subscriptions_due_at is None or mailbox.subscriptions_due_at <= self._clock():
             await self._subscriptions.reconcile(mailbox)
             mailbox = await self._held.read()
@@ -171,6 +175,11 @@ class MailboxSync:
         await self._window.reconcile_if_due(mailbox)
         await self._forget_failures(mailbox)
         return more
+
+    async def _answer_content_requests(self, mailbox: Mailbox) -> None:
+        retry_at = mailbox.content_retry_at
+        if mailbox.content_requests and not (retry_at and retry_at > self._clock()):
+            await self._content_requests.answer(mailbox)
 
     async def _forget_failures(self, mailbox: Mailbox) -> None:
         if mailbox.failures:

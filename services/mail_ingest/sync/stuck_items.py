@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class StuckItems:
-    """The stuck items of one mailbox. A mailbox with stuck items has a `stuck_items_due_at`."""
+    """The stuck items of one mailbox; see `Mailbox.has_stuck_items`."""
 
     def __init__(self, store: Store, held: HeldMailbox, clock: Clock) -> None:
         self._store = store
@@ -28,13 +28,13 @@ class StuckItems:
 
     async def find_ids(self, mailbox: Mailbox) -> AbstractSet[str]:
         """The ids of all stuck items, those that this sync has set aside included."""
-        if mailbox.stuck_items_due_at is None and not self._has_set_aside:
+        if not (self._has_set_aside or mailbox.has_stuck_items):
             return frozenset()
         return await self._store.stuck_items.find_ids(mailbox.key)
 
     async def find(self, mailbox: Mailbox, items: Collection[str]) -> Mapping[str, StuckItem]:
         """Those of these items that are stuck, by item."""
-        if mailbox.stuck_items_due_at is None:
+        if not mailbox.has_stuck_items:
             return {}
         return await self._store.stuck_items.find(mailbox.key, items)
 
@@ -76,14 +76,14 @@ class StuckItems:
         ]
         again = [each for each in sought if each is not None]
         if again:
-            await self.save(again)
+            await self.save(again, sought=True)
         return {each.item for each in again}
 
-    async def save(self, stuck: Collection[StuckItem]) -> None:
+    async def save(self, stuck: Collection[StuckItem], *, sought: bool = False) -> None:
         """Stores stuck items, and has the mailbox fetch them again in time."""
         self._has_set_aside = True
         # The mailbox first: after a crash in between it is due for nothing, which does no harm.
-        await self._held.add_stuck_items_due_at(min(each.retry_at for each in stuck))
+        await self._held.add_stuck_items_due_at(min(each.retry_at for each in stuck), sought=sought)
         await self._store.stuck_items.save(stuck)
 
     async def resolve(self, mailbox: Mailbox, items: Collection[str]) -> None:

@@ -39,7 +39,7 @@ class Withdrawal:
         expired = await self._store.items.find_expired(mailbox.key, now, BATCH_SIZE)
         observed = [absent(each, Absence.EXPIRED) for each in expired]
         await self._activities.record_and_publish(mailbox, observed)
-        if expired and mailbox.stuck_items_due_at is not None:
+        if expired and mailbox.has_stuck_items:
             await self._store.stuck_items.delete(mailbox.key, [each.item for each in expired])
         if len(expired) == BATCH_SIZE:
             return True

@@ -4,7 +4,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.mail_ingest.domain.retries import RetryDecision, after_block, after_unavailable
+from services.mail_ingest.domain.retries import (
+    RetryDecision,
+    after_block,
+    after_unavailable,
+    content_attempt,
+)
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -36,3 +41,9 @@ def test_blocked_mailbox_is_retried_less_and_less_often(failures: int, minutes: 
     decision = after_block(failures, NOW, "access_policy", timedelta(minutes=1))
 
     assert decision == RetryDecision(NOW + timedelta(minutes=minutes), "access_policy")
+
+
+def test_content_is_requested_again_soon_but_never_before_graph_permits_it() -> None:
+    assert content_attempt(NOW, None) - NOW == timedelta(seconds=2)
+    assert content_attempt(NOW, timedelta(seconds=1)) - NOW == timedelta(seconds=2)
+    assert content_attempt(NOW, timedelta(minutes=10)) - NOW == timedelta(minutes=10)

@@ -205,3 +205,30 @@ async def test_removed_mailbox_is_due_until_its_items_are_withdrawn(store: Store
     await held.release_lease()
 
     assert not await has_work(store)
+
+
+async def test_content_request_waits_for_no_back_off_but_for_graph(store: Store) -> None:
+    soon, later = now() + timedelta(minutes=5), now() + timedelta(hours=1)
+    await set_and_release(store, retry_at=later)
+    await store.mailboxes.add_content_requests({ANN: [request()]})
+
+    at_once = (await read(store)).fresh_due_at
+    mailbox = await set_and_release(store, content_retry_at=soon)
+
+    assert at_once is not None
+    assert at_once <= now()
+    assert mailbox.fresh_due_at == mailbox.content_retry_at
+
+
+async def test_item_that_is_not_found_yet_is_fresh_work(store: Store) -> None:
+    soon = now() + timedelta(seconds=2)
+    await store.mailboxes.mark_items_pending([ANN])
+    held = await acquire(store)
+    await held.add_stuck_items_due_at(soon, sought=True)
+
+    await held.release_lease()
+
+    mailbox = await read(store)
+    assert mailbox.fresh_due_at == mailbox.sought_items_due_at
+    assert mailbox.fresh_due_at is not None
+    assert mailbox.has_stuck_items

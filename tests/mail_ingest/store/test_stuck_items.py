@@ -84,7 +84,7 @@ async def test_items_that_are_not_found_yet_are_retried_and_seen_by_no_administr
         [stuck("bad", minutes=5), replace(stuck("new", minutes=-1), reason=NOT_FOUND_YET)]
     )
 
-    assert [each.item for each in await store.stuck_items.find_due(ANN, now(), 10)] == ["new"]
+    assert [each.item for each in await store.stuck_items.find_due(ANN, now(), 10, sought=True)] == ["new"]
     assert await store.stuck_items.find_ids(ANN) == {"bad", "new"}
     assert [each.item for each in await store.stuck_items.find_page("t", None, 10)] == ["bad"]
     work = await store.count_work()
