@@ -79,13 +79,8 @@ def activity_id(content: Content, number: int = 0) -> str:
     text = plain_lines(content.text)
     participants = sorted({f"{person.role}:{normalise(person.address)}" for person in activity.participants})
     digest = hashlib.sha256()
-    for part in (
-        activity.tenant,
-        activity.identity,
-        text,
-        *participants,
-        *([f"#{number}"] if number else []),
-    ):
+    another = [f"#{number}"] if number else []
+    for part in (activity.tenant, activity.identity, text, *participants, *another):
         digest.update(f"{len(part)}:{part};".encode())
     return digest.hexdigest()[:ID_CHARACTERS]
 
