@@ -21,7 +21,7 @@ from scenarios.administration import Administration
 from simulator.control.client import Simulator, TenantControl
 
 from .changes import Changes
-from .injected_faults import DELIVERY, InjectedFaults
+from .injected_faults import DELIVERY, PAGES, InjectedFaults
 from .judge import READINGS, Evidence, judge, judge_one_reading
 from .kills import KillOrders, Kills
 from .mail_changes import MailChanges
@@ -206,6 +206,7 @@ class CaptureRun:
     async def _change_under_faults(self, changes: Changes, faults: InjectedFaults, report: Report) -> None:
         simulator = self.tenant.simulator
         await asyncio.to_thread(lambda: simulator.delivery(**DELIVERY))
+        await asyncio.to_thread(lambda: simulator.pages(**PAGES))
         count, interval = self.size.changes, 1 / CHANGES_PER_SECOND
         scheduled = faults.schedule(count, max(count // CHANGES_PER_FAULT, len(faults.table())))
         kill_after = {count * (number + 1) // (self.size.kills + 1) for number in range(self.size.kills)}

@@ -11,6 +11,8 @@ from .mail_changes import MailChanges
 
 DELIVERY: dict[str, Any] = {"loss": 0.2, "duplicates": 0.2, "reorder": 0.3, "delay": 0.5}
 """Of all notifications."""
+PAGES = {"short": 0.2, "empty": 0.1}
+"""Of all pages of collections; each goes on with a next link."""
 
 NO_ANSWERS: tuple[dict[str, Any], ...] = (
     {"status": 200},
