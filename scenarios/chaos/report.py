@@ -22,6 +22,7 @@ class Report:
         quiet: what one reading has found without a single notification, after `quiet_changes`.
         missed: changes that this reading counted as missed by notifications.
         recovered_in: seconds until two readings of each mailbox were complete after the end of the faults.
+        stuck_items: that were not fetched in the time for this, although Graph returned them.
         statuses: the reasons for which mailboxes were blocked, or without notifications, at any time.
     """
 
@@ -43,12 +44,13 @@ class Report:
     items: int = 0
     readings: int = 0
     recovered_in: float = 0.0
+    stuck_items: int = 0
     seconds: float = 0.0
 
     @property
     def is_right(self) -> bool:
         """Nothing was found, and enough kills hit work in flight for that to mean something."""
-        found = self.verdict.findings or self.quiet.findings
+        found = self.verdict.findings or self.quiet.findings or self.stuck_items
         return not found and self.kills_in_flight >= int(REQUIRED_HITS * self.kills)
 
     def quiet_line(self) -> str:
@@ -79,6 +81,8 @@ class Report:
             yield f"  {kind:<42}{self.verdict.count(kind):>6}"
         for verdict in (self.quiet, self.verdict):
             yield from _findings(verdict)
+        if self.stuck_items:
+            yield f"FAILED: {self.stuck_items} items that could not be fetched were not fetched again"
         if self.kills_in_flight < int(REQUIRED_HITS * self.kills):
             yield f"FAILED: only {self.kills_in_flight} of {self.kills} kills hit work in flight"
 

@@ -22,6 +22,7 @@ UNIT_PER_TEST = (
 LONGEST = (
     "tests/page/*",
     "tests/end_to_end/*",
+    "tests/scenarios/chaos/test_capture_run.py",
     "tests/deploy/*",
     "tests/mail_ingest/sync/*",
     "tests/mail_ingest/administration/*",

@@ -31,6 +31,14 @@ def test_run_whose_kills_hit_nothing_is_not_right() -> None:
     assert list(found.lines())[-1] == "FAILED: only 7 of 10 kills hit work in flight"
 
 
+def test_run_that_leaves_items_stuck_is_not_right() -> None:
+    found = report()
+    found.stuck_items = 2
+    assert not found.is_right
+    expected = "FAILED: 2 items that could not be fetched were not fetched again"
+    assert list(found.lines())[-1] == expected
+
+
 def test_reading_without_notifications_that_is_incomplete_is_not_right() -> None:
     found = report()
     found.quiet = Verdict([Finding(FaultKind.MISSING, ("ann", "e1"), at(3), "details")])
