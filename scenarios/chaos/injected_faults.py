@@ -31,10 +31,14 @@ ITEM_REFUSALS: tuple[dict[str, Any], ...] = (
     {"status": 410, "code": "Gone"},
     {"status": 403, "code": "ErrorAccessDenied"},
     {"status": 404, "code": "ErrorFolderNotFound"},
+    {"status": 404, "code": "ResourceNotFound"},
+    {"status": 404, "body": "<html><body>Not found</body></html>"},
 )
 """Refusals of an item that do not mean that it is gone."""
 AUTHORITY_SHARE = 4
 """An authority that is away stops all mailboxes: it is away for a shorter time than a mailbox."""
+SEVERAL = 3
+"""Different answers or refusals of one fault, one after another."""
 BY_ID, COLLECTIONS = ("message.by_id", "event.by_id"), ("messages.window", "calendar_view")
 
 
@@ -124,22 +128,28 @@ class InjectedFaults:
         """A single item fails, and changes meanwhile."""
         message = self.mail.any_item()
         if message is not None:
-            refusal = self.random.choice(ITEM_REFUSALS)
-            seconds = self.random.uniform(0.5, 1) * self.long
-            self._fail(label, **refusal, mailbox=message.mailbox, item=message.item, seconds=seconds)
+            about: dict[str, Any] = {"mailbox": message.mailbox, "item": message.item}
+            about["seconds"] = self.random.uniform(0.5, 1) * self.long
+            first, *others = self.random.sample(ITEM_REFUSALS, SEVERAL)
+            for refusal in others:
+                self._fail(label, **refusal, **about, count=2)
+            self._fail(label, **first, **about)
             self.mail.change_item(message)
 
     def break_items(self, label: str) -> None:
-        answer, kind = self.random.choice(NO_ANSWERS), self.random.choice(BY_ID)
-        self._fail(label, **answer, kind=kind, rate=0.5, count=self.random.randint(2, 12))
+        kind = self.random.choice(BY_ID)
+        for answer in self.random.sample(NO_ANSWERS, SEVERAL):
+            self._fail(label, **answer, kind=kind, rate=0.5, count=self.random.randint(1, 4))
 
     def break_window(self, label: str) -> None:
-        answer, kind = self.random.choice(NO_ANSWERS), self.random.choice(COLLECTIONS)
-        self._fail(label, **answer, kind=kind, mailbox=self._mailbox(), count=self.random.randint(2, 9))
+        kind, mailbox = self.random.choice(COLLECTIONS), self._mailbox()
+        for answer in self.random.sample(NO_ANSWERS, SEVERAL):
+            self._fail(label, **answer, kind=kind, mailbox=mailbox, count=self.random.randint(1, 3))
 
     def break_profile(self, label: str) -> None:
-        answer, kind = self.random.choice(NO_ANSWERS), self.random.choice(["folders", "folder", "user"])
-        self._fail(label, **answer, kind=kind, count=self.random.randint(2, 9))
+        kind = self.random.choice(["folders", "folder", "user"])
+        for answer in self.random.sample(NO_ANSWERS, SEVERAL):
+            self._fail(label, **answer, kind=kind, count=self.random.randint(1, 3))
 
     def refuse_subscriptions(self, label: str) -> None:
         """Graph removes the subscriptions of a mailbox, and refuses new ones for a time."""
