@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -36,6 +36,8 @@ PARTITIONS = 4
 CHANGES_PER_FAULT = 12
 GRAPH_LATENCY = 0.03
 """Seconds that a request takes: requests overlap, and a kill can hit one."""
+READINGS_PER_FOLDER_TREE = 6
+"""A folder tree is read with every so many readings of the window: it hardly ever changes."""
 PROGRESS_INTERVAL = 10.0
 QUIET_SHARE = 0.05
 """Share of the changes that come before all others, when no notification arrives at all."""
@@ -290,7 +292,8 @@ class CaptureRun:
         for hit in simulator.fault_hits():
             for item in hit["items"]:
                 obstructed[hit["mailbox"], item].append(datetime.fromisoformat(hit["at"]))
-        return Evidence(timelines(entries, self.owners), self.topics.log, obstructed)
+        folders_known_for = timedelta(seconds=self.size.reconcile_every * READINGS_PER_FOLDER_TREE)
+        return Evidence(timelines(entries, self.owners), self.topics.log, obstructed, folders_known_for)
 
     @asynccontextmanager
     async def _killing(self) -> AsyncIterator[KillOrders]:

@@ -85,11 +85,13 @@ class Evidence:
         timelines: of every item.
         log: everything that was published.
         obstructed: item -> when faults answered requests for it, in order.
+        folders_known_for: a folder tree that is not older than this is not read again.
     """
 
     timelines: Mapping[ItemId, Timeline]
     log: TopicLog
     obstructed: Mapping[ItemId, Sequence[datetime]] = field(default_factory=dict)
+    folders_known_for: timedelta = timedelta()
 
 
 def judge(evidence: Evidence, mailboxes: Iterable[str], since: datetime, until: datetime) -> Verdict:
@@ -128,7 +130,7 @@ def judge_one_reading(evidence: Evidence, since: datetime) -> Verdict:
             verdict.findings.append(Finding(FaultKind.UNREAD, (item[0], ""), since, text))
             continue
         segment = _segment_at(timeline, reading.announced)
-        if segment.start <= reading.began:
+        if segment.start <= reading.began and not segment.before_folders_moved:
             _compare(verdict, item, segment, evidence.log.items.get(item, []), reading.announced)
     return verdict
 
@@ -148,7 +150,8 @@ def _check_causes(verdict: Verdict, item: ItemId, timeline: Timeline, published:
         else:
             since = _time(before.version) if before.version else BEGINNING
             possible = [each for each in timeline if each.touches(since, _time(message.version))]
-            fault = _fault_of(message.activity, [each.expected for each in possible])
+            states = [state for each in possible for state in (each.expected, *each.before_folders_moved)]
+            fault = _fault_of(message.activity, states)
             if fault is not None:
                 text = f"published {_name(message.activity)}, it was {_names(possible)}"
                 verdict.findings.append(Finding(fault, item, message.at, text))
@@ -176,9 +179,12 @@ def _check_readings(
     readings = evidence.log.readings.get(item[0], [])
     obstructed = evidence.obstructed.get(item, ())
     for before, segment in zip([None, *timeline], timeline, strict=False):
-        due = _due(readings, segment.start)
+        start = segment.start
+        if segment.before_folders_moved:
+            start += evidence.folders_known_for
+        due = _due(readings, start)
         while due is not None:
-            excuse = _excused_until(obstructed, segment.start, due)
+            excuse = _excused_until(obstructed, start, due)
             if excuse is None:
                 break
             verdict.checked["delays excused by faults of items"] += 1

@@ -16,11 +16,17 @@ BEGINNING, END = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=U
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A time, from `start` until before `end`, in which an item was one activity; None: it was none."""
+    """A time, from `start` until before `end`, in which an item was one activity; None: it was none.
+
+    Attributes:
+        before_folders_moved: what it was under the earlier folder trees of its mailbox, where that differs.
+            Graph sends no notification when a folder moves with its messages.
+    """
 
     start: datetime
     end: datetime
     expected: Expected | None
+    before_folders_moved: tuple[Expected | None, ...] = ()
 
     def touches(self, first: datetime, last: datetime) -> bool:
         """Whether it has a moment from `first` to `last`, both included."""
@@ -29,6 +35,8 @@ class Segment:
 
 Timeline: TypeAlias = list[Segment]
 """The segments of an item, in their order, from `BEGINNING` to `END`."""
+_Change: TypeAlias = tuple[datetime, Expected | None, tuple[Expected | None, ...]]
+"""When, what an item is since then, and what else under earlier folder trees."""
 
 
 @dataclass
@@ -36,7 +44,8 @@ class _MailboxState:
     """A mailbox at one moment of the history."""
 
     owner: Owner
-    folders: FolderTree | None = None
+    trees: list[FolderTree] = field(default_factory=list)
+    """Its folder trees until now."""
     messages: dict[str, Json] = field(default_factory=dict)
     occurrences: dict[str, set[str]] = field(default_factory=dict)
     """Event -> its occurrences."""
@@ -45,18 +54,18 @@ class _MailboxState:
 def timelines(entries: Iterable[Mapping[str, Any]], owners: Mapping[str, Owner]) -> dict[ItemId, Timeline]:
     """The timelines of all items of these owners' mailboxes."""
     states = {mailbox: _MailboxState(owner) for mailbox, owner in owners.items()}
-    changes: defaultdict[ItemId, list[tuple[datetime, Expected | None]]] = defaultdict(list)
+    changes: defaultdict[ItemId, list[_Change]] = defaultdict(list)
     for entry in entries:
         state = states.get(entry["mailbox"])
         if state is not None:
             at = datetime.fromisoformat(entry["at"])
-            for item, expected in _apply(state, entry["item"], entry["state"]):
-                changes[entry["mailbox"], item].append((at, expected))
+            for item, expected, *earlier in _apply(state, entry["item"], entry["state"]):
+                changes[entry["mailbox"], item].append((at, expected, tuple(earlier)))
     return {key: _segments(each) for key, each in changes.items()}
 
 
-def _apply(state: _MailboxState, item: str, new: Json | None) -> Iterator[tuple[str, Expected | None]]:
-    """Apply an entry; the items that may have changed by it."""
+def _apply(state: _MailboxState, item: str, new: Json | None) -> Iterator[tuple[Any, ...]]:
+    """Apply an entry; the items that may have changed by it: what they are, and were under earlier trees."""
     match new:
         case None:
             state.messages.pop(item, None)
@@ -64,13 +73,12 @@ def _apply(state: _MailboxState, item: str, new: Json | None) -> Iterator[tuple[
             for occurrence in state.occurrences.pop(item, ()):
                 yield occurrence, None
         case {"kind": "folders"}:
-            state.folders = FolderTree(new["parents"], new["well_known"])
-            for message, content in state.messages.items():
-                yield message, expected_message(state.owner, message, content, state.folders)
+            state.trees.append(FolderTree(new["parents"], new["well_known"]))
+            for message in state.messages:
+                yield message, *_under_all_trees(state, message)
         case {"kind": "message"}:
-            assert state.folders is not None, "a mailbox has folders before it has messages"  # noqa: S101
             state.messages[item] = new
-            yield item, expected_message(state.owner, item, new, state.folders)
+            yield item, *_under_all_trees(state, item)
         case _:
             occurrences = {each["item"]: each for each in new["occurrences"]}
             for gone in state.occurrences.get(item, set()) - occurrences.keys():
@@ -80,15 +88,28 @@ def _apply(state: _MailboxState, item: str, new: Json | None) -> Iterator[tuple[
                 yield occurrence, expected_meeting(state.owner, content)
 
 
-def _segments(changes: list[tuple[datetime, Expected | None]]) -> Timeline:
+def _under_all_trees(state: _MailboxState, item: str) -> list[Expected | None]:
+    """What a message is now, and what else it would be under the earlier folder trees of its mailbox."""
+    found: list[Expected | None] = []
+    for tree in reversed(state.trees):
+        expected = expected_message(state.owner, item, state.messages[item], tree)
+        if expected not in found:
+            found.append(expected)
+    return found
+
+
+def _segments(changes: list[_Change]) -> Timeline:
     """The changes of an item, cut where the clock lets it in and out; equal neighbours are one segment."""
-    ends = [at for at, _ in changes[1:]] + [END]
+    ends = [at for at, *_ in changes[1:]] + [END]
     found = [Segment(BEGINNING, changes[0][0], None)]
-    for (at, expected), end in zip(changes, ends, strict=True):
-        for segment in _by_the_clock(Segment(at, end, expected)):
+    for (at, expected, earlier), end in zip(changes, ends, strict=True):
+        for segment in _by_the_clock(Segment(at, end, expected, earlier)):
             if segment.start >= segment.end:
                 continue
-            if segment.expected == found[-1].expected:
+            if (segment.expected, segment.before_folders_moved) == (
+                found[-1].expected,
+                found[-1].before_folders_moved,
+            ):
                 found[-1] = replace(found[-1], end=segment.end)
             else:
                 found.append(segment)
@@ -102,5 +123,5 @@ def _by_the_clock(segment: Segment) -> Iterator[Segment]:
     enters = min(max(segment.start, segment.expected.visible_from), segment.end)
     leaves = min(max(enters, segment.expected.visible_until), segment.end)
     yield Segment(segment.start, enters, None)
-    yield Segment(enters, leaves, segment.expected)
+    yield replace(segment, start=enters, end=leaves)
     yield Segment(leaves, segment.end, None)

@@ -157,7 +157,8 @@ class Story:
 
     @property
     def evidence(self) -> Evidence:
-        return Evidence(timelines(self.entries, OWNERS), self.log, self.obstructed)
+        known_for = timedelta(minutes=1)
+        return Evidence(timelines(self.entries, OWNERS), self.log, self.obstructed, known_for)
 
     def judge(self) -> Verdict:
         return judge(self.evidence, OWNERS, at(30), at(70))

@@ -8,6 +8,7 @@ import pytest
 from scenarios.chaos.judge import FaultKind
 from scenarios.chaos.normaliser import expected_meeting
 from scenarios.chaos.timelines import Timeline
+from scenarios.chaos.topic_log import Reading
 from shared.events import Activity
 from tests.scenarios.chaos.histories import (
     ANN,
@@ -88,14 +89,33 @@ def test_return_from_a_folder_that_is_not_live_needs_both_messages(story: Story,
     assert story.faults() == [FaultKind.EXTRA]
 
 
-def test_folder_that_moves_takes_its_messages_along(story: Story) -> None:
-    story.happens(1, "", FOLDERS | {"parents": FOLDERS["parents"] | {"own": "root"}})  # type: ignore[operator]
+OWN_FOLDER = FOLDERS | {"parents": FOLDERS["parents"] | {"own": "root"}}  # type: ignore[operator]
+OWN_FOLDER_DELETED = FOLDERS | {"parents": FOLDERS["parents"] | {"own": "bin"}}  # type: ignore[operator]
+
+
+def test_folder_that_moves_takes_its_messages_along_when_the_tree_is_read(story: Story) -> None:
+    story.happens(1, "", OWN_FOLDER)
     story.happens(2, "e1", message(folder="own"))
     story.publishes(3, email())
-    story.happens(11, "", FOLDERS | {"parents": FOLDERS["parents"] | {"own": "bin"}})  # type: ignore[operator]
+    story.happens(11, "", OWN_FOLDER_DELETED)
+    assert story.faults() == [], "the tree is known for a minute"
+    story.log.readings[ANN] += [Reading(at(each), at(each + 1), 0) for each in (70, 80, 90)]
     assert story.faults() == [FaultKind.EXTRA]
-    story.publishes(19, None)
+    story.publishes(80, None)
     assert story.faults() == []
+
+
+def test_change_of_a_message_whose_folder_has_moved_may_be_published_before(story: Story) -> None:
+    story.happens(1, "", OWN_FOLDER)
+    story.happens(2, "e1", message(folder="own"))
+    story.publishes(3, email())
+    story.happens(11, "", OWN_FOLDER_DELETED)
+    story.happens(12, "e1", message(folder="own", subject="Offer"))
+    story.publishes(13, email(subject="Offer"))
+    story.publishes(24, None)
+    assert story.faults() == []
+    story.publishes(25, email())
+    assert story.faults()[0] == FaultKind.STALE
 
 
 def test_activity_leaves_by_the_clock(story: Story) -> None:
