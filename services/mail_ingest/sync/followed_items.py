@@ -86,8 +86,9 @@ class FollowedItems:
             mailbox: the mailbox.
             payloads: the items, as they were just fetched.
         """
-        if not payloads or not self._may_follow(mailbox):
+        if not payloads:
             return FollowedOutcome()
+        # Also where the mailbox, as this sync has read it, follows nothing: its first item may be named now.
         items = [item for _, item in payloads]
         return await self._answer(
             await self._store.followed_items.find(mailbox.key, items, self._clock()), payloads
@@ -104,9 +105,9 @@ class FollowedItems:
         Raises:
             GraphUnavailableError, MailboxBlockedError: some items were not fetched.
         """
-        if not self._may_follow(mailbox):
-            return
         now = self._clock()
+        if mailbox.followed_until is None or mailbox.followed_until <= now:
+            return
         every = await self._store.followed_items.find_all(mailbox.key, now)
         outcome = await self._answer([each for each in every if (each.kind, each.item) in shown], shown)
         hidden = [
@@ -125,9 +126,6 @@ class FollowedItems:
             outcome.failure = outcome.failure or fetched.failure
         if outcome.failure:
             raise outcome.failure
-
-    def _may_follow(self, mailbox: Mailbox) -> bool:
-        return mailbox.followed_until is not None and mailbox.followed_until > self._clock()
 
     async def remember(
         self, mailbox: Mailbox, request: FetchContent, content: Content, versions: Mapping[str, int]

@@ -86,8 +86,9 @@ async def answer(
     store, outbox = SimpleNamespace(followed_items=StubStore(*items)), StubOutbox()
     graph_calls = SimpleNamespace(items=graph, find_mailbox_failure=graph.find_mailbox_failure)
     parts: list[Any] = [store, graph_calls, StubHeld(status), None, outbox, lambda: NOW, KINDS]
-    until = NOW + timedelta(days=1)
-    mailbox = Mailbox(ANN.tenant, ANN.mailbox, MailboxStatus.ENROLLED, NOW, followed_until=until)
+    mailbox = Mailbox(
+        ANN.tenant, ANN.mailbox, MailboxStatus.ENROLLED, NOW
+    )  # as read before the item was named
     payloads = {(EMAIL, item): message(id=item, changeKey="new") for item in items}
     outcome = await FollowedItems(*cast("Any", parts)).answer_changes(mailbox, payloads)
     return outbox.answered, outcome
