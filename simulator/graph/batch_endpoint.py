@@ -51,7 +51,7 @@ class BatchEndpoint:
         if injected is not None:
             return injected
         hosts = {urlsplit(self._graph.world.base_url).netloc, request.headers.get("host", "")}
-        parts = _parse_parts(request.body, hosts)
+        parts = _parse_parts(request.json(), hosts)
         running = asyncio.Semaphore(1 if any(part.depends_on for part in parts) else CONCURRENT_PARTS)
         statuses: dict[str, int] = {}
 
@@ -94,10 +94,10 @@ def _failed_dependency(part: str) -> dict[str, Any]:
     return {"id": part, "status": 424, "headers": {}, "body": {"error": error}}
 
 
-def _parse_parts(body: bytes, hosts: set[str]) -> list[_Part]:
+def _parse_parts(body: Any, hosts: set[str]) -> list[_Part]:
     try:
-        raw = orjson.loads(body)["requests"]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raw = body["requests"]
+    except (KeyError, TypeError) as error:
         raise GraphError(errors.BATCH, "The property 'requests' is missing.") from error
     if not isinstance(raw, list) or not 0 < len(raw) <= MAX_PARTS:
         raise GraphError(errors.BATCH, f"There may be 1 to {MAX_PARTS} requests.")

@@ -6,11 +6,14 @@ from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
+import orjson
+
 from simulator.entra.tokens import AppToken
 from simulator.state.mailbox import Mailbox
 from simulator.state.tenants import Tenant, User
 
-from . import odata, preferences
+from . import errors, odata, preferences
+from .errors import GraphError
 from .odata import Options
 from .paths import Segment, parse_path
 from .preferences import Preferences
@@ -48,6 +51,15 @@ class GraphRequest:
     def prefer(self) -> Preferences:
         """Its preferences."""
         return preferences.parse_preferences(self.headers.get("prefer", ""))
+
+    def json(self) -> Any:
+        """Its body; GraphError if it is no JSON, or is not declared as such."""
+        try:
+            if "json" not in self.headers.get("content-type", "").lower():
+                raise GraphError(errors.JSON)
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError as error:
+            raise GraphError(errors.JSON) from error
 
     @property
     def is_advanced(self) -> bool:

@@ -9,8 +9,6 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import orjson
-
 from simulator.state import ids
 from simulator.state.faults import Subject
 from simulator.state.items import Message
@@ -301,10 +299,7 @@ def _is_own(subscription: Subscription, request: GraphRequest) -> bool:
 
 
 def _json(request: GraphRequest) -> dict[str, Any]:
-    try:
-        body = orjson.loads(request.body)
-    except orjson.JSONDecodeError as error:
-        raise GraphError(errors.JSON) from error
+    body = request.json()
     if not isinstance(body, dict):
         raise GraphError(errors.JSON)
     return body

@@ -96,9 +96,9 @@ class Fault:
 
     def error(self) -> tuple[str, str]:
         """Code and message of Graph's error."""
-        code, message = FAULT_MESSAGES.get(self.status, ("UnknownError", ""))
+        code, message = FAULT_MESSAGES.get(self.status, ("UnknownError", "An error occurred."))
         if self.code is not None:
-            code, message = self.code, REFUSAL_MESSAGES.get(self.code, "")
+            code, message = self.code, REFUSAL_MESSAGES.get(self.code, "An error occurred.")
         return code, message if self.message is None else self.message
 
 

@@ -183,19 +183,19 @@ def test_any_request_is_answered_whole_or_refused(company: Company, data: st.Dat
     for _ in range(REQUESTS):
         method = data.draw(st.sampled_from(["GET"] * 8 + ["POST", "PATCH", "DELETE", "PUT", "OPTIONS"]))
         path = data.draw(paths(company))
-        asked = data.draw(options)
-        query = "&".join(f"{name}={quote(value)}" for name, value in asked)
+        query_options = data.draw(options)
+        query = "&".join(f"{name}={quote(value)}" for name, value in query_options)
         prefer = data.draw(preferences)
         answer = company.http.request(method, f"/v1.0/{path}?{query}", headers=[(b"prefer", prefer.encode())])
-        check(answer, method, path, [name for name, _ in asked])
+        check(answer, method, path, [name for name, _ in query_options])
 
 
-def check(answer: httpx2.Response, method: str, path: str, asked: list[str]) -> None:
+def check(answer: httpx2.Response, method: str, path: str, option_names: list[str]) -> None:
     """An answer is whole, or a refusal of Graph's form."""
     if answer.status_code == 200:
         found = ROUTES.find(method, parse_path(path))
         declared = found[0].options if found else {"$skiptoken"}  # else it is the list of subscriptions
-        names = {("$" if name == "top" else "") + name.lower() for name in asked}
+        names = {("$" if name == "top" else "") + name.lower() for name in option_names}
         assert names <= declared
         return
     assert answer.status_code in (400, 404, 501), (answer.status_code, answer.text)
@@ -243,7 +243,8 @@ def test_any_body_is_answered_or_refused(company: Company, data: st.DataObject) 
     body: Any = {**good, **changed}
     if kind == "$batch":
         body = data.draw(st.sampled_from([{"requests": [body]}, {"requests": body}, [body], body]))
-    answer = company.http.post(f"/v1.0/{kind}", content=dumps(body))
+    media_type = {"content-type": "application/json"}
+    answer = company.http.post(f"/v1.0/{kind}", content=dumps(body), headers=media_type)
     assert answer.status_code in (200, 400, 401, 501), answer.text
     for part in answer.json().get("responses", []):
         assert part["status"] in (200, 400, 404, 501), part

@@ -262,6 +262,13 @@ def test_methods_and_versions_that_are_not_simulated_are_refused(tenant: TenantC
         assert graph.http.request(method, f"/v1.0/{ANN}").status_code == 501
 
 
+def test_body_without_a_media_type_is_refused(graph: Graph) -> None:
+    for path in ("subscriptions", "$batch"):
+        for headers in ({}, {"content-type": "text/plain"}):
+            refused = graph.http.post(f"/v1.0/{path}", content=b'{"requests": []}', headers=headers)
+            assert (refused.status_code, "Content-Type" in refused.text) == (400, True)
+
+
 def test_search_finds_messages_by_words_and_properties(tenant: TenantControl, graph: Graph) -> None:
     for number in range(3):
         tenant.send("pat@fabrikam.com", ["ann@contoso.example"], subject=f"Fleet renewal {number}", text="x")

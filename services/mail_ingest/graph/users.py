@@ -30,7 +30,7 @@ class UserCalls:
         self._client = client
 
     async def find(self, tenant: str, name: str) -> GraphUser:
-        """The user with this object id, user principal name or address."""
+        """The user with this object id or user principal name; Graph finds nobody by another address."""
         found = await self._client.request(
             "user", MailboxKey(tenant, name), "GET", f"users/{quote_segment(name)}", {"$select": FIELDS}
         )
