@@ -4,7 +4,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -49,7 +49,7 @@ class ManyMailboxes:
         self._replicas: dict[str, IngestProcess] = {}
         self._mongodb: MongoClient[dict[str, Any]] = MongoClient(stack.mongodb_uri, tz_aware=True)
         self._database = self._mongodb[f"{self._prefix}store"]
-        self._owners: dict[str, str] = {}
+        self.owners: dict[str, str] = {}
 
     # -- processes --------------------------------------------------------------------------------
 
@@ -74,17 +74,17 @@ class ManyMailboxes:
         while not self._ca.exists():
             assert time.monotonic() < deadline, "the simulator has no certificate"
             time.sleep(0.05)
-        self._simulator = Simulator(self._url, self._ca)
-        while not self._simulator.is_ready():
+        self.simulator = Simulator(self._url, self._ca)
+        while not self.simulator.is_ready():
             assert time.monotonic() < deadline, "the simulator does not start"
             time.sleep(0.05)
-        self._tenant = self._simulator.tenant(str(uuid4()))
+        self.tenant = self.simulator.tenant(str(uuid4()))
         for number in range(self.count):
             address = f"user-{number}@contoso.example"
-            self._owners[str(self._tenant.user(address)["oid"])] = address
-        for address in random.sample([*self._owners.values()], int(self.count * BUSY_PART)):
+            self.owners[str(self.tenant.user(address)["oid"])] = address
+        for address in random.sample([*self.owners.values()], int(self.count * BUSY_PART)):
             for subject in ("Before", "Before, too"):
-                self._tenant.send("x@fabrikam.example", [address], subject=subject)
+                self.tenant.send("x@fabrikam.example", [address], subject=subject)
 
     @property
     def _environment(self) -> dict[str, str]:
@@ -125,7 +125,7 @@ class ManyMailboxes:
         for replica in self._replicas.values():
             replica.end()
         if self._simulator_process:
-            self._simulator.close()
+            self.simulator.close()
             self._simulator_process.kill()
             self._simulator_process.wait()
         scans = recorded_scans(self._database)
@@ -139,7 +139,7 @@ class ManyMailboxes:
     @asynccontextmanager
     async def phase(self, name: str, *, mails: bool = True) -> AsyncIterator[Phase]:
         """Measures what happens in the block, while random mailboxes receive mail."""
-        before = Counts.read(self._simulator, self._mongodb)
+        before = Counts.read(self.simulator, self._mongodb)
         phase = Phase(name, self.count, time.time())
         sending = asyncio.create_task(self._send_mails()) if mails else None
         try:
@@ -148,7 +148,7 @@ class ManyMailboxes:
             if sending:
                 sending.cancel()
                 await asyncio.gather(sending, return_exceptions=True)
-        after = Counts.read(self._simulator, self._mongodb)
+        after = Counts.read(self.simulator, self._mongodb)
         phase.end = time.time()
         phase.requests = after.requests - before.requests
         phase.operations = after.operations - before.operations
@@ -158,30 +158,51 @@ class ManyMailboxes:
         self.phases.append(phase)
 
     async def _send_mails(self) -> None:
-        addresses = list(self._owners.values())
         while True:
+            await self.send_mails(list(self.owners.values()), MAILS_PER_SECOND, 100)
+
+    async def send_mails(self, addresses: Sequence[str], rate: float, count: int) -> None:
+        """Sends e-mails to random ones of these addresses, so many a second."""
+        next_at = time.monotonic()
+        for _ in range(count):
             address = random.choice(addresses)
-            started = time.monotonic()
-            await asyncio.to_thread(self._tenant.send, "x@fabrikam.example", [address], subject="Fresh")
-            await asyncio.sleep(max(0.0, 1 / MAILS_PER_SECOND - (time.monotonic() - started)))
+            await asyncio.to_thread(self.tenant.send, "x@fabrikam.example", [address], subject="Fresh")
+            next_at += 1 / rate
+            await asyncio.sleep(max(0.0, next_at - time.monotonic()))
 
     async def enrol_all(self) -> float:
         """Enrols all mailboxes by one command; returns its seconds."""
         names = self._folder / "names"
-        names.write_text("\n".join(self._owners))
+        names.write_text("\n".join(self.owners))
         started = time.monotonic()
-        command = ("mailboxes", "enrol", self._tenant.id, "--file", str(names))
+        command = ("mailboxes", "enrol", self.tenant.id, "--file", str(names))
         environment = {**self._replicas["one"].environment, "PATH": os.environ["PATH"]}
         ran = await asyncio.to_thread(forks.run, "services.mail_ingest", *command, env=environment)
         assert ran.returncode == 0, ran.stderr
-        assert len(ran.stdout.splitlines()) == self.count
+        assert len(ran.stdout.splitlines()) == len(self.owners)
         return time.monotonic() - started
 
     async def until_complete(self) -> None:
         """Waits until every mailbox is read and subscribed."""
         complete = {"status": "enrolled", "complete_as_of": {"$ne": None}}
-        await self._until(lambda: self._database["mailboxes"].count_documents(complete) == self.count)
-        await self._until(lambda: self._count_subscriptions({"graph_id": {"$gt": ""}}) == 2 * self.count)
+        await self._until(lambda: self._database["mailboxes"].count_documents(complete) == len(self.owners))
+        await self._until(
+            lambda: self._count_subscriptions({"graph_id": {"$gt": ""}}) == 2 * len(self.owners)
+        )
+
+    async def until_fetched(self, *, without: Collection[str]) -> None:
+        """Waits until no notified item waits, but for those of some mailboxes."""
+        waiting = {"notified_items.0": {"$exists": True}, "mailbox": {"$nin": list(without)}}
+        for _ in range(2):
+            await asyncio.sleep(1)
+            await self._until(lambda: not self._database["mailboxes"].count_documents(waiting))
+
+    async def resume(self, mailboxes: Iterable[str]) -> None:
+        """Has mailboxes retried at once, whatever they wait for."""
+        for mailbox in mailboxes:
+            for action in ("pause", "resume"):
+                path = f"/mailboxes/{self.tenant.id}/{mailbox}/{action}"
+                await asyncio.to_thread(self._replicas["one"].call, "POST", path)
 
     async def renew_all(self) -> None:
         """Makes all subscriptions due, and waits until they are renewed."""
@@ -202,10 +223,10 @@ class ManyMailboxes:
         ]
         self._database["mailboxes"].update_many({"window_due": None, "publish_pending": False}, stages)
 
-    async def read_waits(self) -> None:
-        """Adds to the phases how long their mails have waited."""
+    async def read_waits(self, *, without: Collection[str] = ()) -> None:
+        """Adds to the phases how long their mails have waited, those to some mailboxes left out."""
         waits = await read_waits(self._stack.kafka_bootstrap, self._prefix, PARTITIONS)
-        assign_waits(self.phases, waits)
+        assign_waits(self.phases, [wait for wait in waits if wait.mailbox not in without])
 
     def _count_subscriptions(self, query: dict[str, Any]) -> int:
         return self._database["subscriptions"].count_documents(query)

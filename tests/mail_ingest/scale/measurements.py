@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import quantiles
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from pymongo import MongoClient
@@ -96,8 +96,16 @@ def resident_megabytes(pid: int) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) // 1024
 
 
-async def read_waits(kafka: str, prefix: str, partitions: int) -> list[tuple[float, float]]:
-    """When each item was first notified, and the seconds until its first activity, by Kafka's times."""
+class Wait(NamedTuple):
+    """When an item of a mailbox was first notified, and the seconds until its first activity."""
+
+    mailbox: str
+    at: float
+    seconds: float
+
+
+async def read_waits(kafka: str, prefix: str, partitions: int) -> list[Wait]:
+    """The waits of all items, by Kafka's times."""
     notified: dict[str, float] = {}
     for record in await _read(kafka, prefix, GRAPH_NOTIFICATIONS, partitions):
         if record.value and (item := json.loads(record.value).get("item")):
@@ -108,14 +116,17 @@ async def read_waits(kafka: str, prefix: str, partitions: int) -> list[tuple[flo
         if record.value:
             captured.setdefault(record.key.decode(), record.timestamp / 1000)
     # An item that a reading of the window has captured first did not wait.
-    return [(at, captured[key] - at) for key, at in notified.items() if captured.get(key, 0.0) > at]
+    return [
+        Wait(key.split("/")[1], at, captured[key] - at)
+        for key, at in notified.items()
+        if captured.get(key, 0.0) > at
+    ]
 
 
-def assign_waits(phases: Iterable[Phase], waits: Iterable[tuple[float, float]]) -> None:
+def assign_waits(phases: Iterable[Phase], waits: Sequence[Wait]) -> None:
     """Gives each phase the mails that were notified during it."""
-    waits = list(waits)
     for phase in phases:
-        phase.waits = [wait for at, wait in waits if phase.begin <= at < phase.end]
+        phase.waits = [wait.seconds for wait in waits if phase.begin <= wait.at < phase.end]
 
 
 async def _read(kafka: str, prefix: str, topic: Topic[Any, Any], partitions: int) -> Sequence[Any]:
