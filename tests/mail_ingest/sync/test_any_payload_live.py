@@ -120,9 +120,9 @@ async def test_payload_whose_id_is_broken_is_set_aside_and_harms_no_other_item(w
 
 @pytest.mark.sized("payloads")
 async def test_any_payload_that_a_window_shows_is_captured_as_its_generator_knows(
-    reconciling: World, reconciling_service: Service, full_size: bool
+    on_demand: World, on_demand_service: Service, full_size: bool
 ) -> None:
-    world = reconciling
+    world = on_demand
     for batch in range(batches(full_size)):
         name = f"bo-{batch}"
         bo = world.add_user(name)
@@ -132,4 +132,4 @@ async def test_any_payload_that_a_window_shows_is_captured_as_its_generator_know
         await check_activities(world, bo, expected)
         await eventually(lambda mail=mail: _has(world, {copy["id"] for copy in mail["copies"]}))  # type: ignore[misc]
         await eventually(lambda bo=bo: world.mailbox(bo)["complete_as_of"])  # type: ignore[misc]
-    check_log(reconciling_service.process.log)
+    check_log(on_demand_service.process.log)
