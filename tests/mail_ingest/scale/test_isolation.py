@@ -1,6 +1,6 @@
 """Mailboxes that Graph refuses, throttles or breaks, and one with very many messages, delay no other mailbox.
 
-`make test-full ONLY=isolation` prints how long the others' mails wait, in pairs of runs without and with these.
+`make test-full ONLY=isolation` prints how long the mail of the others waits, in pairs of runs.
 """
 
 import asyncio
