@@ -112,7 +112,7 @@ async def test_payload_whose_id_is_broken_is_set_aside_and_harms_no_other_item(w
     world.tenant.send("eve@fabrikam.example", ["ann@contoso.example"], subject="After")
 
     async def is_done() -> bool:
-        stuck = world.ingest.call("GET", f"/stuck-items?tenant={world.tenant.id}").json()
+        stuck = world.ingest.call("GET", f"/stuck-items?tenant={world.tenant.id}").json()["items"]
         return await world.has_subjects("After") and len(stuck) == len(broken)
 
     await eventually(is_done)
