@@ -53,7 +53,8 @@ class Size:
         changes_per_second: a machine with two cores keeps up with 9, all faults and two replicas included.
         reconcile_every: seconds between two readings of a mailbox's window.
         longest_fault: seconds; of an item. Those of mailboxes last at most a tenth of it.
-        recovery: seconds in which two readings of every mailbox must be complete after the last change.
+        recovery: seconds in which two readings of every mailbox must be complete after the last change: the
+            longest back-off after an outage is five minutes.
     """
 
     changes: int = 5000
@@ -63,7 +64,7 @@ class Size:
     changes_per_second: float = 9.0
     reconcile_every: float = 12.0
     longest_fault: float = 120.0
-    recovery: float = 300.0
+    recovery: float = 400.0
 
 
 SMALL = Size(

@@ -121,7 +121,7 @@ class InjectedFaults:
         self._fail(label, status, code=code, mailbox=self._mailbox(), seconds=self._short())
 
     def refuse_token(self, label: str) -> None:
-        mailbox, count = self._mailbox(), self.random.randint(1, 6)
+        mailbox, count = self._mailbox(), self.random.randint(1, 3)
         self._fail(label, 401, code="InvalidAuthenticationToken", mailbox=mailbox, count=count)
 
     def fail_item(self, label: str) -> None:
