@@ -115,6 +115,14 @@ class MailboxStatus(StrEnum):
     REMOVED = "removed"
 
 
+class KindRefused(EventPart):
+    """A kind of items that Graph refuses, while the mailbox's other kinds are captured."""
+
+    kind: ActivityKind
+    reason: str = Field(description="As that of a blocked mailbox.")
+    since: Timestamp
+
+
 class MailboxChanged(Event):
     """The whole state of a mailbox's capture."""
 
@@ -131,6 +139,9 @@ class MailboxChanged(Event):
     )
     missed_by_notifications: int | None = Field(
         default=None, description="Items that the last reconciliation found and no notification had named."
+    )
+    refused_kinds: tuple[KindRefused, ...] = Field(
+        default=(), description="Kinds that are not captured; what was captured of them stays in its window."
     )
     no_notifications: str | None = Field(
         default=None,

@@ -72,7 +72,12 @@ class MailboxAdministration:
             case StatusChange.PAUSE:
                 also = {}
             case StatusChange.RESUME:
-                also = {"subscriptions_due_at": None, "subscription_failures": 0, "window_due": now}
+                also = {
+                    "subscriptions_due_at": None,
+                    "subscription_failures": 0,
+                    "window_due": now,
+                    "refused_kinds": (),
+                }
             case StatusChange.REMOVE:
                 also = {
                     "notified_items": (),
@@ -83,6 +88,7 @@ class MailboxAdministration:
                     "folders": None,
                     "next_window_at": None,
                     "pending_items_due": now,
+                    "refused_kinds": (),
                     "no_notifications": None,
                 }
             case _:

@@ -7,6 +7,7 @@ kind; the table is passed in where it is needed, and code that branches by `Live
 
 import re
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -108,6 +109,11 @@ KindTable: TypeAlias = Mapping[ActivityKind, KindRow]
 def kind_table(*rows: KindRow) -> KindTable:
     """A table of these rows, in this order."""
     return MappingProxyType({row.kind: row for row in rows})
+
+
+def folder_kinds(kinds: KindTable) -> AbstractSet[ActivityKind]:
+    """The kinds whose items are live by their folders; without the folder tree nothing is known of them."""
+    return {kind for kind, row in kinds.items() if isinstance(row.liveness, FolderLiveness)}
 
 
 ALL_CHANGES = "created,updated,deleted"

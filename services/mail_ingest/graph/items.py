@@ -57,6 +57,13 @@ class ItemCalls:
         is_html = (body.text("contentType") or "").lower() == "html"
         return ItemWithText(payload, body.text("content") or "", is_html)
 
+    async def check(self, mailbox: MailboxKey, kind: ActivityKind, lane: Lane = Lane.SYNC) -> None:
+        """Sends a small request about the items of a kind, and returns when Graph answers it."""
+        path = f"users/{quote_segment(mailbox.mailbox)}/{self._kinds[kind].resource}"
+        options = {"$select": "id", "$top": "1"}
+        async for _ in self._client.pages(f"{kind} check", mailbox, path, options, lane=lane):
+            return
+
     async def read_window(
         self, mailbox: MailboxKey, row: KindRow, start: datetime, end: datetime
     ) -> list[Payload]:

@@ -27,10 +27,11 @@ from pydantic import BaseModel, TypeAdapter
 from services.mail_ingest.domain.folders import Folders
 from services.mail_ingest.domain.followed_items import FollowedItem
 from services.mail_ingest.domain.items import CapturedItem
+from services.mail_ingest.domain.refused_kinds import RefusedKind
 from services.mail_ingest.domain.stuck_items import StuckItem
 from services.mail_ingest.domain.subscriptions import GraphSubscription
 from services.mail_ingest.domain.tenants import TenantBlock
-from shared.events import ActivityKind, FetchContent, MailboxChanged, MailboxStatus
+from shared.events import ActivityKind, FetchContent, KindRefused, MailboxChanged, MailboxStatus
 from shared.keys import MailboxKey, join_key, split_key
 from shared.mongodb import Document
 
@@ -101,6 +102,7 @@ class Mailbox:
         stuck_items_due_at: when the next other stuck item is fetched again; None: there is none.
         subscriptions_due_at: when the subscriptions need work; None: now.
         subscription_failures: attempts in a row that left a subscription missing or not renewed.
+        refused_kinds: the kinds that Graph refuses, while it answers for another one.
         no_notifications: why Graph sends no notifications of some or all items; None: it sends them.
         lease: None: nobody holds the mailbox.
         fresh_due_at: when the mailbox next has fresh work; see `Work`.
@@ -143,6 +145,7 @@ class Mailbox:
     stuck_items_due_at: datetime | None = None
     subscriptions_due_at: datetime | None = None
     subscription_failures: int = 0
+    refused_kinds: tuple[RefusedKind, ...] = ()
     no_notifications: str | None = None
     lease: LeaseState | None = None
     fresh_due_at: datetime | None = None
@@ -174,6 +177,10 @@ class Mailbox:
             enrolled_at=self.enrolled_at,
             complete_as_of=self.complete_as_of,
             missed_by_notifications=self.missed_by_notifications,
+            refused_kinds=tuple(
+                KindRefused(kind=each.kind, reason=each.reason, since=each.since)
+                for each in self.refused_kinds
+            ),
             no_notifications=self.no_notifications,
         )
 

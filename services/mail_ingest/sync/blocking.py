@@ -11,6 +11,7 @@ from services.mail_ingest.domain.retries import (
     content_attempt,
 )
 from services.mail_ingest.graph.errors import GraphUnavailableError, MailboxBlockedError
+from services.mail_ingest.graph.graph import Graph
 from services.mail_ingest.publishing.mailbox_state import MailboxStatePublisher
 from services.mail_ingest.settings import IngestSettings
 from services.mail_ingest.store.documents import Mailbox
@@ -19,7 +20,6 @@ from shared.clock import Clock
 from shared.events import MailboxStatus
 
 from .item_reader import GraphFailure
-from .profile import MailboxProfile
 from .tenant_blocking import TenantBlocking
 
 log = logging.getLogger(__name__)
@@ -31,14 +31,14 @@ class MailboxBlocking:
     def __init__(
         self,
         held: HeldMailbox,
-        profile: MailboxProfile,
+        graph: Graph,
         state: MailboxStatePublisher,
         tenant: TenantBlocking,
         clock: Clock,
         settings: IngestSettings,
     ) -> None:
         self._held = held
-        self._profile = profile
+        self._graph = graph
         self._state = state
         self._tenant = tenant
         self._clock = clock
@@ -46,7 +46,9 @@ class MailboxBlocking:
 
     async def unblock(self, mailbox: Mailbox) -> None:
         """Enrols a blocked mailbox again when Graph answers a small request; else raises Graph's error."""
-        await self._profile.read_folders(mailbox)
+        failure = await self._graph.find_mailbox_failure(mailbox.key, [])
+        if failure is not None:
+            raise failure
         now = self._clock()
         await self._state.record_and_publish(
             only_from=[MailboxStatus.BLOCKED],
@@ -57,6 +59,7 @@ class MailboxBlocking:
             retry_at=None,
             window_due=now,
             subscriptions_due_at=None,
+            refused_kinds=(),
         )
 
     async def record_failure(self, error: GraphFailure) -> None:

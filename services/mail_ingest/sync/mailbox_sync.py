@@ -62,7 +62,7 @@ class MailboxSync:
         store, graph, outbox = dependencies.store, dependencies.graph, dependencies.outbox
         clock, settings, kinds = dependencies.clock, dependencies.settings, dependencies.kinds
         held = store.mailboxes.held(lease)
-        profile = MailboxProfile(graph, held, clock, settings)
+        profile = MailboxProfile(graph, held, clock, settings, kinds)
         reader = ItemReader(graph, profile, clock, kinds)
         activities = ActivityPublisher(store, held, outbox, clock, kinds)
         stuck = StuckItems(store, held, clock)
@@ -74,13 +74,13 @@ class MailboxSync:
         self._held = held
         self._profile = profile
         self._state = MailboxStatePublisher(store, held, outbox, clock)
-        self._tenant = TenantBlocking(store, held, profile, self._state, clock, settings)
-        self._blocking = MailboxBlocking(held, profile, self._state, self._tenant, clock, settings)
+        self._tenant = TenantBlocking(store, held, graph, self._state, clock, settings)
+        self._blocking = MailboxBlocking(held, graph, self._state, self._tenant, clock, settings)
         self._content_requests = ContentRequests(held, responder, reader, activities, followed)
         self._subscriptions = SubscriptionManager(store, graph, held, self._state, clock, kinds)
         self._withdrawal = Withdrawal(store, held, activities, self._subscriptions, clock)
         self._pending_items = PendingItems(store, held, activities, fetching, stuck)
-        self._notified_items = NotifiedItems(held, fetching)
+        self._notified_items = NotifiedItems(held, fetching, clock)
         self._entering_items = EnteringItems(store, held, fetching, clock)
         self._stuck_retries = StuckRetries(store, held, fetching, clock)
         self._window = WindowReconciliation(

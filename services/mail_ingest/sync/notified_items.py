@@ -1,7 +1,9 @@
 """Fetches the items that notifications have named."""
 
+from services.mail_ingest.domain.refused_kinds import waiting_kinds
 from services.mail_ingest.store.documents import Mailbox
 from services.mail_ingest.store.held_mailbox import HeldMailbox
+from shared.clock import Clock
 
 from .item_fetching import ItemFetching
 from .item_reader import FETCH_BATCH_SIZE
@@ -10,9 +12,10 @@ from .item_reader import FETCH_BATCH_SIZE
 class NotifiedItems:
     """The notified items of one mailbox."""
 
-    def __init__(self, held: HeldMailbox, fetching: ItemFetching) -> None:
+    def __init__(self, held: HeldMailbox, fetching: ItemFetching, clock: Clock) -> None:
         self._held = held
         self._fetching = fetching
+        self._clock = clock
 
     async def process(self, mailbox: Mailbox) -> bool:
         """Fetches and publishes one batch.
@@ -23,16 +26,22 @@ class NotifiedItems:
         Raises:
             GraphUnavailableError, MailboxBlockedError: some items were not fetched; the others are done.
         """
-        batch = mailbox.notified_items[:FETCH_BATCH_SIZE]
+        batch = list(mailbox.notified_items[:FETCH_BATCH_SIZE])
+        waiting = len(mailbox.notified_items) - len(batch)
         if not batch:
             return False
+        refused = waiting_kinds(mailbox.refused_kinds, self._clock())
+        if unread := [each for each in batch if each.kind in refused]:
+            # The window of a kind is read when Graph answers for it again.
+            await self._held.remove_notified_items(unread)
+            batch = [each for each in batch if each.kind not in refused]
         outcome = await self._fetching.fetch_and_publish(
             mailbox,
             [(each.kind, each.item) for each in batch],
             deleted={each.item for each in batch if each.deleted},
-            waiting=len(mailbox.notified_items) - len(batch),
+            waiting=waiting,
         )
         await self._held.remove_notified_items([each for each in batch if each.item in outcome.done])
         if outcome.failure:
             raise outcome.failure
-        return len(mailbox.notified_items) > len(batch)
+        return waiting > 0

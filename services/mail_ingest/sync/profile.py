@@ -4,6 +4,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from services.mail_ingest.domain.folders import Folders
+from services.mail_ingest.domain.kinds import KindTable, folder_kinds
+from services.mail_ingest.domain.refused_kinds import waiting_kinds
+from services.mail_ingest.graph.errors import MailboxBlockedError
 from services.mail_ingest.graph.graph import Graph
 from services.mail_ingest.settings import IngestSettings
 from services.mail_ingest.store.documents import Mailbox
@@ -18,23 +21,42 @@ READINGS_PER_ADDRESSES = 144
 class MailboxProfile:
     """Reads the profile of one mailbox from Graph, and stores it; the errors are those of both."""
 
-    def __init__(self, graph: Graph, held: HeldMailbox, clock: Clock, settings: IngestSettings) -> None:
+    def __init__(
+        self, graph: Graph, held: HeldMailbox, clock: Clock, settings: IngestSettings, kinds: KindTable
+    ) -> None:
+        self._folder_kinds = folder_kinds(kinds)
         self._graph = graph
         self._held = held
         self._clock = clock
         self._reconcile_every = settings.reconcile_every
 
     async def complete(self, mailbox: Mailbox) -> Mailbox:
-        """The mailbox with both parts; only those that are unknown are read."""
+        """The mailbox with both parts; only those that are unknown are read.
+
+        Without folders where Graph refuses them, and answers for a kind that has none.
+        """
         if mailbox.addresses is None:
             mailbox = await self._read_addresses(mailbox)
-        return mailbox if mailbox.folders is not None else await self.read_folders(mailbox)
+        refused = waiting_kinds(mailbox.refused_kinds, self._clock())
+        if mailbox.folders is not None or refused & self._folder_kinds:
+            return mailbox
+        try:
+            return await self.read_folders(mailbox)
+        except MailboxBlockedError as error:
+            failure = await self._graph.find_mailbox_failure(mailbox.key, [error])
+            if failure is not None:
+                raise failure from error
+            return mailbox
 
-    async def refresh(self, mailbox: Mailbox) -> Mailbox:
-        """The mailbox with both parts; those that were read long ago are read again."""
+    async def refresh_addresses(self, mailbox: Mailbox) -> Mailbox:
+        """The mailbox with its owner's addresses, read again if they are old."""
         if self._is_old(mailbox.addresses_read_at, READINGS_PER_ADDRESSES):
             mailbox = await self._read_addresses(mailbox)
             mailbox = replace(mailbox, folders=None)  # the ids of the well-known folders are as old
+        return mailbox
+
+    async def refresh_folders(self, mailbox: Mailbox) -> Mailbox:
+        """The mailbox with its folder tree, read again if it is old."""
         if mailbox.folders is None or self._is_old(mailbox.folders_read_at, READINGS_PER_FOLDER_TREE):
             mailbox = await self.read_folders(mailbox)
         return mailbox

@@ -13,6 +13,7 @@ from services.mail_ingest.domain.tenants import (
     wait_for_probe,
 )
 from services.mail_ingest.graph.errors import MailboxBlockedError
+from services.mail_ingest.graph.graph import Graph
 from services.mail_ingest.metrics import TENANTS_BLOCKED
 from services.mail_ingest.publishing.mailbox_state import MailboxStatePublisher
 from services.mail_ingest.settings import IngestSettings
@@ -21,8 +22,6 @@ from services.mail_ingest.store.documents import Mailbox
 from services.mail_ingest.store.held_mailbox import HeldMailbox
 from shared.clock import Clock
 from shared.events import MailboxStatus
-
-from .profile import MailboxProfile
 
 log = logging.getLogger(__name__)
 
@@ -34,14 +33,14 @@ class TenantBlocking:
         self,
         store: Store,
         held: HeldMailbox,
-        profile: MailboxProfile,
+        graph: Graph,
         state: MailboxStatePublisher,
         clock: Clock,
         settings: IngestSettings,
     ) -> None:
         self._store = store
         self._held = held
-        self._profile = profile
+        self._graph = graph
         self._state = state
         self._clock = clock
         self._settings = settings
@@ -61,7 +60,9 @@ class TenantBlocking:
             await self._block_mailbox(mailbox, block)
             return False
         self._probed = block
-        await self._profile.read_folders(mailbox)
+        failure = await self._graph.find_mailbox_failure(mailbox.key, [])
+        if failure is not None:
+            raise failure
         await self._end_block()
         return True
 

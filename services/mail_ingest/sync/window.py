@@ -3,12 +3,14 @@
 import logging
 import random
 import secrets
+from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
 from services.mail_ingest.domain.activities import CAPTURE_WINDOW, Payload
 from services.mail_ingest.domain.items import Absence, CapturedItem, absent
-from services.mail_ingest.domain.kinds import KindTable
+from services.mail_ingest.domain.kinds import KindTable, folder_kinds
+from services.mail_ingest.domain.refused_kinds import refused_kinds, waiting_kinds
 from services.mail_ingest.domain.retries import next_window_attempt
 from services.mail_ingest.domain.window import compare_window
 from services.mail_ingest.graph.errors import GraphUnavailableError, MailboxBlockedError
@@ -32,6 +34,9 @@ from .stuck_items import StuckItems
 READINGS_AHEAD = 2
 """A view reaches so many readings further, so that what enters by the clock is known before, also when one
 reading fails."""
+
+REFUSALS_OF_KIND = {401, 403, 404}
+"""Statuses by which Graph refuses access. After any other one the whole reading is repeated."""
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +96,9 @@ class WindowReconciliation:
             await self._record_failure(mailbox, error)
 
     async def _reconcile(self, mailbox: Mailbox, now: datetime) -> None:
-        mailbox = await self._profile.refresh(mailbox)
-        shown = await self._read_window(mailbox, now)
+        mailbox = await self._profile.refresh_addresses(mailbox)
+        mailbox, shown, refused = await self._read_window(mailbox, now)
+        read = self._kinds.keys() - refused
         observed = await self._reader.observe(mailbox, shown)
         shown_ids = frozenset(item for _, item in shown)
         live = await self._store.items.find_live(mailbox.key)
@@ -102,7 +108,7 @@ class WindowReconciliation:
         await self._activities.record_and_publish_all(mailbox, observed, self._find_notified, stored)
         await self._stuck.resolve(mailbox, shown_ids)
         stuck = await self._stuck.find_ids(mailbox)
-        expected = [each for each in live if each.item not in stuck]
+        expected = [each for each in live if each.item not in stuck and each.kind in read]
         comparison = compare_window(expected, shown_ids, now, self._kinds)
         set_aside = await self._fetch_hidden(mailbox, comparison.to_fetch)
         gone = [absent(each, Absence.NOT_SHOWN) for each in comparison.gone]
@@ -112,6 +118,7 @@ class WindowReconciliation:
             mailbox.key, {**missing, **dict.fromkeys(comparison.shown_again, 0)}
         )
         await self._followed.answer_window(mailbox, shown, stuck | set_aside)
+        await self._record_refused_kinds(mailbox, refused, read)
         await self._finish(mailbox, now)
 
     async def _find_notified(self) -> AbstractSet[str]:
@@ -120,14 +127,57 @@ class WindowReconciliation:
 
     async def _read_window(
         self, mailbox: Mailbox, now: datetime
-    ) -> dict[tuple[ActivityKind, str], Payload | None]:
-        """All items of all kinds in the capture window, and those that enter it soon."""
+    ) -> tuple[Mailbox, dict[tuple[ActivityKind, str], Payload | None], dict[ActivityKind, str | None]]:
+        """Reads the window of each kind that Graph permits.
+
+        Returns:
+            The mailbox with its folders; all items in the capture window, and those that enter it soon; the
+            kinds that were not read, with the reason, or None where their next attempt is later.
+        """
         end = now + CAPTURE_WINDOW + READINGS_AHEAD * self._settings.reconcile_every
         shown: dict[tuple[ActivityKind, str], Payload | None] = {}
+        refused: dict[ActivityKind, str | None] = dict.fromkeys(waiting_kinds(mailbox.refused_kinds, now))
         for kind, row in self._kinds.items():
-            payloads = await self._graph.items.read_window(mailbox.key, row, now - CAPTURE_WINDOW, end)
+            if kind in refused:
+                continue
+            try:
+                if kind in folder_kinds(self._kinds):
+                    mailbox = await self._profile.refresh_folders(mailbox)
+                payloads = await self._graph.items.read_window(mailbox.key, row, now - CAPTURE_WINDOW, end)
+            except MailboxBlockedError as error:
+                refused[kind] = await self._reason_of_kind(mailbox, error)
+                continue
             shown |= {(kind, str(payload["id"])): payload for payload in payloads}
-        return shown
+        return mailbox, shown, refused
+
+    async def _reason_of_kind(self, mailbox: Mailbox, error: MailboxBlockedError) -> str:
+        """Why Graph refuses a kind; raises the failure of the mailbox, if it is the mailbox's."""
+        if not self._settings.reconcile or error.status not in REFUSALS_OF_KIND:
+            raise error
+        failure = await self._graph.find_mailbox_failure(mailbox.key, [error])
+        if failure is not None:
+            raise failure from error
+        return error.reason
+
+    async def _record_refused_kinds(
+        self, mailbox: Mailbox, refused: Mapping[ActivityKind, str | None], read: AbstractSet[ActivityKind]
+    ) -> None:
+        """Records which kinds this reading was refused; `_finish` publishes it."""
+        reasons = {kind: reason for kind, reason in refused.items() if reason is not None}
+        first = self._settings.retry_blocked
+        kinds = refused_kinds(mailbox.refused_kinds, reasons, read, self._clock(), first)
+        if kinds != mailbox.refused_kinds:
+            await self._held.set_fields(refused_kinds=kinds)
+        for kind, reason in reasons.items():
+            log.warning(
+                "kind of items refused, retrying later",
+                extra={
+                    "tenant": mailbox.tenant,
+                    "mailbox": mailbox.mailbox,
+                    "kind": kind,
+                    "reason": reason,
+                },
+            )
 
     async def _fetch_hidden(self, mailbox: Mailbox, hidden: tuple[CapturedItem, ...]) -> AbstractSet[str]:
         """Fetches the captured items that the window no longer shows, by their ids.

@@ -191,6 +191,7 @@ async def test_only_ids_keys_versions_and_times_are_stored(world: World) -> None
         "kind",
         "change_key",
         "digest",
+        "enters_at",
         "version",
         "by",
         "at",

@@ -4,6 +4,8 @@ import asyncio
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from tests.mail_ingest.world import Service, World, eventually
 
 ANN = "ann@contoso.example"
@@ -227,6 +229,62 @@ async def test_meeting_that_enters_by_the_clock_alone_appears_then(on_demand: Wo
     assert world.mailbox(ann)["complete_as_of"] == read_at
     await eventually(lambda: world.documents("mailboxes", next_entry_at=None))
     assert world.documents("items", enters_at={"$ne": None}) == []
+
+
+MAIL_REQUESTS = ("messages.window", "message.by_id", "folders", "folder")
+CALENDAR_REQUESTS = ("events.window", "event.by_id", "calendar_view")
+NO_PERMISSION = "NoPermissionsInAccessToken"
+
+
+@pytest.mark.parametrize(
+    "refused, status, code, other, kind, reason",
+    [
+        (CALENDAR_REQUESTS, 403, "ErrorAccessDenied", "Mail", "meeting", "access_policy"),
+        (CALENDAR_REQUESTS, 401, NO_PERMISSION, "Mail", "meeting", "permission:Calendars.Read"),
+        (MAIL_REQUESTS, 403, "ErrorAccessDenied", "Talk", "email", "access_policy"),
+    ],
+)
+async def test_refused_kind_harms_no_other_and_is_captured_when_it_is_permitted_again(
+    reconciling: World, refused: tuple[str, ...], status: int, code: str, other: str, kind: str, reason: str
+) -> None:
+    world, ann = reconciling, reconciling.add_user("ann")
+    receive_email(world, "Before")
+    world.tenant.book(ANN, [], in_hours(), subject="Meeting before")
+    await world.enrol(ann)
+    await eventually(lambda: world.has_subjects("Before", "Meeting before"))
+    for request in refused:
+        world.simulator.fault(status, mailbox=ann, kind=request, code=code)
+    world.change_documents("mailboxes", {}, {"folders_read_at": None})
+    await eventually(lambda: world.mailbox(ann)["refused_kinds"])
+    world.simulator.delivery(loss=1.0)
+    receive_email(world, "Mail")
+    world.tenant.book(ANN, [], in_hours(), subject="Talk")
+    world.simulator.delivery(loss=0.0)
+
+    await eventually(lambda: world.has_subjects("Before", "Meeting before", other))
+
+    state = world.mailbox(ann)
+    (listed,) = state["refused_kinds"]
+    assert (state["status"], listed["kind"], listed["reason"]) == ("enrolled", kind, reason)
+    published = (await world.published_states(ann))[-1].refused_kinds
+    assert [(each.kind, each.reason) for each in published] == [(kind, reason)]
+    world.simulator.clear_faults()
+    await eventually(lambda: world.has_subjects("Before", "Meeting before", "Mail", "Talk"))
+    await eventually(lambda: world.mailbox(ann)["refused_kinds"] == [])
+
+
+async def test_mailbox_that_refuses_all_kinds_is_blocked_and_comes_back(reconciling: World) -> None:
+    world, ann = reconciling, reconciling.add_user("ann")
+    await world.enrol(ann)
+    for request in (*MAIL_REQUESTS, *CALENDAR_REQUESTS):
+        world.simulator.fault(403, mailbox=ann, kind=request, code="ErrorAccessDenied")
+    await eventually(lambda: world.mailbox(ann)["status"] == "blocked")
+    assert world.mailbox(ann)["reason"] == "access_policy"
+
+    world.simulator.clear_faults()
+    world.simulator.fault(403, mailbox=ann, kind="calendar_view", code="ErrorAccessDenied")
+
+    await eventually(lambda: world.mailbox(ann)["status"] == "enrolled")
 
 
 async def test_too_many_notified_items_become_one_reading_of_the_window(on_demand: World) -> None:

@@ -50,24 +50,23 @@ class Office:
         await self.sync(name, failure)
 
     async def sync(self, name: str, failure: GraphFailure | None = None) -> None:
-        """A sync of a mailbox that reads its folders, as far as the tenant permits."""
+        """A sync of a mailbox that requests something of it, as far as the tenant permits."""
         key = MailboxKey(TENANT, name)
         held = self.store.mailboxes.held(Lease(key, "holder", LEASE, time.monotonic()))
         office = self
 
-        class Profile:
-            async def read_folders(self, _: Mailbox) -> None:
+        class StubGraph:
+            async def find_mailbox_failure(self, *_: Any) -> GraphFailure | None:
                 office.requests.append(name)
-                if name in office.failures:
-                    raise office.failures[name]
+                return office.failures.get(name)
 
         class State:
             async def record_and_publish(self, **changes: Any) -> None:
                 await held.record_state(office.now, **changes)
 
-        profile, state = cast("Any", Profile()), cast("Any", State())
-        tenant = TenantBlocking(self.store, held, profile, state, lambda: self.now, self._settings)
-        blocking = MailboxBlocking(held, profile, state, tenant, lambda: self.now, self._settings)
+        graph, state = cast("Any", StubGraph()), cast("Any", State())
+        tenant = TenantBlocking(self.store, held, graph, state, lambda: self.now, self._settings)
+        blocking = MailboxBlocking(held, graph, state, tenant, lambda: self.now, self._settings)
         if failure:
             await blocking.record_failure(failure)
             return
