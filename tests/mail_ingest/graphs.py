@@ -6,7 +6,8 @@ from typing import Any, TypeAlias, cast
 
 import httpx2
 
-from services.mail_ingest.domain.kinds import KINDS, KindTable
+from services.mail_ingest.domain.activities import Payload
+from services.mail_ingest.domain.kinds import KINDS, KindRow, KindTable
 from services.mail_ingest.graph.client import GraphClient
 from services.mail_ingest.graph.graph import Graph
 from services.mail_ingest.graph.tokens import TokenSource
@@ -40,3 +41,8 @@ def create_graph(respond: Respond, kinds: KindTable = KINDS) -> Graph:
         settings, transport=httpx2.MockTransport(respond), tokens=tokens, backoff=lambda _: 0.0
     )
     return Graph(settings, kinds, client)
+
+
+async def read_window(graph: Graph, row: KindRow, start: datetime, end: datetime) -> list[Payload]:
+    """All items of one kind in a window."""
+    return [item async for page in graph.items.read_window(ANN, row, start, end) for item in page]

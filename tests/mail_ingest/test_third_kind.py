@@ -52,7 +52,7 @@ from services.mail_ingest.sync.item_reader import ItemReader
 from services.mail_ingest.sync.profile import MailboxProfile
 from shared.events import Activity, ActivityKind, FetchContent, MailboxStatus
 from shared.keys import MailboxKey
-from tests.mail_ingest.graphs import IMMUTABLE, create_graph
+from tests.mail_ingest.graphs import IMMUTABLE, create_graph, read_window
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 ANN = MailboxKey("t", "ann")
@@ -164,7 +164,7 @@ async def test_window_of_tasks_is_read_with_their_own_query() -> None:
     stub = GraphStub({"value": [task()], "@odata.nextLink": next_page}, {"value": [task(id="t2")]})
     calls = graph(stub)
 
-    shown = await calls.items.read_window(ANN, TASK, NOW - CAPTURE_WINDOW, NOW + CAPTURE_WINDOW)
+    shown = await read_window(calls, TASK, NOW - CAPTURE_WINDOW, NOW + CAPTURE_WINDOW)
     await calls.close()
 
     assert [payload["id"] for payload in shown] == ["t1", "t2"]

@@ -1,6 +1,7 @@
 """Items by id, and all items of the capture window."""
 
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -66,12 +67,19 @@ class ItemCalls:
 
     async def read_window(
         self, mailbox: MailboxKey, row: KindRow, start: datetime, end: datetime
-    ) -> list[Payload]:
-        """All items of one kind in the capture window, from `start` to `end`."""
+    ) -> AsyncIterator[list[Payload]]:
+        """All items of one kind from `start` to `end` of the capture window, `PAGE_SIZE` at most together."""
         path = f"users/{quote_segment(mailbox.mailbox)}/{row.window.path}"
         options = {**_options(row), **row.window.options(start, end), "$top": str(PAGE_SIZE)}
         pages = self._client.pages(f"{row.kind} window", mailbox, path, options, immutable_ids=True)
-        return [item async for item in pages]
+        page: list[Payload] = []
+        async for item in pages:
+            page.append(item)
+            if len(page) == PAGE_SIZE:
+                yield page
+                page = []
+        if page:
+            yield page
 
 
 def _item_path(row: KindRow, mailbox: MailboxKey, item: str) -> str:

@@ -1,5 +1,6 @@
 """The collection `items`: only ids, change keys, digests, versions and times of captured items."""
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
@@ -23,6 +24,9 @@ from .pipelines import acknowledge
 
 GONE_ITEM_RETENTION: timedelta = TOMBSTONE_RETENTION
 """As long as Kafka keeps tombstones: for this time a gone item's version must be known."""
+
+ITEMS_PER_TURN = 500
+"""After so many documents other tasks have their turn: a mailbox may have tens of thousands."""
 
 
 class ItemCollection:
@@ -198,8 +202,12 @@ class ItemCollection:
         return count
 
     async def _read(self, query: Document, limit: int = 0) -> list[CapturedItem]:
-        found = self._collection.find(query, limit=limit)
-        return [ITEM.read(document, split_key(ItemKey, document["_id"]).item) async for document in found]
+        items = []
+        async for document in self._collection.find(query, limit=limit):
+            items.append(ITEM.read(document, split_key(ItemKey, document["_id"]).item))
+            if len(items) % ITEMS_PER_TURN == 0:
+                await asyncio.sleep(0)
+        return items
 
 
 def _id(owner: MailboxKey, item: str) -> str:

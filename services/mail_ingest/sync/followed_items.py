@@ -6,6 +6,7 @@ it. So a crash repeats an answer under a higher version, and a late one is overr
 
 import logging
 from collections.abc import Collection, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from services.mail_ingest.content.contents import content_message, to_content
@@ -94,11 +95,25 @@ class FollowedItems:
             await self._store.followed_items.find(mailbox.key, items, self._clock()), payloads
         )
 
-    async def answer_window(self, mailbox: Mailbox, shown: FetchedPayloads, without: Collection[str]) -> None:
+    async def find_all(self, mailbox: Mailbox) -> list[FollowedItem]:
+        """The followed items of the mailbox."""
+        now = self._clock()
+        if mailbox.followed_until is None or mailbox.followed_until <= now:
+            return []
+        return await self._store.followed_items.find_all(mailbox.key, now)
+
+    async def answer_window(
+        self,
+        mailbox: Mailbox,
+        payloads: FetchedPayloads,
+        shown: AbstractSet[tuple[ActivityKind, str]],
+        without: Collection[str],
+    ) -> None:
         """Answers what differs of all followed items; those that the window lacks are requested by id.
 
         Args:
             mailbox: the mailbox.
+            payloads: of the followed items that the window shows.
             shown: the items of the window.
             without: stuck items, which are fetched at times of their own.
 
@@ -106,13 +121,11 @@ class FollowedItems:
             GraphUnavailableError, MailboxBlockedError: some items were not fetched.
         """
         now = self._clock()
-        if mailbox.followed_until is None or mailbox.followed_until <= now:
-            return
-        every = await self._store.followed_items.find_all(mailbox.key, now)
-        outcome = await self._answer([each for each in every if (each.kind, each.item) in shown], shown)
+        followed = await self.find_all(mailbox)  # what the reading has answered included
+        outcome = await self._answer([each for each in followed if (each.kind, each.item) in shown], payloads)
         hidden = [
             each
-            for each in every
+            for each in followed
             if (each.kind, each.item) not in shown and each.item not in without and each.is_to_fetch(now)
         ]
         hidden.sort(key=lambda each: each.checked_at.timestamp() if each.checked_at else 0.0)

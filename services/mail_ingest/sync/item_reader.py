@@ -85,10 +85,20 @@ class ItemReader:
             return FetchResult(payloads, failure=of_mailbox)
         return FetchResult(payloads, {key: failure_of_item(failure) for key, failure in failures.items()})
 
-    async def observe(self, mailbox: Mailbox, payloads: Payloads) -> list[ObservedItem]:
-        """What the payloads are now; the folder tree is read again first when it lacks a folder of theirs."""
+    async def observe(
+        self, mailbox: Mailbox, payloads: Payloads, *, is_tree_new: bool = False
+    ) -> list[ObservedItem]:
+        """What the payloads are now.
+
+        Args:
+            mailbox: the mailbox.
+            payloads: the items.
+            is_tree_new: the folder tree has just been read. Otherwise it is read again when it lacks a
+                folder of an item.
+        """
         folders = mailbox.folders or Folders()
-        if any(not folders.contains(folder) for folder in self._folders_of(payloads)):
+        lacks_one = any(not folders.contains(folder) for folder in self._folders_of(payloads))
+        if lacks_one and not is_tree_new:
             folders = (await self._profile.read_folders(mailbox)).folders or Folders()
         owner = MailboxOwner(mailbox.tenant, mailbox.mailbox, mailbox.addresses or frozenset())
         now = self._clock()

@@ -29,6 +29,7 @@ class MailboxProfile:
         self._held = held
         self._clock = clock
         self._reconcile_every = settings.reconcile_every
+        self._latest: Mailbox | None = None
 
     async def complete(self, mailbox: Mailbox) -> Mailbox:
         """The mailbox with both parts; only those that are unknown are read.
@@ -67,7 +68,14 @@ class MailboxProfile:
         known = mailbox.folders or Folders()
         folders = await self._graph.folders.read_tree(mailbox.key, known.well_known)
         await self._held.set_profile("folders", folders, seen, now)
-        return replace(mailbox, folders=folders, folders_read_at=now)
+        self._latest = replace(mailbox, folders=folders, folders_read_at=now)
+        return self._latest
+
+    def with_latest_folders(self, mailbox: Mailbox) -> Mailbox:
+        """The mailbox with the folder tree that this sync has read last, if it has read one."""
+        if self._latest is None:
+            return mailbox
+        return replace(mailbox, folders=self._latest.folders, folders_read_at=self._latest.folders_read_at)
 
     async def _read_addresses(self, mailbox: Mailbox) -> Mailbox:
         now, seen = self._clock(), mailbox.addresses_read_at

@@ -1,10 +1,12 @@
 """Reconciles the captured items of a mailbox with a complete reading of its window."""
 
+import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from services.mail_ingest.domain.activities import CAPTURE_WINDOW, Payload
@@ -39,6 +41,25 @@ REFUSALS_OF_KIND = {401, 403, 404}
 """Statuses by which Graph refuses access. After any other one the whole reading is repeated."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class _Reading:
+    """A reading of the window in progress: a page at a time, for a mailbox may hold very many messages.
+
+    Attributes:
+        mailbox: with the folder tree as it was read last.
+        live: the items that were live before, by id.
+        to_follow: followed items.
+        shown: kinds and ids of all items that the window has shown.
+        followed: the payloads of the followed ones among them.
+    """
+
+    mailbox: Mailbox
+    live: Mapping[str, CapturedItem]
+    to_follow: AbstractSet[tuple[ActivityKind, str]]
+    shown: set[tuple[ActivityKind, str]] = field(default_factory=set)
+    followed: dict[tuple[ActivityKind, str], Payload] = field(default_factory=dict)
 
 
 class WindowReconciliation:
@@ -97,18 +118,16 @@ class WindowReconciliation:
 
     async def _reconcile(self, mailbox: Mailbox, now: datetime) -> None:
         mailbox = await self._profile.refresh_addresses(mailbox)
-        mailbox, shown, refused = await self._read_window(mailbox, now)
+        live = {each.item: each for each in await self._store.items.find_live(mailbox.key)}
+        to_follow = {(each.kind, each.item) for each in await self._followed.find_all(mailbox)}
+        reading = _Reading(mailbox, live, to_follow)
+        refused = await self._read_window(reading, now)
+        mailbox = reading.mailbox
         read = self._kinds.keys() - refused
-        observed = await self._reader.observe(mailbox, shown)
-        shown_ids = frozenset(item for _, item in shown)
-        live = await self._store.items.find_live(mailbox.key)
-        stored = {each.item: each for each in live}
-        if others := shown_ids - stored.keys():
-            stored |= await self._store.items.find(mailbox.key, others)
-        await self._activities.record_and_publish_all(mailbox, observed, self._find_notified, stored)
+        shown_ids = frozenset(item for _, item in reading.shown)
         await self._stuck.resolve(mailbox, shown_ids)
         stuck = await self._stuck.find_ids(mailbox)
-        expected = [each for each in live if each.item not in stuck and each.kind in read]
+        expected = [each for each in live.values() if each.item not in stuck and each.kind in read]
         comparison = compare_window(expected, shown_ids, now, self._kinds)
         set_aside = await self._fetch_hidden(mailbox, comparison.to_fetch)
         gone = [absent(each, Absence.NOT_SHOWN) for each in comparison.gone]
@@ -117,7 +136,7 @@ class WindowReconciliation:
         await self._store.items.set_missing_counts(
             mailbox.key, {**missing, **dict.fromkeys(comparison.shown_again, 0)}
         )
-        await self._followed.answer_window(mailbox, shown, stuck | set_aside)
+        await self._followed.answer_window(mailbox, reading.followed, reading.shown, stuck | set_aside)
         await self._record_refused_kinds(mailbox, refused, read)
         await self._finish(mailbox, now)
 
@@ -125,30 +144,44 @@ class WindowReconciliation:
         """The items that notifications have named and that wait."""
         return {each.item for each in (await self._held.read()).notified_items}
 
-    async def _read_window(
-        self, mailbox: Mailbox, now: datetime
-    ) -> tuple[Mailbox, dict[tuple[ActivityKind, str], Payload | None], dict[ActivityKind, str | None]]:
-        """Reads the window of each kind that Graph permits.
+    async def _read_window(self, reading: "_Reading", now: datetime) -> dict[ActivityKind, str | None]:
+        """Reads and records the window of each kind that Graph permits, and what enters it soon.
 
         Returns:
-            The mailbox with its folders; all items in the capture window, and those that enter it soon; the
-            kinds that were not read, with the reason, or None where their next attempt is later.
+            The kinds that were not read, with the reason, or None where their next attempt is later.
         """
+        key = reading.mailbox.key
         end = now + CAPTURE_WINDOW + READINGS_AHEAD * self._settings.reconcile_every
-        shown: dict[tuple[ActivityKind, str], Payload | None] = {}
-        refused: dict[ActivityKind, str | None] = dict.fromkeys(waiting_kinds(mailbox.refused_kinds, now))
+        waiting = waiting_kinds(reading.mailbox.refused_kinds, now)
+        refused: dict[ActivityKind, str | None] = dict.fromkeys(waiting)
         for kind, row in self._kinds.items():
             if kind in refused:
                 continue
             try:
                 if kind in folder_kinds(self._kinds):
-                    mailbox = await self._profile.refresh_folders(mailbox)
-                payloads = await self._graph.items.read_window(mailbox.key, row, now - CAPTURE_WINDOW, end)
+                    reading.mailbox = await self._profile.refresh_folders(reading.mailbox)
+                async for page in self._graph.items.read_window(key, row, now - CAPTURE_WINDOW, end):
+                    await self._record_page(reading, kind, page, now)
             except MailboxBlockedError as error:
-                refused[kind] = await self._reason_of_kind(mailbox, error)
-                continue
-            shown |= {(kind, str(payload["id"])): payload for payload in payloads}
-        return mailbox, shown, refused
+                refused[kind] = await self._reason_of_kind(reading.mailbox, error)
+        return refused
+
+    async def _record_page(
+        self, reading: "_Reading", kind: ActivityKind, page: Sequence[Payload], now: datetime
+    ) -> None:
+        """Records and publishes what changed of these items; other tasks have their turn afterwards."""
+        mailbox, payloads = reading.mailbox, {(kind, str(payload["id"])): payload for payload in page}
+        is_tree_new = mailbox.folders_read_at is not None and mailbox.folders_read_at >= now
+        observed = await self._reader.observe(mailbox, payloads, is_tree_new=is_tree_new)
+        reading.mailbox = self._profile.with_latest_folders(mailbox)
+        items = {item for _, item in payloads}
+        stored = {item: reading.live[item] for item in items & reading.live.keys()}
+        if others := items - stored.keys():
+            stored |= await self._store.items.find(mailbox.key, others)
+        await self._activities.record_and_publish_all(mailbox, observed, self._find_notified, stored)
+        reading.shown |= payloads.keys()
+        reading.followed |= {key: payloads[key] for key in reading.to_follow & payloads.keys()}
+        await asyncio.sleep(0)
 
     async def _reason_of_kind(self, mailbox: Mailbox, error: MailboxBlockedError) -> str:
         """Why Graph refuses a kind; raises the failure of the mailbox, if it is the mailbox's."""

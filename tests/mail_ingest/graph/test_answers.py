@@ -14,6 +14,7 @@ from services.mail_ingest.graph.client import MAX_PAGES
 from services.mail_ingest.graph.errors import GraphUnavailableError, ItemNotFoundError, MailboxBlockedError
 from services.mail_ingest.graph.graph import Graph
 from shared.events import ActivityKind
+from tests.mail_ingest import graphs
 from tests.mail_ingest.graphs import ANN, IMMUTABLE, NOW, create_graph
 
 PAGES = "https://graph.microsoft.com/v1.0/pages/"
@@ -68,7 +69,7 @@ async def fetch_with_text(graph: Graph) -> Any:
 
 
 async def read_window(graph: Graph) -> Any:
-    return await graph.items.read_window(ANN, EMAIL, NOW, NOW + timedelta(days=3))
+    return await graphs.read_window(graph, EMAIL, NOW, NOW + timedelta(days=3))
 
 
 @pytest.mark.parametrize("response", NO_ANSWERS.values(), ids=NO_ANSWERS)

@@ -13,7 +13,7 @@ from services.mail_ingest.graph.errors import (
     SubscriptionRefusedError,
 )
 from shared.events import ActivityKind
-from tests.mail_ingest.graphs import ANN, IMMUTABLE, NOW, create_graph
+from tests.mail_ingest.graphs import ANN, IMMUTABLE, NOW, create_graph, read_window
 
 
 async def test_404_about_the_mailbox_is_not_about_the_item() -> None:
@@ -78,7 +78,7 @@ async def test_missing_permission_is_named(row: KindRow, permission: str) -> Non
     graph = create_graph(lambda _: httpx2.Response(401, json=error))
 
     with pytest.raises(MailboxBlockedError) as refused:
-        await graph.items.read_window(ANN, row, NOW, NOW + timedelta(days=3))
+        await read_window(graph, row, NOW, NOW + timedelta(days=3))
 
     assert (refused.value.reason, refused.value.tenant_wide) == (permission, False)
 
@@ -138,6 +138,6 @@ async def test_token_is_sent_to_no_other_host_than_graph() -> None:
         return httpx2.Response(200, headers=IMMUTABLE, json={"value": [], **more})
 
     with pytest.raises(GraphUnavailableError):
-        await create_graph(respond).items.read_window(ANN, EMAIL, NOW, NOW + timedelta(days=3))
+        await read_window(create_graph(respond), EMAIL, NOW, NOW + timedelta(days=3))
 
     assert hosts == ["graph.microsoft.com"]
