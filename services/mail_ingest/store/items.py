@@ -25,8 +25,8 @@ from .pipelines import acknowledge
 GONE_ITEM_RETENTION: timedelta = TOMBSTONE_RETENTION
 """As long as Kafka keeps tombstones: for this time a gone item's version must be known."""
 
-ITEMS_PER_TURN = 500
-"""After so many documents other tasks have their turn: a mailbox may have tens of thousands."""
+ITEMS_BETWEEN_TASKS = 500
+"""After so many documents other tasks go on: a mailbox may have tens of thousands."""
 
 
 class ItemCollection:
@@ -205,7 +205,7 @@ class ItemCollection:
         items = []
         async for document in self._collection.find(query, limit=limit):
             items.append(ITEM.read(document, split_key(ItemKey, document["_id"]).item))
-            if len(items) % ITEMS_PER_TURN == 0:
+            if len(items) % ITEMS_BETWEEN_TASKS == 0:
                 await asyncio.sleep(0)
         return items
 

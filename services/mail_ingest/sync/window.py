@@ -169,7 +169,7 @@ class WindowReconciliation:
     async def _record_page(
         self, reading: "_Reading", kind: ActivityKind, page: Sequence[Payload], now: datetime
     ) -> None:
-        """Records and publishes what changed of these items; other tasks have their turn afterwards."""
+        """Records and publishes what changed of these items; other tasks go on afterwards."""
         mailbox, payloads = reading.mailbox, {(kind, str(payload["id"])): payload for payload in page}
         is_tree_new = mailbox.folders_read_at is not None and mailbox.folders_read_at >= now
         observed = await self._reader.observe(mailbox, payloads, is_tree_new=is_tree_new)
