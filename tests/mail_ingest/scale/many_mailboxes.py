@@ -14,6 +14,7 @@ from uuid import uuid4
 from pymongo import MongoClient
 
 from deploy.local.stack import LocalStack
+from services.mail_ingest.sync.profile import READINGS_PER_ADDRESSES, READINGS_PER_FOLDER_TREE
 from shared.topics import MAIL_INGEST
 from simulator.control.client import Simulator
 from simulator.state.tenants import CAPTURE_CLIENT_ID, CAPTURE_CLIENT_SECRET
@@ -214,13 +215,17 @@ class ManyMailboxes:
         await self._until(lambda: self._count_subscriptions(renewed) == 2 * self.count)
 
     def spread_windows(self) -> None:
-        """Spreads the next windows evenly over their interval, as they are long after the enrolment."""
-        later = {"$multiply": [{"$rand": {}}, RECONCILE_EVERY.total_seconds() * 1000]}
-        at = {"$add": ["$$NOW", later]}
-        stages: list[dict[str, Any]] = [
-            {"$set": {"next_window_at": at}},
-            {"$set": {"due_at": "$next_window_at"}},
-        ]
+        """Spreads the next readings of windows and profiles evenly, as they are long after the enrolment."""
+
+        def within(readings: int) -> dict[str, Any]:
+            return {"$multiply": [{"$rand": {}}, RECONCILE_EVERY.total_seconds() * 1000 * readings]}
+
+        times = {
+            "next_window_at": {"$add": ["$$NOW", within(1)]},
+            "folders_read_at": {"$subtract": ["$$NOW", within(READINGS_PER_FOLDER_TREE)]},
+            "addresses_read_at": {"$subtract": ["$$NOW", within(READINGS_PER_ADDRESSES)]},
+        }
+        stages: list[dict[str, Any]] = [{"$set": times}, {"$set": {"due_at": "$next_window_at"}}]
         self._database["mailboxes"].update_many({"window_due": None, "publish_pending": False}, stages)
 
     async def read_waits(self, *, without: Collection[str] = ()) -> None:
