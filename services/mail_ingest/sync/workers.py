@@ -29,7 +29,7 @@ from .mailbox_sync import Dependencies, MailboxSync
 
 log = logging.getLogger(__name__)
 
-POLL_INTERVALS = {Work.FRESH: 0.5, Work.ROUTINE: 1.0}
+POLL_INTERVALS = {Work.FRESH: 1.0, Work.ROUTINE: 2.0}
 """Seconds until work is found that another process recorded; that of this process wakes the loop at once."""
 RESERVED_PART = 1 / 4
 """The part of the workers that does fresh work alone; at least one, where there are several."""
