@@ -44,6 +44,7 @@ WINDOW_REQUESTED: Document = {"window_due": {"$type": "date"}}
 SERIES_CHANGED: Document = {"series_changed_at": {"$type": "date"}}
 ITEMS_DROPPED: Document = {"items_dropped_at": {"$type": "date"}}
 IS_PENDING: Document = {"publish_pending": True}
+HAS_REFUSED_KINDS: Document = {"refused_kinds.0": {"$exists": True}}
 IS_HELD: Document = {"lease.until": {"$type": "date"}}
 
 INDEXES = [
@@ -52,7 +53,8 @@ INDEXES = [
     IndexModel([("tenant", ASCENDING), ("status", ASCENDING), ("reason", ASCENDING), ("since", ASCENDING)]),
     IndexModel([("tenant", ASCENDING), ("status", ASCENDING), ("complete_as_of", ASCENDING)]),
     IndexModel([("status", ASCENDING), ("no_notifications", ASCENDING)]),
-    # What is to be done: as few entries as there is work, so that it is counted without the other mailboxes.
+    # What is to be done, and what is refused: as few entries as there are such mailboxes, so that they are
+    # counted without the others.
     *(
         IndexModel([("status", ASCENDING)], name=name, partialFilterExpression=condition)
         for name, condition in {
@@ -62,6 +64,7 @@ INDEXES = [
             "series_changed": SERIES_CHANGED,
             "items_dropped": ITEMS_DROPPED,
             "publish_pending": IS_PENDING,
+            "kinds_refused": HAS_REFUSED_KINDS,
             "leased": IS_HELD,
         }.items()
     ),
@@ -379,6 +382,7 @@ class MailboxCollection:
                 "status": MailboxStatus.ENROLLED,
                 "no_notifications": {"$gt": ""},
             },
+            "mailboxes with refused kinds": {"status": MailboxStatus.ENROLLED, **HAS_REFUSED_KINDS},
             "leases held": {"status": ANY_STATUS, **IS_HELD, "$expr": {"$gt": ["$lease.until", NOW]}},
         }
         return counts | {name: await self._collection.count(query) for name, query in queries.items()}

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pydantic import SecretStr
 
 from services.mail_ingest.domain.items import CapturedItem, ItemUpdate
+from services.mail_ingest.domain.refused_kinds import RefusedKind
 from services.mail_ingest.domain.stuck_items import StuckItem
 from services.mail_ingest.settings import IngestSettings
 from services.mail_ingest.store.database import Store
@@ -104,3 +105,8 @@ def stuck(item: str, owner: MailboxKey = ANN, minutes: float = 0) -> StuckItem:
     """A stuck item that is fetched again in so many minutes."""
     retry_at = now() + timedelta(minutes=minutes)
     return StuckItem(item, owner, EMAIL, "graph_500", since=now(), failures=1, retry_at=retry_at)
+
+
+def refused(kind: ActivityKind) -> RefusedKind:
+    """A kind that Graph refuses since now."""
+    return RefusedKind(kind, "access_policy", since=now(), failures=1, retry_at=now())

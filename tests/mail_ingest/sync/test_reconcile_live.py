@@ -267,6 +267,7 @@ async def test_refused_kind_harms_no_other_and_is_captured_when_it_is_permitted_
     state = world.mailbox(ann)
     (listed,) = state["refused_kinds"]
     assert (state["status"], listed["kind"], listed["reason"]) == ("enrolled", kind, reason)
+    assert world.ingest.work()["mailboxes with refused kinds"] == 1
     assert world.documents("stuck_items") == [], "nothing is requested of what was captured before"
     published = (await world.published_states(ann))[-1].refused_kinds
     assert [(each.kind, each.reason) for each in published] == [(kind, reason)]
