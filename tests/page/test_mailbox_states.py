@@ -38,6 +38,41 @@ async def test_timeline_explains_why_it_is_empty(office: Office, open_browser: O
     await browser.expect_accessible("blocked")
 
 
+async def test_timeline_explains_what_is_slow_or_not_captured(
+    office: Office, open_browser: OpenBrowser
+) -> None:
+    address = office.add_user("Sue Slow", enrolled=False)
+    deal = await office.publish_opportunity()
+    mailbox = office.mailbox_path(address)
+    owner = mailbox.rpartition("/")[2]
+    simulator = office.tenant.simulator
+    simulator.fault(401, mailbox=owner, kind="subscribe", code="ExtensionError")
+    simulator.fault(403, mailbox=owner, kind="calendar_view", code="ErrorAccessDenied")
+    office.send(deal["from"], address, "Mail that is read")
+    office.enrol(address)
+    browser = await open_browser("Sue Slow")
+    await browser.open_timeline(deal)
+    await browser.tile("Mail that is read").wait_for()
+    limits = browser.page.locator(".notices .legend").filter(has_text="because")
+    not_captured = "Meetings are not captured, because your organisation's policy does not allow it."
+    slow = "Slow: no notifications, because Microsoft 365 refuses them (exchange 401)."
+    await expect(limits).to_have_text(
+        [
+            f"{not_captured} Contact your administrator.",
+            f"{slow} Anything new may take some minutes to appear.",
+        ]
+    )
+    await browser.expect_accessible("slow, and without meetings")
+
+    simulator.clear_faults()
+    office.pause(mailbox)
+    await expect(browser.page.locator(".notice.warning")).to_contain_text("Capture of your mailbox is paused")
+    await expect(limits).to_have_count(0)
+    office.resume(mailbox)
+    await expect(browser.page.locator(".notice.warning")).to_have_count(0)
+    await expect(limits).to_have_count(0)
+
+
 async def test_failed_track_shows_its_reason_and_can_be_retried(
     office: Office, open_browser: OpenBrowser
 ) -> None:

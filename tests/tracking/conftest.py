@@ -121,7 +121,11 @@ class World:
         await self.store.records.upsert_later([record_document(key, message, generation=1)])
 
     async def set_mailbox(
-        self, user: User, status: MailboxStatus = MailboxStatus.ENROLLED, reason: str | None = None
+        self,
+        user: User,
+        status: MailboxStatus = MailboxStatus.ENROLLED,
+        reason: str | None = None,
+        **fields: Any,
     ) -> None:
         """Stores the state of capture of the user's mailbox."""
         self._offset += 1
@@ -132,6 +136,7 @@ class World:
             enrolled_at=NOW,
             complete_as_of=NOW,
             missed_by_notifications=0,
+            **fields,
         )
         message = valid_message(MAILBOXES, user.mailbox_key, value, version=self._offset)
         await self.store.capture_statuses.upsert_newer([capture_status_document(message)])

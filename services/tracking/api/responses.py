@@ -13,7 +13,15 @@ from services.tracking.domain.timeline import CaptureStatus, EmptyReason, Sugges
 from services.tracking.domain.visibility import KnownRecord, User
 from services.tracking.timeline.reader import ReadableRegarding, Timeline, TrackedTile
 from shared.clock import Timestamp
-from shared.events import ActivityKind, Content, Direction, MailboxStatus, Participant, Sensitivity
+from shared.events import (
+    ActivityKind,
+    Content,
+    Direction,
+    KindRefused,
+    MailboxStatus,
+    Participant,
+    Sensitivity,
+)
 
 
 class ResponseModel(BaseModel):
@@ -29,6 +37,14 @@ class MailboxResponse(ResponseModel):
     reason: str | None = None
     since: AwareDatetime | None = None
     complete_as_of: AwareDatetime | None = None
+    refused_kinds: tuple[KindRefused, ...] = Field(
+        default=(), description="Kinds that are not captured, while the mailbox's other kind is."
+    )
+    no_notifications: str | None = Field(
+        default=None,
+        description="Why capture is slow: Microsoft Graph sends no notifications of some or all items, and "
+        "what is new is found some minutes later.",
+    )
 
     @classmethod
     def from_status(cls, capture: CaptureStatus | None) -> "MailboxResponse | None":
@@ -40,6 +56,8 @@ class MailboxResponse(ResponseModel):
             reason=capture.reason,
             since=capture.since,
             complete_as_of=capture.complete_as_of,
+            refused_kinds=capture.refused_kinds,
+            no_notifications=capture.no_notifications,
         )
 
 

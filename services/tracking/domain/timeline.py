@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from shared.events import Activity, ActivityKind, Direction, MailboxStatus, ParticipantRole
+from shared.events import Activity, ActivityKind, Direction, KindRefused, MailboxStatus, ParticipantRole
 
 from .track_request import TrackRequest, TrackRequestState
 
@@ -209,12 +209,19 @@ def latest_by_item(requests: Sequence[TrackRequest]) -> dict[str, TrackRequest]:
 
 @dataclass(frozen=True, slots=True)
 class CaptureStatus:
-    """The state of capture of a user's mailbox."""
+    """The state of capture of a user's mailbox.
+
+    Attributes:
+        refused_kinds: the kinds that Graph refuses, while the other one is captured.
+        no_notifications: why capture is slow: Graph sends no notifications of some or all items.
+    """
 
     status: MailboxStatus
     reason: str | None = None
     since: datetime | None = None
     complete_as_of: datetime | None = None
+    refused_kinds: tuple[KindRefused, ...] = ()
+    no_notifications: str | None = None
 
 
 class EmptyReason(StrEnum):

@@ -1,12 +1,13 @@
 """The state of capture of each mailbox.
 
-{_id: "tenant/mailbox", status, reason, since, complete_as_of, version}
+{_id: "tenant/mailbox", status, reason, since, complete_as_of, refused_kinds: [{kind, reason, since}],
+ no_notifications, version}
 """
 
 from collections.abc import Sequence
 
 from services.tracking.domain.timeline import CaptureStatus
-from shared.events import MailboxChanged, MailboxStatus
+from shared.events import KindRefused, MailboxChanged, MailboxStatus
 from shared.keys import MailboxKey, join_key
 from shared.messages import TombstoneMessage, ValidMessage
 from shared.mongodb import Document, MongoCollection, UpdateOne
@@ -25,6 +26,11 @@ def capture_status_document(message: ValidMessage[MailboxKey, MailboxChanged]) -
         "reason": mailbox.reason,
         "since": mailbox.since,
         "complete_as_of": mailbox.complete_as_of,
+        "refused_kinds": [
+            {"kind": each.kind.value, "reason": each.reason, "since": each.since}
+            for each in mailbox.refused_kinds
+        ],
+        "no_notifications": mailbox.no_notifications,
     }
 
 
@@ -57,4 +63,6 @@ class CaptureStatusCollection:
             document.get("reason"),
             document.get("since"),
             document.get("complete_as_of"),
+            tuple(KindRefused.model_validate(each) for each in document.get("refused_kinds", ())),
+            document.get("no_notifications"),
         )

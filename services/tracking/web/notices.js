@@ -9,7 +9,8 @@ export function timelineNotices(state, entries, clearFilters) {
   const { mailbox, empty, has_more, groups_missing, record } = state.response;
   const status = mailbox?.status ?? "not_enrolled";
   const notices = [];
-  if (status !== "enrolled") notices.push(notice("warning", texts.MAILBOX[status](mailbox?.reason)));
+  if (status === "enrolled") notices.push(...captureLimits(mailbox));
+  else notices.push(notice("warning", texts.MAILBOX[status](mailbox?.reason)));
   const reasons = reasonsToExplain(entries, mailbox);
   if (reasons.length) notices.push(notice("warning", texts.notTracked(reasons)));
   if (groups_missing) notices.push(notice("warning", texts.GROUPS_MISSING));
@@ -23,6 +24,13 @@ export function timelineNotices(state, entries, clearFilters) {
     notices.push(h("p.legend", {}, text));
   }
   return notices;
+}
+
+// What is captured late, or not at all, although the mailbox is enrolled.
+function captureLimits({ refused_kinds, no_notifications }) {
+  const limits = refused_kinds.map(texts.kindRefused);
+  if (no_notifications) limits.push(texts.slowCapture(no_notifications));
+  return limits.map(({ title, text }) => h("p.legend", {}, icon("alert"), h("span", {}, h("b", {}, title), text)));
 }
 
 // The reasons of failed tiles that no other notice explains, each once.

@@ -82,6 +82,28 @@ export const MAILBOX = {
     text: "New e-mails and meetings appear once your administrator resumes it. Earlier ones are still here.",
   }),
 };
+
+// Why Microsoft 365 refuses notifications, e-mails or meetings; each follows "because".
+const CAUSES = {
+  access_policy: "your organisation's policy does not allow it",
+  another_environment: "another installation of this application receives them",
+  no_mailbox: "Exchange Online does not find your mailbox",
+  permission: "this application lacks a permission that it needs",
+  unavailable: "Microsoft 365 does not respond",
+  webhook: "Microsoft 365 cannot reach this application",
+};
+const causeOf = (reason) =>
+  CAUSES[reason.split(":")[0]] ?? `Microsoft 365 refuses them (${reason.replaceAll("_", " ")})`;
+const NOT_CAPTURED = { email: "E-mails are not captured", meeting: "Meetings are not captured" };
+export const kindRefused = ({ kind, reason }) => ({
+  title: NOT_CAPTURED[kind],
+  text: `, because ${causeOf(reason)}. Contact your administrator.`,
+});
+export const slowCapture = (reason) => ({
+  title: "Slow",
+  text: `: no notifications, because ${causeOf(reason)}. Anything new may take some minutes to appear.`,
+});
+
 export const notTracked = (reasons) => ({
   title: "Why some items are not tracked",
   text: reasons.map(reasonText).join(" "),

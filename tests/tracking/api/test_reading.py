@@ -1,13 +1,13 @@
 """What a user reads over HTTP: timelines, lists of records and texts; on the real MongoDB."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from services.tracking.domain.source_update import update_source
-from shared.events import Direction, MailboxStatus
+from shared.events import ActivityKind, Direction, KindRefused, MailboxStatus
 from shared.keys import RecordKey
 from shared.problems import Problem
 from tests.tracking.conftest import World
@@ -126,6 +126,23 @@ async def test_empty_timeline_has_a_reason(
     if status:
         await world.set_mailbox(ANN, status, reason)
     assert (await world.timeline(ANN, RENEWAL))["empty"] == {"why": empty, "reason": reason}
+
+
+async def test_caller_alone_gets_what_is_refused_of_the_mailbox(world: World) -> None:
+    await world.add_record(RENEWAL)
+    refused = KindRefused(kind=ActivityKind.MEETING, reason="permission:Calendars.Read", since=NOW)
+    await world.set_mailbox(ANN, refused_kinds=(refused,), no_notifications="webhook")
+    await world.set_mailbox(BEN)
+
+    anns = (await world.timeline(ANN, RENEWAL))["mailbox"]
+    bens = (await world.timeline(BEN, RENEWAL))["mailbox"]
+
+    assert anns["no_notifications"] == "webhook"
+    [kind] = anns["refused_kinds"]
+    assert (kind["kind"], kind["reason"]) == ("meeting", "permission:Calendars.Read")
+    assert datetime.fromisoformat(kind["since"]) == NOW
+    assert (bens["refused_kinds"], bens["no_notifications"]) == ([], None)
+    assert (await world.request(ANN, "GET", "/me")).json()["mailbox"] == anns
 
 
 async def test_removed_mailbox_has_no_suggestions(office: World) -> None:
