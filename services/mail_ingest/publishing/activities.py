@@ -150,10 +150,15 @@ class ActivityPublisher:
         return processed, planned
 
     async def _add_clock_times(self, mailbox: Mailbox, planned: Collection[_PlannedUpdate]) -> None:
-        """Has the mailbox be due when the first of these items leaves the capture window, or enters it."""
+        """Has the mailbox be due when the first of these items leaves the capture window, or enters it.
+
+        A time of the mailbox that is over does not count: this sync may have replaced it already.
+        """
+        now = self._clock()
         leaves_at = _soonest(each.update.captured.leaves_at for each in planned)
         enters_at = _soonest(each.update.captured.enters_at for each in planned)
-        if _is_sooner(leaves_at, mailbox.next_expiry_at) or _is_sooner(enters_at, mailbox.next_entry_at):
+        is_expiry_sooner = _is_sooner(leaves_at, mailbox.next_expiry_at, now)
+        if is_expiry_sooner or _is_sooner(enters_at, mailbox.next_entry_at, now):
             await self._held.add_clock_times(leaves_at, enters_at)
 
     async def _count_missed(
@@ -189,8 +194,8 @@ def _soonest(times: Iterable[datetime | None]) -> datetime | None:
     return min((time for time in times if time), default=None)
 
 
-def _is_sooner(time: datetime | None, known: datetime | None) -> bool:
-    return time is not None and (known is None or time < known)
+def _is_sooner(time: datetime | None, known: datetime | None, now: datetime) -> bool:
+    return time is not None and (known is None or known <= now or time < known)
 
 
 def _value_of(plan: _PlannedUpdate) -> Activity | None:

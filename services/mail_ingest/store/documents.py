@@ -270,6 +270,8 @@ KEPT_AT_ENROLMENT = frozenset(
         "followed_until",
         "next_expiry_at",
         "next_entry_at",
+        "sought_items_due_at",
+        "stuck_items_due_at",
         "lease",
         "fresh_due_at",
         "due_at",

@@ -80,6 +80,11 @@ class ItemCollection:
             query["_id"] = {"$nin": [_id(owner, item) for item in without]}
         return await self._read(query, limit)
 
+    async def find_pending_tombstones(self, owner: MailboxKey, limit: int) -> list[CapturedItem]:
+        """The pending items that are gone."""
+        query = {"owner": join_key(owner), "publish_pending": True, "gone": {"$type": "date"}}
+        return await self._read(query, limit)
+
     async def find_expired(self, owner: MailboxKey, now: datetime, limit: int) -> list[CapturedItem]:
         """Live items that have left the capture window."""
         query = {"owner": join_key(owner), "gone": None, "leaves_at": {"$lte": now}}

@@ -80,8 +80,8 @@ class MailboxPipelines:
                 Work.FRESH: {
                     "$min": [
                         _if({"$and": [is_enrolled, has_items]}, now_or_retry),
-                        # A blocked mailbox needs no request to Graph for its answer.
-                        _if(has_requests, _if(is_blocked, NOW, content_at)),
+                        # The answers of any other mailbox need no request to Graph.
+                        _if(has_requests, _if(is_enrolled, content_at, NOW)),
                         _if({"$and": [is_enrolled, SOUGHT_ITEMS_EXIST]}, sought_items_at),
                     ]
                 },

@@ -151,12 +151,11 @@ class MailboxSync:
         more = await self._withdrawal.withdraw_expired(mailbox)
         if mailbox.status is MailboxStatus.PAUSED:
             return more
-        is_blocked = mailbox.status is MailboxStatus.BLOCKED
-        if is_blocked and mailbox.retry_at and mailbox.retry_at > self._clock():
+        if mailbox.retry_at and mailbox.retry_at > self._clock():
             return more
         if not await self._tenant.permits_requests(mailbox):
             return more
-        if is_blocked:
+        if mailbox.status is MailboxStatus.BLOCKED:
             await self._blocking.unblock(mailbox)
             return True
         return await self._capture(mailbox) or more
@@ -177,8 +176,10 @@ class MailboxSync:
         return more
 
     async def _answer_content_requests(self, mailbox: Mailbox) -> None:
-        retry_at = mailbox.content_retry_at
-        if mailbox.content_requests and not (retry_at and retry_at > self._clock()):
+        needs_graph = mailbox.status is MailboxStatus.ENROLLED
+        if needs_graph and mailbox.content_retry_at and mailbox.content_retry_at > self._clock():
+            return
+        if mailbox.content_requests:
             await self._content_requests.answer(mailbox)
 
     async def _forget_failures(self, mailbox: Mailbox) -> None:

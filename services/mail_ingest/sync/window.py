@@ -9,8 +9,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from services.mail_ingest.domain.activities import CAPTURE_WINDOW, Payload
-from services.mail_ingest.domain.items import Absence, CapturedItem, absent
+from services.mail_ingest.domain.activities import CAPTURE_WINDOW, NotCapturedReason, Payload
+from services.mail_ingest.domain.items import Absence, CapturedItem, ObservedItem, absent
 from services.mail_ingest.domain.kinds import KindTable, folder_kinds
 from services.mail_ingest.domain.refused_kinds import refused_kinds, waiting_kinds
 from services.mail_ingest.domain.retries import next_window_attempt
@@ -174,8 +174,13 @@ class WindowReconciliation:
         is_tree_new = mailbox.folders_read_at is not None and mailbox.folders_read_at >= now
         observed = await self._reader.observe(mailbox, payloads, is_tree_new=is_tree_new)
         reading.mailbox = self._profile.with_latest_folders(mailbox)
+        if is_tree_new:
+            observed = [each for each in observed if not _is_unsure(each, reading.live)]
+            payloads = {(each.kind, each.item): payloads[each.kind, each.item] for each in observed}
         items = {item for _, item in payloads}
-        stored = {item: reading.live[item] for item in items & reading.live.keys()}
+        # What an earlier page has shown may have changed with it.
+        unchanged = {item for _, item in payloads.keys() - reading.shown}
+        stored = {item: reading.live[item] for item in unchanged & reading.live.keys()}
         if others := items - stored.keys():
             stored |= await self._store.items.find(mailbox.key, others)
         await self._activities.record_and_publish_all(mailbox, observed, self._find_notified, stored)
@@ -256,6 +261,15 @@ class WindowReconciliation:
                 "failures": failures,
             },
         )
+
+
+def _is_unsure(observed: ObservedItem, live: Mapping[str, CapturedItem]) -> bool:
+    """True of a live item in a folder that this reading's tree lacks: the folder may be newer than the tree.
+
+    The item counts as not shown, and is fetched by its id when the tree is read again.
+    """
+    is_folder_unknown = observed.reason == NotCapturedReason.UNKNOWN_FOLDER
+    return is_folder_unknown and observed.item in live
 
 
 def _is_due(mailbox: Mailbox, now: datetime, *, reconcile: bool) -> bool:

@@ -1,6 +1,6 @@
 """Withdraws items that have left the capture window, and all items of a removed mailbox."""
 
-from services.mail_ingest.domain.items import Absence, absent
+from services.mail_ingest.domain.items import Absence, CapturedItem, absent
 from services.mail_ingest.publishing.activities import BATCH_SIZE, ActivityPublisher
 from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.documents import Mailbox
@@ -30,6 +30,9 @@ class Withdrawal:
     async def withdraw_expired(self, mailbox: Mailbox) -> bool:
         """Withdraws one batch of expired items when the first of them is due.
 
+        The tombstones that a sync cut short has left are published with them, so that they wait neither for
+        Graph's answers nor for the end of a pause.
+
         Returns:
             Whether there may be more.
         """
@@ -37,11 +40,14 @@ class Withdrawal:
         if mailbox.next_expiry_at is None or mailbox.next_expiry_at > now:
             return False
         expired = await self._store.items.find_expired(mailbox.key, now, BATCH_SIZE)
-        observed = [absent(each, Absence.EXPIRED) for each in expired]
-        await self._activities.record_and_publish(mailbox, observed)
+        tombstones: list[CapturedItem] = []
+        if mailbox.pending_items_due is not None:
+            tombstones = await self._store.items.find_pending_tombstones(mailbox.key, BATCH_SIZE)
+        observed = [absent(each, Absence.EXPIRED) for each in (*expired, *tombstones)]
+        await self._activities.record_and_publish_all(mailbox, observed)
         if expired and mailbox.has_stuck_items:
             await self._store.stuck_items.delete(mailbox.key, [each.item for each in expired])
-        if len(expired) == BATCH_SIZE:
+        if BATCH_SIZE in {len(expired), len(tombstones)}:
             return True
         await self._held.set_fields(next_expiry_at=await self._store.items.next_expiry(mailbox.key))
         return False

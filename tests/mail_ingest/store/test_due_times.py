@@ -220,6 +220,20 @@ async def test_content_request_waits_for_no_back_off_but_for_graph(store: Store)
     assert mailbox.fresh_due_at == mailbox.content_retry_at
 
 
+@pytest.mark.parametrize("status", [MailboxStatus.BLOCKED, MailboxStatus.PAUSED, MailboxStatus.REMOVED])
+async def test_content_request_that_needs_no_request_to_graph_waits_for_nothing(
+    store: Store, status: MailboxStatus
+) -> None:
+    later = now() + timedelta(hours=1)
+    await set_and_release(store, status=status, retry_at=later, content_retry_at=later)
+
+    await store.mailboxes.add_content_requests({ANN: [request()]})
+
+    due_at = (await read(store)).fresh_due_at
+    assert due_at is not None
+    assert due_at <= now()
+
+
 async def test_item_that_is_not_found_yet_is_fresh_work(store: Store) -> None:
     soon = now() + timedelta(seconds=2)
     await store.mailboxes.mark_items_pending([ANN])

@@ -6,6 +6,7 @@ from datetime import timedelta
 from services.mail_ingest.domain.stuck_items import NOT_FOUND_YET, ItemFailure
 from services.mail_ingest.store.database import Store
 from services.mail_ingest.sync.stuck_items import StuckItems
+from shared.events import MailboxStatus
 
 from .stores import ANN, BO, EMAIL, acquire, finish_window, has_work, now, read, record, stuck, update
 
@@ -59,6 +60,20 @@ async def test_stuck_items_that_an_administrator_makes_due_meanwhile_stay_due(st
     assert due_at is not None
     await held.schedule_stuck_items(due_at, None)
     assert (await held.read()).stuck_items_due_at is None
+
+
+async def test_stuck_items_of_a_mailbox_that_is_enrolled_again_at_once_are_retried(store: Store) -> None:
+    held = await acquire(store)
+    soon = now() + timedelta(minutes=5)
+    await held.add_stuck_items_due_at(soon)
+    await held.add_stuck_items_due_at(soon, sought=True)
+
+    await store.mailboxes.change_status(ANN, MailboxStatus.REMOVED, now(), only_from=list(MailboxStatus))
+    await store.mailboxes.enrol({ANN: None}, now())
+
+    mailbox = await read(store)
+    assert mailbox.stuck_items_due_at is not None
+    assert mailbox.sought_items_due_at is not None
 
 
 async def test_sync_knows_what_it_has_set_aside_itself(store: Store) -> None:
