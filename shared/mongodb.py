@@ -198,7 +198,10 @@ class MongoCollection:
     ) -> AsyncIterator[Document]:
         """All documents that match; a limit of 0 means no limit."""
         with translated_errors():
-            cursor = self._collection.find(query, projection, sort=sort, hint=hint, limit=limit)
+            # Without a size the second batch has 16 MB, and its decoding holds up the whole process.
+            cursor = self._collection.find(
+                query, projection, sort=sort, hint=hint, limit=limit, batch_size=PAGE_DOCUMENTS
+            )
             async for document in cursor:
                 yield document
 

@@ -51,10 +51,10 @@ class BadMailboxes:
         simulator.fault(500, mailbox=oids["broken"], kind="message.by_id")
         try:
             await self._world.resume(self.oids.values())
-            addresses = list(self._addresses.values())
+            # One reading in a run of less than a minute is ten times as many as there are usually.
+            await asyncio.to_thread(simulator.lifecycle, "missed", mailbox=oids["large"])
             while True:
-                await asyncio.to_thread(simulator.lifecycle, "missed", mailbox=oids["large"])
-                await self._world.send_mails(addresses, 4.0, 40)
+                await self._world.send_mails(list(self._addresses.values()), 4.0, 40)
         finally:
             simulator.clear_faults()
 
