@@ -76,7 +76,7 @@ class MailboxSync:
         self._state = MailboxStatePublisher(store, held, outbox, clock)
         self._tenant = TenantBlocking(store, held, graph, self._state, clock, settings)
         self._blocking = MailboxBlocking(held, graph, self._state, self._tenant, clock, settings)
-        self._content_requests = ContentRequests(held, responder, reader, activities, followed)
+        self._content_requests = ContentRequests(held, responder, reader, activities, followed, mass_loss)
         self._subscriptions = SubscriptionManager(store, graph, held, self._state, clock, kinds)
         self._withdrawal = Withdrawal(store, held, activities, self._subscriptions, clock)
         self._pending_items = PendingItems(store, held, activities, fetching, stuck)
@@ -179,8 +179,11 @@ class MailboxSync:
         needs_graph = mailbox.status is MailboxStatus.ENROLLED
         if needs_graph and mailbox.content_retry_at and mailbox.content_retry_at > self._clock():
             return
-        if mailbox.content_requests:
-            await self._content_requests.answer(mailbox)
+        if not mailbox.content_requests:
+            return
+        if await self._content_requests.answer(mailbox) and mailbox.retry_at:
+            # Each failed attempt has made the back-off of the mailbox's other work longer, up to minutes.
+            await self._held.set_fields(retry_at=None)
 
     async def _forget_failures(self, mailbox: Mailbox) -> None:
         if mailbox.failures:

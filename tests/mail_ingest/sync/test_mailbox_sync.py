@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from services.mail_ingest.domain.items import CapturedItem, ItemUpdate
 from services.mail_ingest.domain.kinds import KINDS
+from services.mail_ingest.domain.mass_loss import held_back
 from services.mail_ingest.graph.items import PAGE_SIZE
 from services.mail_ingest.publishing.outbox import OutboxPublisher
 from services.mail_ingest.settings import IngestSettings
@@ -145,6 +146,11 @@ def captured(item: str, leaves_at: datetime, **state: Any) -> CapturedItem:
     return CapturedItem(item, ActivityKind.EMAIL, "k", "d", 1, at=leaves_at, leaves_at=leaves_at, **state)
 
 
+def track_request(item: str) -> FetchContent:
+    deadline = datetime.now(UTC) + timedelta(minutes=10)
+    return FetchContent(request="c", item=item, kind=ActivityKind.EMAIL, deadline=deadline)
+
+
 async def test_item_that_is_published_after_the_last_one_has_expired_expires_in_its_time(
     office: Office,
 ) -> None:
@@ -189,8 +195,7 @@ async def test_content_request_of_a_blocked_mailbox_is_answered_before_graph_per
     now = datetime.now(UTC)
     later = now + timedelta(hours=1)
     await office.set(status=MailboxStatus.BLOCKED, reason="throttled", retry_at=later, content_retry_at=later)
-    request = FetchContent(request="c", item="i", kind=ActivityKind.EMAIL, deadline=later)
-    await office.store.mailboxes.add_content_requests({ANN: [request]})
+    await office.store.mailboxes.add_content_requests({ANN: [track_request("i")]})
 
     await office.sync(Work.FRESH)
 
@@ -263,3 +268,31 @@ async def test_message_that_moves_to_a_folder_made_during_a_reading_is_not_withd
     await office.sync(Work.ROUTINE)
 
     assert office.activities() == [("i", "Offer")]
+
+
+async def test_track_request_for_an_item_that_is_held_back_does_not_withdraw_it(office: Office) -> None:
+    now = datetime.now(UTC)
+    await office.capture(captured("i", now + timedelta(days=1)))
+    stuck = held_back(None, ANN, (ActivityKind.EMAIL, "i"), now, 0.0)
+    await office.store.stuck_items.save([stuck])
+    await office.set(stuck_items_due_at=stuck.retry_at)
+    await office.store.mailboxes.add_content_requests({ANN: [track_request("i")]})
+
+    await office.sync(Work.FRESH)
+
+    assert office.activities() == []
+    assert office.unavailable() == ["item_unavailable"]
+
+
+async def test_capture_goes_on_once_a_track_request_shows_that_graph_answers(office: Office) -> None:
+    now = datetime.now(UTC)
+    for item in ("i", "new"):
+        office.items[item] = message(id=item, receivedDateTime=graph_time(now))
+    await office.set(retry_at=now + timedelta(minutes=5), failures=9)
+    await office.store.mailboxes.add_notified_items({ANN: [(ActivityKind.EMAIL, "new")]})
+    await office.store.mailboxes.add_content_requests({ANN: [track_request("i")]})
+
+    await office.sync(Work.FRESH)
+    await office.sync(Work.FRESH)
+
+    assert [item for item, _ in office.activities()] == ["i", "new"]
