@@ -290,7 +290,7 @@ def test_delivery_faults_lose_and_duplicate_notifications(
     until(lambda: simulator.counters()["notifications"]["pending"] == 0)
     counts = simulator.counters()["notifications"]
     assert counts["lost"] > 10
-    assert counts["duplicated"] > 5
+    assert counts["duplicated"] > 1
     assert len(webhook.notifications) == 60 - counts["lost"] + counts["duplicated"] == counts["answered_202"]
 
 
