@@ -80,7 +80,7 @@ class MailboxSync:
         self._subscriptions = SubscriptionManager(store, graph, held, self._state, clock, kinds)
         self._withdrawal = Withdrawal(store, held, activities, self._subscriptions, clock)
         self._pending_items = PendingItems(store, held, activities, fetching, stuck)
-        self._notified_items = NotifiedItems(held, fetching, clock)
+        self._notified_items = NotifiedItems(held, fetching, clock, settings)
         self._entering_items = EnteringItems(store, held, fetching, clock)
         self._stuck_retries = StuckRetries(store, held, fetching, clock)
         self._window = WindowReconciliation(

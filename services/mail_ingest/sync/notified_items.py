@@ -1,6 +1,7 @@
 """Fetches the items that notifications have named."""
 
 from services.mail_ingest.domain.refused_kinds import waiting_kinds
+from services.mail_ingest.settings import IngestSettings
 from services.mail_ingest.store.documents import Mailbox
 from services.mail_ingest.store.held_mailbox import HeldMailbox
 from shared.clock import Clock
@@ -12,10 +13,13 @@ from .item_reader import FETCH_BATCH_SIZE
 class NotifiedItems:
     """The notified items of one mailbox."""
 
-    def __init__(self, held: HeldMailbox, fetching: ItemFetching, clock: Clock) -> None:
+    def __init__(
+        self, held: HeldMailbox, fetching: ItemFetching, clock: Clock, settings: IngestSettings
+    ) -> None:
         self._held = held
         self._fetching = fetching
         self._clock = clock
+        self._reconcile = settings.reconcile
 
     async def process(self, mailbox: Mailbox) -> bool:
         """Fetches and publishes one batch.
@@ -30,7 +34,8 @@ class NotifiedItems:
         waiting = len(mailbox.notified_items) - len(batch)
         if not batch:
             return False
-        refused = waiting_kinds(mailbox.refused_kinds, self._clock())
+        # Where no windows are read, a kind that was refused before that is found by its items alone.
+        refused = waiting_kinds(mailbox.refused_kinds, self._clock()) if self._reconcile else frozenset()
         if unread := [each for each in batch if each.kind in refused]:
             # The window of a kind is read when Graph answers for it again.
             await self._held.remove_notified_items(unread)

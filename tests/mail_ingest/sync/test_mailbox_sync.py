@@ -9,9 +9,11 @@ import httpx2
 import pytest
 from pydantic import SecretStr
 
+from services.mail_ingest.domain.folders import Folders
 from services.mail_ingest.domain.items import CapturedItem, ItemUpdate
 from services.mail_ingest.domain.kinds import KINDS
 from services.mail_ingest.domain.mass_loss import held_back
+from services.mail_ingest.domain.refused_kinds import RefusedKind
 from services.mail_ingest.graph.items import PAGE_SIZE
 from services.mail_ingest.publishing.outbox import OutboxPublisher
 from services.mail_ingest.settings import IngestSettings
@@ -54,6 +56,7 @@ class Office:
         self.folders: Iterable[str] = ["inbox"]
         self.requests: list[str] = []
         self.published: list[OutgoingMessage] = []
+        self.settings = settings
         self._syncs = 0
         self._dependencies = Dependencies(
             store,
@@ -296,3 +299,18 @@ async def test_capture_goes_on_once_a_track_request_shows_that_graph_answers(off
     await office.sync(Work.FRESH)
 
     assert [item for item, _ in office.activities()] == ["i", "new"]
+
+
+async def test_notified_item_of_a_refused_kind_is_fetched_where_no_window_would_find_it(
+    office: Office,
+) -> None:
+    now = datetime.now(UTC)
+    refused = RefusedKind(ActivityKind.EMAIL, "graph_403", now, 1, now + timedelta(minutes=30))
+    await office.set(refused_kinds=(refused,), folders=Folders(live=frozenset({"inbox"})))
+    await office.store.mailboxes.add_notified_items({ANN: [(ActivityKind.EMAIL, "new")]})
+    without_windows = Office(office.store, office.settings.model_copy(update={"reconcile": False}))
+    without_windows.items["new"] = message(id="new", receivedDateTime=graph_time(now))
+
+    await without_windows.sync(Work.FRESH)
+
+    assert without_windows.activities() == [("new", "Offer")]
