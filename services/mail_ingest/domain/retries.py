@@ -37,8 +37,8 @@ MAX_BLOCKED_BACKOFF = timedelta(minutes=30)
 
 FIRST_SUBSCRIPTION_PAUSE, MAX_SUBSCRIPTION_PAUSE = timedelta(seconds=15), timedelta(hours=1)
 """Pauses after Graph refused or lacked a subscription; capture by windows goes on meanwhile."""
-FIRST_WINDOW_PAUSE, MAX_WINDOW_PAUSE = timedelta(seconds=5), timedelta(minutes=10)
-"""Pauses after a reading of the window failed while Graph answered for the mailbox."""
+FIRST_WINDOW_PAUSE = timedelta(seconds=5)
+"""The first pause after a reading of the window failed while Graph answered for the mailbox."""
 CONTENT_PAUSE = timedelta(seconds=2)
 """After a failure of the mailbox; a user who waits does not wait for the back-off of its other work."""
 JITTER = 1 / 4
@@ -112,13 +112,18 @@ def content_attempt(now: datetime, retry_after: timedelta | None) -> datetime:
 
 
 def next_window_attempt(
-    failures: int, now: datetime, retry_after: timedelta | None, random: float
+    failures: int, now: datetime, retry_after: timedelta | None, random: float, interval: timedelta
 ) -> datetime:
     """When a mailbox's window is read again after a failure that is the window's alone.
 
-    The arguments are those of `next_subscription_attempt`.
+    Args:
+        failures: readings in a row that failed, this one included.
+        now: the present time.
+        retry_after: Graph's `Retry-After`, if there is one.
+        random: the jitter, from 0 to 1.
+        interval: of the readings without a failure; a failed one is repeated no later.
     """
-    pause = _doubled(FIRST_WINDOW_PAUSE, failures, MAX_WINDOW_PAUSE)
+    pause = _doubled(FIRST_WINDOW_PAUSE, failures, interval)
     return now + max(pause, retry_after or timedelta()) * (1 + JITTER * random)
 
 

@@ -108,7 +108,8 @@ class Mailbox:
         fresh_due_at: when the mailbox next has fresh work; see `Work`.
         due_at: when it next has routine work. An index on each finds the mailboxes with work.
         retry_at: no request to Graph before this time.
-        failures: syncs in a row that Graph refused.
+        failures: syncs in a row that Graph refused; outages between them do not count.
+        outages: syncs in a row that Graph did not answer, or throttled.
         complete_as_of: when the window was last read completely.
         missed_by_notifications: changes that the last reconciliation found and no notification had named.
         missed_so_far: the same of the reconciliation in progress.
@@ -152,6 +153,7 @@ class Mailbox:
     due_at: datetime | None = None
     retry_at: datetime | None = None
     failures: int = 0
+    outages: int = 0
     complete_as_of: datetime | None = None
     missed_by_notifications: int | None = None
     missed_so_far: int = 0

@@ -173,7 +173,7 @@ class MailboxCollection:
         Returns:
             Whether it had one of them.
         """
-        defaults: dict[str, Any] = {"reason": None, "retry_at": None, "failures": 0}
+        defaults: dict[str, Any] = {"reason": None, "retry_at": None, "failures": 0, "outages": 0}
         changes = MAILBOX.write_fields(**{**defaults, "status": status, "since": now, **also})
         result = await self._collection.update_one(
             {"_id": join_key(key), "status": {"$in": list(only_from)}},

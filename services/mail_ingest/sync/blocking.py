@@ -56,6 +56,7 @@ class MailboxBlocking:
             reason=None,
             since=now,
             failures=0,
+            outages=0,
             retry_at=None,
             window_due=now,
             subscriptions_due_at=None,
@@ -67,11 +68,15 @@ class MailboxBlocking:
         mailbox = await self._held.read()
         if isinstance(error, MailboxBlockedError) and await self._tenant.record(mailbox, error):
             return
-        failures = mailbox.failures + 1
-        decision = self._decide(error, failures)
+        # Each kind of failure has a back-off of its own: short causes that follow each other do not add up.
+        is_outage = isinstance(error, GraphUnavailableError)
+        failures = mailbox.failures if is_outage else mailbox.failures + 1
+        outages = mailbox.outages + 1 if is_outage else 0
+        decision = self._decide(error, outages if is_outage else failures)
         await self._held.set_fields(
             retry_at=decision.retry_at,
             failures=failures,
+            outages=outages,
             content_retry_at=content_attempt(self._clock(), _retry_after(error)),
         )
         is_same_block = mailbox.status is MailboxStatus.BLOCKED and mailbox.reason == decision.reason
@@ -94,14 +99,12 @@ class MailboxBlocking:
             since=now,
         )
 
-    def _decide(self, error: GraphFailure, failures: int) -> RetryDecision:
+    def _decide(self, error: GraphFailure, times: int) -> RetryDecision:
         match error:
             case GraphUnavailableError():
-                return after_unavailable(
-                    failures, self._clock(), error.retry_after, throttled=error.throttled
-                )
+                return after_unavailable(times, self._clock(), error.retry_after, throttled=error.throttled)
             case MailboxBlockedError():
-                return after_block(failures, self._clock(), error.reason, self._settings.retry_blocked)
+                return after_block(times, self._clock(), error.reason, self._settings.retry_blocked)
             case _:
                 assert_never(error)
 

@@ -186,5 +186,5 @@ class MailboxSync:
             await self._held.set_fields(retry_at=None)
 
     async def _forget_failures(self, mailbox: Mailbox) -> None:
-        if mailbox.failures:
-            await self._held.set_fields(failures=0)
+        if mailbox.failures or mailbox.outages:
+            await self._held.set_fields(failures=0, outages=0)

@@ -127,6 +127,7 @@ class TenantBlocking:
             reason=block.reason,
             since=now,
             failures=0,
+            outages=0,
             retry_at=retry_at,
         )
 

@@ -249,7 +249,8 @@ class WindowReconciliation:
         """Records when the window is read again; its completeness ages until then."""
         failures = mailbox.window_failures + 1
         retry_after = error.retry_after if isinstance(error, GraphUnavailableError) else None
-        retry_at = next_window_attempt(failures, self._clock(), retry_after, random.random())
+        interval, jitter = self._settings.reconcile_every, random.random()
+        retry_at = next_window_attempt(failures, self._clock(), retry_after, jitter, interval)
         await self._held.set_fields(window_failures=failures, window_retry_at=retry_at)
         WINDOWS_FAILED.inc()
         log.warning(

@@ -9,6 +9,7 @@ from services.mail_ingest.domain.retries import (
     after_block,
     after_unavailable,
     content_attempt,
+    next_window_attempt,
 )
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -47,3 +48,11 @@ def test_content_is_requested_again_soon_but_never_before_graph_permits_it() -> 
     assert content_attempt(NOW, None) - NOW == timedelta(seconds=2)
     assert content_attempt(NOW, timedelta(seconds=1)) - NOW == timedelta(seconds=2)
     assert content_attempt(NOW, timedelta(minutes=10)) - NOW == timedelta(minutes=10)
+
+
+def test_window_that_failed_is_read_again_no_later_than_any_other() -> None:
+    def pause(failures: int, retry_after: timedelta | None = None) -> timedelta:
+        return next_window_attempt(failures, NOW, retry_after, 0.0, timedelta(minutes=1)) - NOW
+
+    assert [pause(failures).total_seconds() for failures in (1, 2, 3, 9)] == [5, 10, 20, 60]
+    assert pause(1, timedelta(minutes=10)) == timedelta(minutes=10)

@@ -22,6 +22,7 @@ from shared.keys import MailboxKey
 
 TENANT = "t"
 LEASE = timedelta(minutes=5)
+UNAVAILABLE = GraphUnavailableError("Graph does not answer")
 REFUSED = MailboxBlockedError("credential_refused", tenant_wide=True)
 
 
@@ -225,3 +226,16 @@ async def test_probe_decides_only_what_it_shows(
     await office.next_probe()
 
     assert bool(await office.store.tenants.find_page(None, 10)) is is_blocked
+
+
+async def test_short_outages_do_not_prolong_the_back_off_of_a_refusal(office: Office) -> None:
+    await office.enrol("a")
+    refused = MailboxBlockedError("access_policy", status=403)
+    waits = []
+    for failure in (refused, UNAVAILABLE, UNAVAILABLE, refused, UNAVAILABLE):
+        await office.fail("a", failure)
+        retry_at = (await office.read("a")).retry_at
+        assert retry_at
+        waits.append((retry_at - office.now).total_seconds())
+
+    assert [round(wait) for wait in waits] == [60, 2, 4, 120, 2]
