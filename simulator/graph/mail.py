@@ -63,14 +63,7 @@ def list_messages(world: World, request: GraphRequest, target: Target) -> GraphR
     folder = _find_folder(target, target.keys[0]) if target.keys else None
     options, view = request.options, resources.View(request.prefer, target.bodies)
     expand = _expands_sensitivity(options, target)
-    items = target.mailbox.messages_in(folder)
-    if options.search:
-        items = _search(items, options, target)
-    if options.filter:
-        condition = odata_filter.parse_filter(options.filter, comparables.MESSAGE)
-        odata_filter.check_order(condition, options.orderby)
-        items = [m for m in items if condition.test(m)]
-    items = comparables.sort_items(items, options.orderby, comparables.MESSAGE)
+    items = _search(folder, options, target) if options.search else _select(folder, options, target)
     return paging.page(
         world,
         request,
@@ -104,7 +97,27 @@ def well_formed(item: str) -> str:
     return item
 
 
-def _search(items: list[Message], options: odata.Options, target: Target) -> list[Message]:
+def _select(folder: Folder | None, options: odata.Options, target: Target) -> list[Message]:
+    """The messages that a request selects, in its order.
+
+    They are kept for the request's further pages: with 50,000 messages each page would take long, and every
+    other request would wait.
+    """
+    key = (folder.id if folder else None, options.raw.get("$filter"), options.raw.get("$orderby"))
+    kept = target.mailbox.selections
+    if key not in kept:
+        items = target.mailbox.messages_in(folder)
+        if options.filter:
+            condition = odata_filter.parse_filter(options.filter, comparables.MESSAGE)
+            odata_filter.check_order(condition, options.orderby)
+            items = [m for m in items if condition.test(m)]
+        kept.clear()
+        kept[key] = comparables.sort_items(items, options.orderby, comparables.MESSAGE)
+    return kept[key]
+
+
+def _search(folder: Folder | None, options: odata.Options, target: Target) -> list[Message]:
+    """The messages that a request searches for."""
     for name, given in (("OrderBy", options.orderby), ("Filter", options.filter)):
         if given:
             raise GraphError(errors.SEARCH_WITH, name, name.lower())
@@ -113,7 +126,7 @@ def _search(items: list[Message], options: odata.Options, target: Target) -> lis
     if not target.bodies:
         raise GraphError(errors.DENIED)
     is_found = parse_search(options.search or "")
-    return [m for m in items if is_found(m)]
+    return [m for m in target.mailbox.messages_in(folder) if is_found(m)]
 
 
 def _expands_sensitivity(options: odata.Options, target: Target) -> bool:

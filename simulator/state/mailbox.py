@@ -52,6 +52,8 @@ class Mailbox:
         }
         self.messages: dict[str, Message] = {}
         self.events: dict[str, Event] = {}
+        self.selections: dict[tuple[str | None, ...], list[Message]] = {}
+        """The messages that the last request for several of them selected; empty after a change."""
         self.raw_items: dict[str, bytes] = {}
         """Immutable id -> the JSON that Graph answers instead of the item's own."""
         self._messages_by_default_id: dict[str, str] = {}
@@ -145,10 +147,12 @@ class Mailbox:
 
     def remove_message(self, message: Message) -> None:
         """Delete a message permanently."""
+        self.selections.clear()
         del self.messages[message.immutable_id]
         del self._messages_by_default_id[message.id]
 
     def _store(self, message: Message) -> Message:
+        self.selections.clear()
         self.messages[message.immutable_id] = message
         self._messages_by_default_id[message.id] = message.immutable_id
         return message

@@ -242,3 +242,21 @@ def test_tokens_are_valid_only_in_their_tenant(tenant: TenantControl, connect: C
     assert users.get(ANN, 401)["error"]["message"] == "Access token validation failure. Invalid audience."
     other = tenant.simulator.tenant(domain="other.example")
     connect(other.app_token()).get(ANN, 404)
+
+
+def test_list_shows_each_change_whatever_was_listed_before(tenant: TenantControl, graph: Graph) -> None:
+    def subjects(options: str = "") -> set[str]:
+        return {m["subject"] for m in graph.get(f"{ANN}/messages?$top=50{options}")["value"]}
+
+    first, second = hello(tenant, subject="First"), hello(tenant, subject="Second")
+    assert subjects() == {"First", "Second"}
+    assert subjects("&$filter=isRead eq true") == set()
+    assert subjects() == {"First", "Second"}
+    hello(tenant, subject="Third")
+    assert subjects() == {"First", "Second", "Third"}
+    tenant.delete("ann@contoso.example", second["id"], hard=True)
+    assert subjects() == {"First", "Third"}
+    tenant.move("ann@contoso.example", first["id"], "archive")
+    archived = graph.get(f"{ANN}/mailFolders/archive/messages")["value"]
+    inbox = graph.get(f"{ANN}/mailFolders/inbox/messages")["value"]
+    assert [[m["subject"] for m in each] for each in (archived, inbox)] == [["First"], ["Third"]]

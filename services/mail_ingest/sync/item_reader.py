@@ -31,6 +31,9 @@ MAX_CHANGE_KEY_LENGTH = 200
 FETCH_BATCH_SIZE = 60
 """Items that are fetched, recorded, published and acknowledged together."""
 
+ITEMS_BETWEEN_TASKS = 100
+"""After so many items other tasks go on: a page of a window has 500."""
+
 T = TypeVar("T")
 GraphFailure: TypeAlias = GraphUnavailableError | MailboxBlockedError
 Payloads: TypeAlias = Mapping[tuple[ActivityKind, str], Payload | None]
@@ -102,8 +105,10 @@ class ItemReader:
             folders = (await self._profile.read_folders(mailbox)).folders or Folders()
         owner = MailboxOwner(mailbox.tenant, mailbox.mailbox, mailbox.addresses or frozenset())
         now = self._clock()
-        observed = []
+        observed: list[ObservedItem] = []
         for (kind, item), payload in payloads.items():
+            if len(observed) % ITEMS_BETWEEN_TASKS == 0:
+                await asyncio.sleep(0)
             if payload is None:
                 observed.append(ObservedItem(item, kind, "", Absence.NOT_FOUND))
             else:

@@ -51,10 +51,11 @@ class BadMailboxes:
         simulator.fault(500, mailbox=oids["broken"], kind="message.by_id")
         try:
             await self._world.resume(self.oids.values())
+            addresses = [address for name, address in self._addresses.items() if name != "large"]
             # One reading in a run of less than a minute is ten times as many as there are usually.
             await asyncio.to_thread(simulator.lifecycle, "missed", mailbox=oids["large"])
             while True:
-                await self._world.send_mails(list(self._addresses.values()), 4.0, 40)
+                await self._world.send_mails(addresses, 3.0, 30)
         finally:
             simulator.clear_faults()
 
