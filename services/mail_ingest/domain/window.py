@@ -8,6 +8,9 @@ from typing import assert_never
 from .items import CapturedItem
 from .kinds import FolderLiveness, KindTable, ViewLiveness
 
+PAUSE_PART, MAX_PAGE_PAUSE = 3.0, 0.5
+"""A reading of many pages pauses for three times as long as a page took, in seconds, at most so long."""
+
 
 @dataclass(frozen=True, slots=True)
 class WindowComparison:
@@ -59,3 +62,11 @@ def compare_window(
             case _:
                 assert_never(liveness)
     return WindowComparison(tuple(to_fetch), tuple(gone), missing, tuple(shown_again))
+
+
+def pause_after_page(seconds: float) -> float:
+    """How long a reading of many pages pauses after one that took so many seconds.
+
+    A mailbox with 50,000 messages would otherwise occupy its replica, and delay the mail of all others.
+    """
+    return min(PAUSE_PART * seconds, MAX_PAGE_PAUSE)

@@ -25,7 +25,7 @@ from .pipelines import acknowledge
 GONE_ITEM_RETENTION: timedelta = TOMBSTONE_RETENTION
 """As long as Kafka keeps tombstones: for this time a gone item's version must be known."""
 
-ITEMS_BETWEEN_TASKS = 500
+ITEMS_BETWEEN_TASKS = 100
 """After so many documents other tasks go on: a mailbox may have tens of thousands."""
 
 

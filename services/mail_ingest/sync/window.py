@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -14,9 +15,10 @@ from services.mail_ingest.domain.items import Absence, CapturedItem, ObservedIte
 from services.mail_ingest.domain.kinds import KindTable, folder_kinds
 from services.mail_ingest.domain.refused_kinds import refused_kinds, waiting_kinds
 from services.mail_ingest.domain.retries import next_window_attempt
-from services.mail_ingest.domain.window import compare_window
+from services.mail_ingest.domain.window import compare_window, pause_after_page
 from services.mail_ingest.graph.errors import GraphUnavailableError, MailboxBlockedError
 from services.mail_ingest.graph.graph import Graph
+from services.mail_ingest.graph.items import PAGE_SIZE
 from services.mail_ingest.metrics import MISSED_BY_NOTIFICATIONS, WINDOWS_FAILED
 from services.mail_ingest.publishing.activities import ActivityPublisher
 from services.mail_ingest.publishing.mailbox_state import MailboxStatePublisher
@@ -160,8 +162,12 @@ class WindowReconciliation:
             try:
                 if kind in folder_kinds(self._kinds):
                     reading.mailbox = await self._profile.refresh_folders(reading.mailbox)
+                began = time.monotonic()
                 async for page in self._graph.items.read_window(key, row, now - CAPTURE_WINDOW, end):
                     await self._record_page(reading, kind, page, now)
+                    if len(page) == PAGE_SIZE:
+                        await asyncio.sleep(pause_after_page(time.monotonic() - began))
+                    began = time.monotonic()
             except MailboxBlockedError as error:
                 refused[kind] = await self._reason_of_kind(reading.mailbox, error)
         return refused
@@ -169,7 +175,7 @@ class WindowReconciliation:
     async def _record_page(
         self, reading: "_Reading", kind: ActivityKind, page: Sequence[Payload], now: datetime
     ) -> None:
-        """Records and publishes what changed of these items; other tasks go on afterwards."""
+        """Records and publishes what changed of these items."""
         mailbox, payloads = reading.mailbox, {(kind, str(payload["id"])): payload for payload in page}
         is_tree_new = mailbox.folders_read_at is not None and mailbox.folders_read_at >= now
         observed = await self._reader.observe(mailbox, payloads, is_tree_new=is_tree_new)
@@ -186,7 +192,6 @@ class WindowReconciliation:
         await self._activities.record_and_publish_all(mailbox, observed, self._find_notified, stored)
         reading.shown |= payloads.keys()
         reading.followed |= {key: payloads[key] for key in reading.to_follow & payloads.keys()}
-        await asyncio.sleep(0)
 
     async def _reason_of_kind(self, mailbox: Mailbox, error: MailboxBlockedError) -> str:
         """Why Graph refuses a kind; raises the failure of the mailbox, if it is the mailbox's."""
