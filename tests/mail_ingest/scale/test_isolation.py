@@ -19,7 +19,7 @@ from deploy.local.stack import LocalStack
 
 from .many_mailboxes import ManyMailboxes
 
-PAIRS, MAILS, RATE = 5, int(os.environ.get("MAILS") or 1000), 40.0
+PAIRS, MAILS, RATE = 5, int(os.environ.get("MAILS") or 1000), 20.0
 OTHERS, MESSAGES = 50, int(os.environ.get("MESSAGES") or 50_000)
 MAX_RATIO = 3 * 2.0
 """Of the waits with and without the bad mailboxes; 2 is the bound, the rest slack."""

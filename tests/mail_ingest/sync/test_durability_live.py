@@ -43,7 +43,7 @@ async def test_stop_drains_in_time_and_loses_nothing(own_world: World) -> None:
     world = own_world
     await world.enrol(world.add_user("ann"))
     sending = asyncio.create_task(send_many(world, ["ann"], 60))
-    await asyncio.sleep(0.3)
+    await eventually(world.subjects)
 
     started = time.monotonic()
     status = await asyncio.to_thread(world.ingest.stop)
