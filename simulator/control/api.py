@@ -109,13 +109,13 @@ class ControlApi:
         """Change limits: max_concurrent, max_in_window, max_writes; and latency, retry_base (seconds)."""
         throttle, writes = self.graph.throttle, self.graph.subscription_writes
         throttle.max_concurrent = int(body.get("max_concurrent", throttle.max_concurrent))
-        throttle.max_in_window = int(body.get("max_in_window", throttle.max_in_window))
+        throttle.rate.max_in_window = int(body.get("max_in_window", throttle.rate.max_in_window))
         writes.max_in_window = int(body.get("max_writes", writes.max_in_window))
         self.graph.latency = float(body.get("latency", self.graph.latency))
         self.notifier.retry_base = float(body.get("retry_base", self.notifier.retry_base))
         return {
             "max_concurrent": throttle.max_concurrent,
-            "max_in_window": throttle.max_in_window,
+            "max_in_window": throttle.rate.max_in_window,
             "max_writes": writes.max_in_window,
             "latency": self.graph.latency,
             "retry_base": self.notifier.retry_base,

@@ -22,7 +22,7 @@ from .paths import Routes, is_below
 from .raw_items import put_raw_items
 from .recorder import ERROR, Recorder
 from .requests import GraphRequest, GraphResponse, Target
-from .throttle import Throttle, WriteLimit
+from .throttle import MAX_WRITES, WRITE_WINDOW, Application, RateLimit, Throttle
 
 Handler = Callable[[GraphRequest, tuple[str, ...]], Awaitable[GraphResponse]]
 """Responds to a request with the ids in its path."""
@@ -46,7 +46,7 @@ class Graph:
     def __init__(self, world: World, recorder: Recorder, latency: float) -> None:
         self.world = world
         self.throttle = Throttle()
-        self.subscription_writes = WriteLimit()
+        self.subscription_writes: RateLimit[Application] = RateLimit(MAX_WRITES, WRITE_WINDOW)
         self.latency = latency
         self._recorder = recorder
         self.routes: Routes[Route] = Routes()

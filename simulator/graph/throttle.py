@@ -5,44 +5,65 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from math import ceil
+from typing import Generic, TypeVar
 
 from . import errors
 from .errors import GraphError
 
 MAX_CONCURRENT = 4
-MAX_IN_WINDOW = 10_000
-WINDOW = timedelta(minutes=10)
+MAX_REQUESTS, REQUEST_WINDOW = 10_000, timedelta(minutes=10)
+MAX_WRITES, WRITE_WINDOW = 1000, timedelta(seconds=20)
+"""Graph's limit of writes of subscriptions for an application in a tenant."""
 RETRY_AFTER = 1
 """Seconds in the Retry-After header that Graph sends most often for too many concurrent requests."""
 
-ThrottleKey = tuple[str, str, str]
+K = TypeVar("K")
+MailboxOfApplication = tuple[str, str, str]
 """Tenant, application, mailbox."""
+Application = tuple[str, str]
+"""Tenant, application."""
+
+
+class RateLimit(Generic[K]):
+    """Counts what each key does in its current window, which begins with the first after the last window."""
+
+    def __init__(self, max_in_window: int, window: timedelta) -> None:
+        self.max_in_window = max_in_window
+        self._window = window
+        self._windows: dict[K, tuple[datetime, int]] = {}
+
+    def count(self, key: K, now: datetime) -> None:
+        """Counts one.
+
+        Raises:
+            GraphError: 429, because it exceeds the limit.
+        """
+        started, count = self._windows.get(key, (now, 0))
+        if now - started >= self._window:
+            started, count = now, 0
+        self._windows[key] = started, count + 1
+        if count >= self.max_in_window:
+            remaining = (started + self._window - now).total_seconds()
+            raise GraphError(errors.TOO_MANY, retry_after=max(1, ceil(remaining)))
 
 
 class Throttle:
-    """Counts the requests in flight and the requests of the current window."""
+    """Limits an application's requests about a mailbox: their rate, and how many are in flight."""
 
     def __init__(self) -> None:
+        self.rate: RateLimit[MailboxOfApplication] = RateLimit(MAX_REQUESTS, REQUEST_WINDOW)
         self.max_concurrent = MAX_CONCURRENT
-        self.max_in_window = MAX_IN_WINDOW
-        self.highest: Counter[ThrottleKey] = Counter()
-        self._in_flight: Counter[ThrottleKey] = Counter()
-        self._windows: dict[ThrottleKey, tuple[datetime, int]] = {}
+        self.highest: Counter[MailboxOfApplication] = Counter()
+        self._in_flight: Counter[MailboxOfApplication] = Counter()
 
     @contextmanager
-    def request(self, key: ThrottleKey, now: datetime) -> Iterator[None]:
-        """Count a request as in flight while the context is open.
+    def request(self, key: MailboxOfApplication, now: datetime) -> Iterator[None]:
+        """Counts a request as in flight while the context is open.
 
         Raises:
             GraphError: 429, because the request exceeds a limit.
         """
-        started, count = self._windows.get(key, (now, 0))
-        if now - started >= WINDOW:
-            started, count = now, 0
-        self._windows[key] = started, count + 1
-        if count >= self.max_in_window:
-            remaining = (started + WINDOW - now).total_seconds()
-            raise GraphError(errors.TOO_MANY, retry_after=max(1, int(remaining)))
+        self.rate.count(key, now)
         if self._in_flight[key] >= self.max_concurrent:
             raise GraphError(errors.BUSY, retry_after=RETRY_AFTER)
         self._in_flight[key] += 1
@@ -51,30 +72,3 @@ class Throttle:
             yield
         finally:
             self._in_flight[key] -= 1
-
-
-MAX_WRITES = 1000
-WRITE_WINDOW = timedelta(seconds=20)
-"""Graph's limit of writes of subscriptions for an application in a tenant."""
-
-
-class WriteLimit:
-    """Counts the writes of subscriptions in the current window."""
-
-    def __init__(self) -> None:
-        self.max_in_window = MAX_WRITES
-        self._windows: dict[tuple[str, str], tuple[datetime, int]] = {}
-
-    def count(self, key: tuple[str, str], now: datetime) -> None:
-        """Count a write of an application (tenant, client id).
-
-        Raises:
-            GraphError: 429, because the write exceeds the limit.
-        """
-        started, count = self._windows.get(key, (now, 0))
-        if now - started >= WRITE_WINDOW:
-            started, count = now, 0
-        self._windows[key] = started, count + 1
-        if count >= self.max_in_window:
-            remaining = (started + WRITE_WINDOW - now).total_seconds()
-            raise GraphError(errors.TOO_MANY, retry_after=max(1, ceil(remaining)))
