@@ -26,6 +26,7 @@ from .domain.visibility import DefaultReaders
 from .handlers import Handlers
 from .publishing.following import FollowPublisher
 from .publishing.relay import OutboxRelay
+from .publishing.tracked_activities import TrackedActivityPublisher
 from .read_positions import ReadPositions
 from .settings import TrackingSettings
 from .signin import AuthorityKeys, SignIn
@@ -62,7 +63,10 @@ async def create_app(
     readers = DefaultReaders(settings.default_readers)
     keys = keys or AuthorityKeys(settings.authority_url, clock, settings.authority_ca_file)
     previews = previews or PreviewsClient(settings.mail_ingest_url, settings.service_token)
-    relay = OutboxRelay(store, kafka, readers, clock, publish_subjects=settings.publish_subjects)
+    tracked_activities = TrackedActivityPublisher(
+        store, kafka, readers, clock, publish_subjects=settings.publish_subjects
+    )
+    relay = OutboxRelay(store, kafka, tracked_activities, clock)
     following = FollowPublisher(store, kafka, clock)
 
     access = TimelineAccess(store, readers, clock)

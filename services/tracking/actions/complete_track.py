@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from dataclasses import dataclass
 
 from services.tracking.domain.track_request import TrackRequest, TrackRequestState
 from services.tracking.domain.tracked_activity import TrackedActivity, activity_id, add_regarding
@@ -16,19 +17,19 @@ from shared.keys import ItemKey, MailboxKey, TrackedActivityKey
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
 class TrackCompletion:
     """Applies the answers of mail-ingest to track requests.
 
-    Args:
+    Attributes:
         store: the database.
         relay: publishes the tracked activity; it is woken.
         clock: the server's clock.
     """
 
-    def __init__(self, store: Store, relay: OutboxRelay, clock: Clock) -> None:
-        self._store = store
-        self._relay = relay
-        self._clock = clock
+    store: Store
+    relay: OutboxRelay
+    clock: Clock
 
     async def apply(self, mailbox: MailboxKey, version: int, answer: ContentAnswered) -> None:
         """Completes a track request with its content, or fails it with the reason why there is none.
@@ -44,9 +45,9 @@ class TrackCompletion:
             InvalidMessageError: the answer is for another item, or has neither content nor a reason.
             RetryableError: another replica tracked the same activity at the same moment.
         """
-        now = self._clock()
-        async with self._store.transaction() as session:
-            request = await self._store.track_requests.find_by_id(answer.request, session)
+        now = self.clock()
+        async with self.store.transaction() as session:
+            request = await self.store.track_requests.find_by_id(answer.request, session)
             if request is None or not request.is_open(now):
                 TRACK_REQUESTS.labels("dropped").inc()
                 return
@@ -56,7 +57,7 @@ class TrackCompletion:
         if answer.content:
             TRACK_REQUESTS.labels("tracked").inc()
             TRACK_SECONDS.observe((now - request.opened_at).total_seconds())
-            self._relay.wake()
+            self.relay.wake()
         else:
             TRACK_REQUESTS.labels("failed").inc()
         log.info("track request answered, closed", extra={"request": request.id})
@@ -68,7 +69,7 @@ class TrackCompletion:
         if content is None:
             if not answer.unavailable:
                 raise InvalidMessageError("neither content nor a reason", "unavailable")
-            await self._store.track_requests.close(
+            await self.store.track_requests.close(
                 request.id, TrackRequestState.FAILED, answer.unavailable, session
             )
             return
@@ -76,14 +77,14 @@ class TrackCompletion:
             raise InvalidMessageError("this track request is for another item", "content.activity")
         before, new_id = await self._find_activity(content, session)
         after = add_regarding(
-            before, request.regarding, content, self._clock(), version=version, new_id=new_id
+            before, request.regarding, content, self.clock(), version=version, new_id=new_id
         )
-        if after is not before and not await self._store.tracked_activities.replace_if_unchanged(
+        if after is not before and not await self.store.tracked_activities.replace_if_unchanged(
             after, before, session
         ):
             raise RetryableError("another replica tracked the same activity")
-        await self._store.followed_mailboxes.request(request.item.mailbox_key, session)
-        await self._store.track_requests.close(request.id, TrackRequestState.DONE, session=session)
+        await self.store.followed_mailboxes.request(request.item.mailbox_key, session)
+        await self.store.track_requests.close(request.id, TrackRequestState.DONE, session=session)
 
     async def _find_activity(self, content: Content, session: Session) -> tuple[TrackedActivity | None, str]:
         """The activity that the content joins, and the id of a new one.
@@ -91,7 +92,7 @@ class TrackCompletion:
         The id of this content may be that of an activity whose content has changed since. That one shows
         something else, so the content is an activity of its own, under another id.
         """
-        tracked, activity = self._store.tracked_activities, content.activity
+        tracked, activity = self.store.tracked_activities, content.activity
         same = await tracked.find_by_content(
             activity.tenant, activity.identity, activity_id(content), session
         )

@@ -1,6 +1,7 @@
 """Applies updates of followed items to the tracked activities that were tracked from them."""
 
 import logging
+from dataclasses import dataclass
 
 from services.tracking.domain.source_update import update_source
 from services.tracking.domain.tracked_activity import TrackedActivity
@@ -15,19 +16,19 @@ from shared.keys import ItemKey, MailboxKey
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
 class SourceUpdates:
     """Applies mail-ingest's updates.
 
-    Args:
+    Attributes:
         store: the database.
         relay: publishes the tracked activity; it is woken.
         clock: the server's clock.
     """
 
-    def __init__(self, store: Store, relay: OutboxRelay, clock: Clock) -> None:
-        self._store = store
-        self._relay = relay
-        self._clock = clock
+    store: Store
+    relay: OutboxRelay
+    clock: Clock
 
     async def apply(self, mailbox: MailboxKey, version: int, update: ContentUpdated) -> None:
         """Applies an update; one of an item that is not tracked any more is dropped.
@@ -42,7 +43,7 @@ class SourceUpdates:
             raise InvalidMessageError("the content is missing", "content")
         elif update.content.activity.key != item:
             raise InvalidMessageError("this content is of another item", "content.activity")
-        found = await self._store.tracked_activities.find_by_copy(item)
+        found = await self.store.tracked_activities.find_by_copy(item)
         for tracked in found:
             await self._apply_to(tracked, item, version, update)
         if not found:
@@ -53,19 +54,19 @@ class SourceUpdates:
     ) -> None:
         before: TrackedActivity | None = tracked
         while before is not None:
-            after = update_source(before, item, version, update.content, self._clock())
+            after = update_source(before, item, version, update.content, self.clock())
             if after is before:
                 SOURCE_UPDATES.labels("known").inc()
                 return
             if after.revision == before.revision:
-                if await self._store.tracked_activities.record_copies(after, before):
+                if await self.store.tracked_activities.record_copies(after, before):
                     SOURCE_UPDATES.labels("unseen").inc()
                     return
-            elif await self._store.tracked_activities.replace_if_unchanged(after, before):
+            elif await self.store.tracked_activities.replace_if_unchanged(after, before):
                 SOURCE_UPDATES.labels(update.change).inc()
                 log.info(
                     "tracked activity updated", extra={"activity": after.id, "change": update.change.value}
                 )
-                self._relay.wake()
+                self.relay.wake()
                 return
-            before = await self._store.tracked_activities.find_by_key(tracked.key)
+            before = await self.store.tracked_activities.find_by_key(tracked.key)

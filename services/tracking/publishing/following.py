@@ -7,8 +7,6 @@ publishes them twice. mail-ingest answers again what it has published under a la
 answer is lost.
 """
 
-import asyncio
-import logging
 from datetime import timedelta
 from uuid import uuid4
 
@@ -17,18 +15,12 @@ from services.tracking.metrics import PUBLISHED
 from services.tracking.store import FollowedMailbox, Store
 from shared.broker import KafkaClient
 from shared.clock import Clock, to_micros
-from shared.errors import RetryableError
 from shared.events import Followed, FollowItems
-from shared.heartbeat import Heartbeat
 from shared.keys import ItemKey
 from shared.messages import OutgoingMessage
-from shared.retry import OutageLog
-from shared.service import StopSignal
 from shared.topics import CONTENT_REQUESTS
 
-from .waiting import wait_for_work
-
-log = logging.getLogger(__name__)
+from .outbox_loop import SEND_DEADLINE, OutboxLoop
 
 FOLLOW_EVERY = timedelta(hours=1)
 """mail-ingest follows an item for a day after it was last named."""
@@ -40,11 +32,9 @@ LEASE_LIMIT = 20
 """Mailboxes that are leased at a time; each may follow several hundred items."""
 ITEMS_PER_MESSAGE = 200
 """An item's id has about 150 characters, so a message has some 50 kB."""
-SEND_DEADLINE = timedelta(seconds=10)
-"""Kafka must acknowledge well before the lease ends."""
 
 
-class FollowPublisher:
+class FollowPublisher(OutboxLoop):
     """Publishes followed items for as long as the service runs.
 
     Args:
@@ -62,36 +52,15 @@ class FollowPublisher:
         *,
         items_per_message: int = ITEMS_PER_MESSAGE,
     ) -> None:
-        self.heartbeat = Heartbeat()
+        super().__init__("publishing followed items failed, retrying", POLL_INTERVAL)
         self._store = store
         self._kafka = kafka
         self._clock = clock
         self._items_per_message = items_per_message
         self._holder = uuid4().hex
-        self._work_recorded = asyncio.Event()
         self._started = False
 
-    def wake(self) -> None:
-        """Makes the loop publish at once, after a mailbox was recorded as due."""
-        self._work_recorded.set()
-
-    async def run(self, stop_signal: StopSignal) -> None:
-        """The loop."""
-        outage = OutageLog(log, "publishing followed items failed, retrying")
-        while not stop_signal:
-            self.heartbeat.beat()
-            self._work_recorded.clear()
-            try:
-                published = await self.publish_due()
-            except RetryableError as error:
-                outage.failed(error)
-            else:
-                outage.succeeded()
-                if published:
-                    continue
-            await wait_for_work(self._work_recorded, stop_signal, POLL_INTERVAL)
-
-    async def publish_due(self) -> int:
+    async def publish_pending(self) -> int:
         """Publishes the followed items of at most `LEASE_LIMIT` due mailboxes, and returns of how many.
 
         The first call makes every mailbox due, except for those that were just published.

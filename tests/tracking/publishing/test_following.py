@@ -64,7 +64,7 @@ async def test_tracked_items_of_a_mailbox_are_published_with_version_and_end(sto
     await track(store, meeting(identity="b", sensitivity=Sensitivity.PRIVATE), version=9)
     await track(store, email(BEN, "of-ben", identity="c"))
     producer = FakeProducer()
-    assert await publisher(store, producer).publish_due() == 2
+    assert await publisher(store, producer).publish_pending() == 2
     assert followed(producer) == [
         (ANN.mailbox_key, ["mail-1", "meeting-1"]),
         (BEN.mailbox_key, ["of-ben"]),
@@ -85,7 +85,7 @@ async def test_followed_items_are_published_every_hour_until_their_end(store: St
     published = []
     for after in (timedelta(), FOLLOW_EVERY - MINUTE, FOLLOW_EVERY, 2 * FOLLOW_EVERY, 3 * DAY, 4 * DAY):
         clock.now = NOW + after
-        published.append(await loop.publish_due())
+        published.append(await loop.publish_pending())
     assert published == [1, 0, 1, 1, 1, 0]
     assert len(producer.sent) == 3
     assert await store.followed_mailboxes.count_publish_pending() == 0
@@ -93,10 +93,10 @@ async def test_followed_items_are_published_every_hour_until_their_end(store: St
 
 async def test_start_publishes_at_once_what_was_not_just_published(store: Store) -> None:
     await track(store, email())
-    await publisher(store, FakeProducer()).publish_due()
+    await publisher(store, FakeProducer()).publish_pending()
     second = FakeProducer()
-    assert await publisher(store, second, SettableClock(NOW + MINUTE / 2)).publish_due() == 0
-    assert await publisher(store, second, SettableClock(NOW + 2 * MINUTE)).publish_due() == 1
+    assert await publisher(store, second, SettableClock(NOW + MINUTE / 2)).publish_pending() == 0
+    assert await publisher(store, second, SettableClock(NOW + 2 * MINUTE)).publish_pending() == 1
     assert followed(second) == [(ANN.mailbox_key, ["mail-1"])]
 
 
@@ -105,7 +105,7 @@ async def test_one_replica_publishes(store: Store) -> None:
     first = await store.followed_mailboxes.lease_pending("first", 10)
     producer = FakeProducer()
     assert [mailbox.key for mailbox in first] == [ANN.mailbox_key]
-    assert await publisher(store, producer).publish_due() == 0
+    assert await publisher(store, producer).publish_pending() == 0
     await store.followed_mailboxes.acknowledge(first[0], NOW + HOUR)
     assert await store.followed_mailboxes.count_publish_pending() == 0
 
@@ -113,7 +113,7 @@ async def test_one_replica_publishes(store: Store) -> None:
 async def test_what_kafka_has_not_taken_stays_due(store: Store) -> None:
     await track(store, email())
     with pytest.raises(RetryableError):
-        await publisher(store, FakeProducer(refused=ANN.mailbox_key)).publish_due()
+        await publisher(store, FakeProducer(refused=ANN.mailbox_key)).publish_pending()
     assert await store.followed_mailboxes.count_publish_pending() == 1
 
 
@@ -124,7 +124,7 @@ async def test_item_that_is_tracked_while_the_others_are_published_is_published_
     await store.followed_mailboxes.acknowledge(leased, NOW + HOUR)
     await store.followed_mailboxes.delete(leased)
     producer = FakeProducer()
-    assert await publisher(store, producer).publish_due() == 1
+    assert await publisher(store, producer).publish_pending() == 1
     assert followed(producer) == [(ANN.mailbox_key, ["mail-1", "meeting-1"])]
 
 
@@ -134,7 +134,7 @@ async def test_untracked_item_is_followed_no_more(store: Store) -> None:
     assert untracked
     await store.tracked_activities.replace_if_unchanged(untracked, tracked)
     producer = FakeProducer()
-    await publisher(store, producer).publish_due()
+    await publisher(store, producer).publish_pending()
     assert producer.sent == []
     assert [each async for each in store.collection("followed_mailboxes").find({})] == []
 
@@ -145,7 +145,7 @@ async def test_end_of_an_untracked_item_is_published_once(store: Store) -> None:
     producer, clock = FakeProducer(), SettableClock()
     loop = publisher(store, producer, clock)
     for clock.now in (NOW, NOW + FOLLOW_EVERY):
-        await loop.publish_due()
+        await loop.publish_pending()
     first, second = (cast("Any", message.value).items for message in producer.sent)
     assert [(each.item, each.until) for each in first] == [
         ("mail-1", email().visible_until),
@@ -158,7 +158,7 @@ async def test_untracked_item_of_another_activity_is_still_followed(store: Store
     await track(store, email())
     await store.followed_mailboxes.request(ANN.mailbox_key, ended=[new_copy(content(email()), 1, NOW)])
     producer = FakeProducer()
-    await publisher(store, producer).publish_due()
+    await publisher(store, producer).publish_pending()
     [message] = producer.sent
     assert [each.until for each in cast("Any", message.value).items] == [email().visible_until]
 
@@ -168,7 +168,7 @@ async def test_item_of_two_activities_is_published_once_at_the_lower_version(sto
     other = add_regarding(None, regarding((ANN, ACCOUNT)), content(email(), "another text"), NOW, version=8)
     await store.tracked_activities.replace_if_unchanged(other, None)
     producer = FakeProducer()
-    await publisher(store, producer).publish_due()
+    await publisher(store, producer).publish_pending()
     [message] = producer.sent
     [item] = cast("Any", message.value).items
     assert item.version == 8
@@ -179,7 +179,7 @@ async def test_messages_are_bounded(store: Store) -> None:
         await track(store, email(item=f"mail-{number}", identity=f"<{number}>"))
     producer = FakeProducer()
     kafka = cast("Any", SimpleNamespace(producer=producer))
-    await FollowPublisher(store, kafka, SettableClock(), items_per_message=2).publish_due()
+    await FollowPublisher(store, kafka, SettableClock(), items_per_message=2).publish_pending()
     items = [names for _, names in followed(producer)]
     assert sorted(map(len, items)) == [1, 2, 2]
     assert sorted(itertools.chain(*items)) == [f"mail-{number}" for number in range(5)]

@@ -10,6 +10,7 @@ from services.tracking.domain.track_request import open_request
 from services.tracking.domain.tracked_activity import TrackedActivity, remove_regarding
 from services.tracking.domain.visibility import DefaultReaders
 from services.tracking.publishing.relay import OutboxRelay
+from services.tracking.publishing.tracked_activities import TrackedActivityPublisher
 from services.tracking.store import Store
 from shared.errors import RetryableError
 from shared.events import ActivityUntracked
@@ -35,7 +36,8 @@ class FakeProducer:
 
 def relay(store: Store, producer: FakeProducer) -> OutboxRelay:
     kafka, readers = cast("Any", SimpleNamespace(producer=producer)), DefaultReaders({"*": ("*",)})
-    return OutboxRelay(store, kafka, readers, SettableClock(), publish_subjects=True)
+    publisher = TrackedActivityPublisher(store, kafka, readers, SettableClock(), publish_subjects=True)
+    return OutboxRelay(store, kafka, publisher, SettableClock())
 
 
 async def stored(store: Store, item: str = "mail-1") -> TrackedActivity:

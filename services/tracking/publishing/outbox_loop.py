@@ -1,0 +1,70 @@
+"""The loop of an outbox: it publishes what is pending, at once when it is woken, and else looks for it."""
+
+import asyncio
+import contextlib
+import logging
+from abc import ABC, abstractmethod
+from datetime import timedelta
+
+from shared.errors import RetryableError
+from shared.heartbeat import Heartbeat
+from shared.retry import OutageLog
+from shared.service import StopSignal
+
+log = logging.getLogger(__name__)
+
+SEND_DEADLINE = timedelta(seconds=10)
+"""Kafka must acknowledge well before the lease ends."""
+
+
+class OutboxLoop(ABC):
+    """Publishes what is pending for as long as the service runs.
+
+    Args:
+        failure: the event of the log while Kafka or MongoDB is unavailable.
+        poll_interval: interval at which a replica looks for what others recorded and did not publish.
+    """
+
+    def __init__(self, failure: str, poll_interval: timedelta) -> None:
+        self.heartbeat = Heartbeat()
+        self._failure = failure
+        self._poll_interval = poll_interval
+        self._work_recorded = asyncio.Event()
+
+    @abstractmethod
+    async def publish_pending(self) -> int:
+        """Publishes a part of what is pending, and returns how much; 0 when nothing is pending now.
+
+        Raises:
+            RetryableError: MongoDB or Kafka is unavailable.
+        """
+
+    def wake(self) -> None:
+        """Makes the loop publish at once, after work was recorded."""
+        self._work_recorded.set()
+
+    async def run(self, stop_signal: StopSignal) -> None:
+        """The loop."""
+        outage = OutageLog(log, self._failure)
+        while not stop_signal:
+            self.heartbeat.beat()
+            self._work_recorded.clear()
+            try:
+                published = await self.publish_pending()
+            except RetryableError as error:
+                outage.failed(error)
+            else:
+                outage.succeeded()
+                if published:
+                    continue
+            await self._wait_for_work(stop_signal)
+
+    async def _wait_for_work(self, stop_signal: StopSignal) -> None:
+        """Waits until work is recorded, the service stops, or the poll interval has passed."""
+        work = asyncio.create_task(self._work_recorded.wait())
+        pause = asyncio.create_task(stop_signal.sleep(self._poll_interval))
+        await asyncio.wait({work, pause}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (work, pause):
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task

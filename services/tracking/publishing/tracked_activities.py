@@ -1,0 +1,92 @@
+"""Publishes the states of tracked activities that this replica has leased, and acknowledges them."""
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+
+from services.tracking.domain.tracked_activity import TrackedActivity, to_event
+from services.tracking.domain.visibility import DefaultReaders, KnownRecord
+from services.tracking.metrics import PUBLISHED
+from services.tracking.store import Store
+from shared.broker import KafkaClient
+from shared.clock import Clock
+from shared.errors import InvalidMessageError
+from shared.keys import RecordKey
+from shared.messages import OutgoingMessage
+from shared.topics import TRACKED_ACTIVITIES
+
+from .outbox_loop import SEND_DEADLINE
+
+log = logging.getLogger(__name__)
+
+
+class TrackedActivityPublisher:
+    """Publishes tracked activities on `tracked-activities`.
+
+    Args:
+        store: the database.
+        kafka: where the messages go.
+        readers: readers of the records that name none.
+        clock: the server's clock.
+        publish_subjects: events carry the subject.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        kafka: KafkaClient,
+        readers: DefaultReaders,
+        clock: Clock,
+        *,
+        publish_subjects: bool,
+    ) -> None:
+        self._store = store
+        self._kafka = kafka
+        self._readers = readers
+        self._clock = clock
+        self._publish_subjects = publish_subjects
+
+    async def publish(self, leased: Sequence[TrackedActivity]) -> int:
+        """Publishes each state with the present names and readers of its records, and returns how many.
+
+        A state that Kafka does not take stays pending, and the others go on.
+
+        Raises:
+            RetryableError: MongoDB or Kafka is unavailable.
+        """
+        if not leased:
+            return 0
+        keys = [entry.record for tracked in leased for entry in tracked.regarding]
+        records = await self._store.records.find_by_keys(keys)
+        results = await asyncio.gather(
+            *(self._publish_state(tracked, records) for tracked in leased), return_exceptions=True
+        )
+        published = [tracked for tracked, result in zip(leased, results, strict=True) if result is None]
+        if published:
+            await self._store.tracked_activities.acknowledge(published, self._clock())
+            PUBLISHED.labels(TRACKED_ACTIVITIES.name).inc(len(published))
+        _raise_first(result for result in results if isinstance(result, BaseException))
+        return len(published)
+
+    async def _publish_state(
+        self, tracked: TrackedActivity, records: Mapping[RecordKey, KnownRecord]
+    ) -> None:
+        event = to_event(tracked, records.get, self._readers.resolve, publish_subjects=self._publish_subjects)
+        messages = [OutgoingMessage(TRACKED_ACTIVITIES, tracked.key, event, tracked.revision)]
+        if not tracked.is_tracked:
+            messages.append(OutgoingMessage(TRACKED_ACTIVITIES, tracked.key, None, tracked.revision))
+        try:
+            await self._kafka.producer.send(*messages, deadline=SEND_DEADLINE)
+        except InvalidMessageError as error:
+            # The activity stays pending, and the others go on.
+            log.error(  # noqa: TRY400  # a traceback adds nothing
+                "tracked activity cannot be published, retrying",
+                extra={"activity": tracked.id, "error": error.reason},
+            )
+            raise
+
+
+def _raise_first(errors: Iterable[BaseException]) -> None:
+    for error in errors:
+        if not isinstance(error, InvalidMessageError):
+            raise error
