@@ -19,6 +19,7 @@ from .errors import RetryableError
 from .messages import MessageDecoder, message_decoder, record_decoder
 from .producer import Producer
 from .settings import KafkaSettings
+from .topic_ids import request_topic_ids
 from .topics import RECORDS, Topic
 
 PING_TIMEOUT = timedelta(seconds=1)
@@ -126,6 +127,14 @@ class KafkaCluster:
                 f"Kafka does not return committed offsets: {type(error).__name__}"
             ) from error
         return {tp: max(0, found[tp].offset) if tp in found else 0 for tp in partitions}
+
+    async def topic_ids(self, names: Sequence[str]) -> dict[str, str]:
+        """Name of each topic on this cluster -> the id that Kafka gave it at its creation.
+
+        Raises:
+            RetryableError: Kafka does not answer, or does not know a topic.
+        """
+        return await request_topic_ids(self._connected_admin(), names)
 
     # -- state ------------------------------------------------------------------------------------
 
