@@ -8,10 +8,10 @@ import asyncio
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 import httpx2
 
@@ -19,30 +19,49 @@ from deploy.local.processes import LocalError, local_dir, print_progress
 from deploy.local.stack import LocalStack
 from simulator.control.client import ControlError
 
-from .capture import Size, run_capture
-from .report import Report
+from . import capture
 
-Section: TypeAlias = Callable[[LocalStack, Path, int, Size], Coroutine[Any, Any, Report]]
 
-SECTIONS: Mapping[str, Section] = {"capture": run_capture}
-"""What can be run, in this order."""
+class Report(Protocol):
+    """What a section found."""
+
+    @property
+    def is_right(self) -> bool: ...
+
+    def lines(self) -> Iterator[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What can be run.
+
+    Attributes:
+        run: gets the stack, the folder of the logs, the seed and the size.
+        size: a dataclass; options of the command line replace its fields.
+    """
+
+    run: Callable[[LocalStack, Path, int, Any], Coroutine[Any, Any, Report]]
+    size: Any
+
+
+SECTIONS: Mapping[str, Section] = {"capture": Section(capture.run_capture, capture.Size())}
+"""By their names in ONLY=; the first one is run without it."""
+SIZES = {"changes": 1, "kills": 0, "mailboxes": 1}
+"""Field of a size that an option replaces -> its least value."""
 
 
 def parse_arguments() -> argparse.Namespace:
     """The options of the command line."""
-    size = Size()
     parser = argparse.ArgumentParser(
         prog="make chaos", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", choices=SECTIONS, help="one section instead of all (ONLY=)")
+    parser.add_argument(
+        "--only", choices=SECTIONS, default=next(iter(SECTIONS)), help="another section (ONLY=)"
+    )
     parser.add_argument("--seed", type=int, help="makes the same choices again (SEED=); default: a new one")
-    for name, default, least in (
-        ("changes", size.changes, 1),
-        ("kills", size.kills, 0),
-        ("mailboxes", size.mailboxes, 1),
-    ):
-        text = f"their number ({name.upper()}=); default: {default}"
-        parser.add_argument(f"--{name}", type=_at_least(least), default=default, help=text)
+    for name, least in SIZES.items():
+        text = f"their number ({name.upper()}=); default: the section's"
+        parser.add_argument(f"--{name}", type=_at_least(least), help=text)
     return parser.parse_args()
 
 
@@ -56,28 +75,28 @@ def _at_least(least: int) -> Callable[[str], int]:
 
 
 def main() -> None:
-    """Run the sections, and print what each has found."""
+    """Run a section, and print what it has found."""
     args = parse_arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     seed = secrets.randbelow(100_000) if args.seed is None else args.seed
-    size = replace(Size(), changes=args.changes, kills=args.kills, mailboxes=args.mailboxes)
-    is_right = True
+    section = SECTIONS[args.only]
+    given = {name: value for name in SIZES if (value := getattr(args, name)) is not None}
+    folder = local_dir() / "chaos"
+    stack = LocalStack(folder, tied=True)
     try:
-        for name in [args.only] if args.only else SECTIONS:
-            folder = local_dir() / "chaos"
-            stack = LocalStack(folder, tied=True)
-            stack.erase()
-            with stack:
-                report = asyncio.run(SECTIONS[name](stack, folder, seed, size))
-            for line in report.lines():
-                print_progress(line)
-            is_right = report.is_right and is_right
+        stack.erase()
+        with stack:
+            report = asyncio.run(section.run(stack, folder, seed, replace(section.size, **given)))
     except (LocalError, ControlError, httpx2.HTTPError) as error:
         sys.exit(f"FAILED: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-    print_progress("everything is right" if is_right else f"FAILED; the same choices again: SEED={seed}")
-    sys.exit(0 if is_right else 1)
+    for line in report.lines():
+        print_progress(line)
+    print_progress(
+        "everything is right" if report.is_right else f"FAILED; the same choices again: SEED={seed}"
+    )
+    sys.exit(0 if report.is_right else 1)
 
 
 if __name__ == "__main__":

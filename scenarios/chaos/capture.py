@@ -167,7 +167,7 @@ class CaptureRun:
             short=self.size.longest_fault / 10,
             long=self.size.longest_fault,
         )
-        changes = Changes(random, mail, meetings)
+        changes = Changes(random, mail.table(), meetings.table())
         await asyncio.to_thread(mail.create_folders)
         await self._enrol()
         report = Report(self.seed, self.size.changes, len(self.owners))

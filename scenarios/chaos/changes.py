@@ -1,18 +1,20 @@
 """Changes of all kinds, one after another."""
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 from random import Random
+from typing import TypeAlias
 
-from .mail_changes import MailChanges
-from .meeting_changes import MeetingChanges
+ChangeTable: TypeAlias = Mapping[str, tuple[int, Callable[[], bool]]]
+"""Name of a change -> its weight, and the change; it returns False when it is impossible now."""
 
 
 class Changes:
     """Makes changes of all kinds, each about as often as its weight."""
 
-    def __init__(self, random: Random, mail: MailChanges, meetings: MeetingChanges) -> None:
+    def __init__(self, random: Random, *tables: ChangeTable) -> None:
         self._random = random
-        self._table = {**mail.table(), **meetings.table()}
+        self._table = {name: change for table in tables for name, change in table.items()}
         self.made: Counter[str] = Counter()
         self._to_come: list[str] = []
 

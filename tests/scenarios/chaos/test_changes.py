@@ -31,7 +31,7 @@ class Company:
         }
         self.mail = MailChanges(tenant, random, self.users, (5.0, 60.0))
         self.meetings = MeetingChanges(tenant, random, self.users, (5.0, 60.0))
-        self.changes = Changes(random, self.mail, self.meetings)
+        self.changes = Changes(random, self.mail.table(), self.meetings.table())
         self.mail.create_folders()
         self.history: list[dict[str, Any]] = []
 
