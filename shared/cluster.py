@@ -18,6 +18,7 @@ from .clock import Clock
 from .errors import RetryableError
 from .messages import MessageDecoder, message_decoder, record_decoder
 from .producer import Producer
+from .record_batches import patch_aiokafka_record_batches
 from .settings import KafkaSettings
 from .topic_ids import request_topic_ids
 from .topics import RECORDS, Topic
@@ -41,6 +42,7 @@ class KafkaCluster:
     """
 
     def __init__(self, settings: KafkaSettings, source: str, clock: Clock) -> None:
+        patch_aiokafka_record_batches()
         self.settings = settings
         self.source = source
         self.clock = clock

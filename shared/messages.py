@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from .errors import InvalidMessageError
 from .events import Event
 from .keys import K, MessageKey, RecordKey
+from .record_batches import UNREADABLE_NAME
 from .records import AnyRecord, invalid_message_error, parse_key, read_record
 from .topics import RECORDS, Topic
 
@@ -182,7 +183,7 @@ def decode(topic: Topic[K, V], record: KafkaRecord) -> ReceivedMessage[K, V]:
     version = epoch = sequence = 0
     try:
         key = topic.decode_key(record.key)
-        headers = dict(record.headers)  # the last of two headers with one name counts
+        headers = _read_headers(record)
         version, epoch, sequence = (
             _read_number(headers, name) for name in ("ce_version", "ce_epoch", "ce_sequence")
         )
@@ -209,6 +210,7 @@ def decode_record(tenants: Sequence[str], record: KafkaRecord) -> ReceivedMessag
             # The message gets no key: the writer of this topic must not replace a record of another tenant.
             raise InvalidMessageError("this tenant may not appear in this topic", "key")
         key = parsed
+        _read_headers(record)
         if record.value is None:
             return TombstoneMessage(RECORDS, position, key, version, 0, 0, record)
         value = read_record(record.value)
@@ -229,6 +231,14 @@ def _check_key(key: MessageKey, value: object, key_fields: Mapping[str, str]) ->
             found = getattr(found, name) if isinstance(found, BaseModel) else None
         if found is not None and found != getattr(key, part):
             raise InvalidMessageError("key and body do not agree", path)
+
+
+def _read_headers(record: KafkaRecord) -> Mapping[str, bytes | None]:
+    """Name -> value; the last of two headers with one name counts."""
+    headers = dict(record.headers)
+    if UNREADABLE_NAME in headers:
+        raise InvalidMessageError("the name of a header is not UTF-8", "headers")
+    return headers
 
 
 def _read_number(headers: Mapping[str, bytes | None], name: str) -> int:

@@ -4,16 +4,14 @@ import asyncio
 import contextlib
 import json
 import signal
-import struct
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.record._crc32c import crc
 
 from shared.broker import Batch, KafkaClient, OnBatch, StartOffsets, TopicConsumer
 from shared.clock import system_clock
@@ -22,6 +20,7 @@ from shared.messages import ValidMessage
 from shared.settings import KafkaSettings
 from shared.topics import ACTIVITIES, MATCHER, Topic
 from tests.support import forks
+from tests.support.raw_batches import NO_COMPRESSION, RawMessage, send_batch
 
 from .examples import EMAIL
 
@@ -191,13 +190,11 @@ class KafkaObserver:
             self.full_name(topic), value, key, partition=partition, headers=headers or []
         )
 
-    async def write_unreadable(self, topic: Topic[Any, Any]) -> None:
-        """Writes a message that aiokafka cannot read: a header name that is not UTF-8, as C clients write."""
-        batch = self._producer.create_batch()
-        batch.append(timestamp=None, key=b"contoso/mia/1", value=b"{}", headers=[("NAME", b"")])
-        raw = bytes(batch._build()).replace(b"NAME", b"\xff\xff\xff\xff")
-        batch._buffer = raw[:17] + struct.pack(">I", crc(raw[21:])) + raw[21:]
-        await (await self._producer.send_batch(batch, self.full_name(topic), partition=0))
+    async def write_batch(
+        self, topic: Topic[Any, Any], messages: Sequence[RawMessage], compression: int = NO_COMPRESSION
+    ) -> None:
+        """Writes messages to partition 0 as one batch."""
+        await send_batch(self._producer, self.full_name(topic), messages, compression=compression)
 
     async def write_activities(self, *items: str, partition: int | None = 0) -> None:
         """Writes valid activities with these item ids."""

@@ -223,18 +223,24 @@ async def test_any_other_error_is_fatal_and_commits_nothing(
     assert await observer.committed() == {}
 
 
-async def test_a_record_that_the_client_cannot_read_is_fatal(
-    settings: KafkaSettings, observer: KafkaObserver
-) -> None:
+async def test_an_error_of_the_poll_loop_is_fatal(settings: KafkaSettings) -> None:
     """FastStream repeats the same error for ever, and logs it once."""
-    await observer.write_activities("before")
-    sink = Sink()
-    async with member(settings, sink) as consumer:
-        await eventually(lambda: sink.items == ["before"])
-        await observer.write_unreadable(ACTIVITIES)
-        await eventually(consumer.cluster.failed.done)
-        assert isinstance(consumer.cluster.failed.exception(), UnicodeDecodeError)
-    assert await observer.committed() == {0: 1}
+
+    async def poll() -> None:
+        raise ZeroDivisionError
+
+    class FailingSubscriber:
+        consumer = None
+
+        def __call__(self, _handler: object) -> None:
+            self.tasks = [asyncio.create_task(poll())]
+
+    consumer = KafkaClient(settings, SERVICE, system_clock).consumer(ACTIVITIES)
+    consumer.handle(Sink())
+    consumer.attach(FailingSubscriber())
+    consumer.watch()
+    await eventually(consumer.cluster.failed.done)
+    assert isinstance(consumer.cluster.failed.exception(), ZeroDivisionError)
 
 
 # -- batches and positions ------------------------------------------------------------------------
