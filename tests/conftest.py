@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 from hypothesis import settings
 
+from deploy.local.cluster import Cluster, missing_requirement
 from deploy.local.stack import LocalStack
 from tests.support.databases import drop_databases
 from tests.support.stack import running_stack
@@ -35,6 +36,22 @@ def kafka(stack: LocalStack) -> str:
 def mongodb_uri(stack: LocalStack) -> str:
     """The address of the real MongoDB, a replica set."""
     return stack.mongodb_uri
+
+
+@pytest.fixture(scope="session")
+def running_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The cluster of all tests of this worker."""
+    if missing := missing_requirement():
+        pytest.skip(missing)
+    with Cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(running_cluster: Cluster) -> Iterator[Cluster]:
+    """A cluster of three brokers and three mongods, for tests marked `full`; mended after each test."""
+    yield running_cluster
+    running_cluster.mend()
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,7 @@
 """Kafka and MongoDB as background processes: start, stop, kill, restart."""
 
-import base64
 import json
-import os
 import shutil
-import subprocess
-import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,19 +11,9 @@ from typing import Any, ClassVar
 from pymongo import MongoClient
 from pymongo.errors import ConnectionFailure, OperationFailure
 
-from deploy.local.parts import KAFKA_VERSION, java, kafka_class_cache, kafka_jars, locked, mongod
+from deploy.local.kafka_commands import JVM, KAFKA_SERVES, format_kafka, kafka_java, new_cluster_id
+from deploy.local.parts import KAFKA_VERSION, kafka_class_cache, locked, mongod
 from deploy.local.processes import Background, Command, LocalError, Progress, choose_port, is_free
-
-# One broker for a laptop: 512 MB of heap are enough, and a JVM that compiles less starts in half the time.
-JVM = ["-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-# Only warnings are logged, and the line that marks the end of the start (`KAFKA_SERVES`).
-JVM += [
-    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-    "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
-    "-Dorg.slf4j.simpleLogger.showDateTime=true",
-    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
-]
-KAFKA_SERVES = "Kafka Server started"
 
 SERVER_PROPERTIES = """\
 process.roles=broker,controller
@@ -137,7 +123,7 @@ class Server(ABC):
         if self.running:
             return
         self._data.mkdir(parents=True, exist_ok=True)
-        _require_disk(self._data)
+        require_disk(self._data)
         for attempt in range(1, 4):
             ports: dict[str, int] = {}
             for name, preferred in self.ports.items():
@@ -195,13 +181,10 @@ class Kafka(Server):
         settings = self._folder / "kafka.properties"
         settings.write_text(self._settings())
         if not (self._data / "meta.properties").exists():
-            tool: Command = [*self._java(JVM), "kafka.tools.StorageTool", "format"]
-            _run(
-                [*tool, f"--cluster-id={_cluster_id()}", "-c", settings, *self.format_options],
-                "formatting Kafka's storage",
-            )
+            format_kafka(settings, new_cluster_id(), self._progress, *self.format_options)
         self._progress(f"starting Kafka {KAFKA_VERSION} on {self.address} …")
-        self.process.start([*self._java(self.jvm), "kafka.Kafka", settings], tied=self._tied)
+        java = kafka_java(self.jvm, self._progress)
+        self.process.start([*java, "kafka.Kafka", settings], tied=self._tied)
         self.process.wait_until(
             lambda: KAFKA_SERVES in self.process.log.read_text(errors="replace"),
             START_SECONDS,
@@ -211,12 +194,6 @@ class Kafka(Server):
     def _settings(self) -> str:
         """Return the broker's properties."""
         return SERVER_PROPERTIES.format(data=self._data, **self.ports)
-
-    def _java(self, options: Sequence[str]) -> Command:
-        """Return the command that runs a class of Kafka."""
-        # Java ignores a cache that does not fit it or these jars.
-        cached = [f"-XX:AOTCache={cache}"] if (cache := kafka_class_cache()).exists() else []
-        return [java(), *options, *cached, "-cp", os.pathsep.join(map(str, kafka_jars(self._progress)))]
 
 
 class TrainingKafka(Kafka):
@@ -292,16 +269,6 @@ class Mongod(Server):
         return False
 
 
-def _cluster_id() -> str:
-    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-
-
-def _run(command: Command, doing: str) -> None:
-    ran = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if ran.returncode != 0:
-        raise LocalError(f"{doing} failed:\n{ran.stdout}{ran.stderr}")
-
-
 def _replica_set_config(client: MongoClient[dict[str, Any]]) -> dict[str, Any] | None:
     try:
         return dict(client.admin.command("replSetGetConfig")["config"])
@@ -311,7 +278,7 @@ def _replica_set_config(client: MongoClient[dict[str, Any]]) -> dict[str, Any] |
         return None
 
 
-def _require_disk(folder: Path) -> None:
+def require_disk(folder: Path) -> None:
     free = shutil.disk_usage(folder).free
     if free < DISK_NEEDED:
         raise LocalError(

@@ -127,6 +127,7 @@ class Verdict:
             self._used.update(getattr(report, "real_parts", ()))
             self._called.add(report.nodeid)
         elif self._section and report.when == "teardown" and report.passed and report.nodeid in self._called:
+            self._passed_file.parent.mkdir(parents=True, exist_ok=True)
             with self._passed_file.open("a") as passed:
                 passed.write(f"{report.nodeid}\n")
 

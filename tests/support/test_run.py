@@ -35,6 +35,7 @@ class Suite:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.local_dir = folder / ".local"  # a first run finds none
         (folder / "pytest.ini").write_text(
             "[pytest]\ntestpaths = tests\nmarkers =\n  full(section)\n  sized(section)\n"
         )
@@ -47,7 +48,11 @@ class Suite:
 
     def start(self, *arguments: str, workers: int = 0, ci: bool = False) -> "subprocess.Popen[str]":
         kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        own = {"LOCAL_DIR": str(self.folder), "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        own = {
+            "LOCAL_DIR": str(self.local_dir),
+            "PYTHONPATH": str(ROOT),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        }
         plugins = ["-p", "xdist", "-p", "pytest_timeout"]
         return subprocess.Popen(
             [sys.executable, "-m", "pytest", *plugins, f"-n{workers}", *arguments],
@@ -68,7 +73,7 @@ class Suite:
     @property
     def passed(self) -> list[str]:
         """The tests of full size that the next run leaves out."""
-        file = self.folder / "test-full.passed"
+        file = self.local_dir / "test-full.passed"
         return sorted(file.read_text().split()) if file.exists() else []
 
 
@@ -138,7 +143,8 @@ def test_a_run_of_full_size_resumes_where_the_last_one_ended(suite: Suite, worke
 @WORKERS
 def test_a_run_of_full_size_with_nothing_left_succeeds(suite: Suite, workers: int) -> None:
     suite.write(law="@pytest.mark.full('law')\ndef test_a(): pass\n")
-    (suite.folder / "test-full.passed").write_text("tests/test_law.py::test_a\n")
+    suite.local_dir.mkdir()
+    (suite.local_dir / "test-full.passed").write_text("tests/test_law.py::test_a\n")
     code, _ = suite.run("--full=all", workers=workers)
     assert (code, suite.passed) == (pytest.ExitCode.OK, [])
 
