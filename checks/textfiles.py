@@ -2,6 +2,7 @@
 
 The properties `charset`, `end_of_line`, `insert_final_newline`, `trim_trailing_whitespace` and `indent_style`
 are checked. `indent_size` is for editors only: ruff format checks it in Python, and other languages align.
+A file that git tracks and ignores, such as a link to a virtual environment, is a problem too.
 
     python -m checks.textfiles      prints file:line: problem; status 1 if there is any
 """
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import editorconfig
 
-from checks.tree import ROOT, tracked_files
+from checks.tree import ROOT, tracked_and_ignored, tracked_files
 
 BINARY = {".png"}
 
@@ -44,6 +45,7 @@ def main() -> int:
     found = [
         f"{path.relative_to(ROOT)}:{line}: {problem}" for path in files for line, problem in problems(path)
     ]
+    found += [f"{name}: is tracked, and .gitignore names it" for name in tracked_and_ignored()]
     print("\n".join(found) or f"text files: {len(files)} are as .editorconfig describes")
     return 1 if found else 0
 

@@ -16,3 +16,12 @@ def tracked_files(root: Path = ROOT) -> list[Path]:
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     return [path for name in sorted(set(listed.split("\0"))) if name and (path := root / name).is_file()]
+
+
+def tracked_and_ignored(root: Path = ROOT) -> list[str]:
+    """The files that git tracks and ignores: a checkout of them replaces what lies there without a question."""
+    if not (root / ".git").exists():
+        return []
+    command = ["git", "ls-files", "-z", "--cached", "--ignored", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
+    return [name for name in listed.split("\0") if name]

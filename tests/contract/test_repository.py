@@ -253,3 +253,14 @@ def test_text_file_is_compared_with_editorconfig(
 def test_ignored_files_are_not_read() -> None:
     files = {path.relative_to(ROOT).parts[0] for path in tracked_files()}
     assert files.isdisjoint({".venv", ".local", ".git"})
+
+
+def test_a_tracked_file_that_is_ignored_is_found(tmp_path: Path) -> None:
+    """A checkout of it would replace what lies there: git keeps no ignored file."""
+    (tmp_path / ".gitignore").write_text(".venv\n")
+    (tmp_path / ".venv").symlink_to(ROOT)
+    subprocess.run(["git", "init", "--quiet"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "add", ".gitignore"], cwd=tmp_path, check=True)
+    assert tracked_and_ignored(tmp_path) == []
+    subprocess.run(["git", "add", "--force", ".venv"], cwd=tmp_path, check=True)
+    assert tracked_and_ignored(tmp_path) == [".venv"]
