@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from checks.commit_message import problems as message_problems
-from checks.tree import ROOT, tracked_files
+from checks.tree import ROOT, tracked_and_ignored, tracked_files
 from shared.version import VERSION
 
 PAGES = sorted(path.name for path in ROOT.glob("*.md"))
