@@ -19,7 +19,7 @@ def tracked_files(root: Path = ROOT) -> list[Path]:
 
 
 def tracked_and_ignored(root: Path = ROOT) -> list[str]:
-    """The files that git tracks and ignores: a checkout of one replaces what lies there, and does not ask."""
+    """The files that git tracks and ignores: a checkout of one silently replaces what lies there."""
     if not (root / ".git").exists():
         return []
     command = ["git", "ls-files", "-z", "--cached", "--ignored", "--exclude-standard"]
