@@ -115,6 +115,7 @@ class KafkaClient(KafkaCluster):
         """
         group = self.full_name(f"{self.source}.{topic.name}")
         consumer = TopicConsumer(self, topic, group, decoder)
+        consumer.is_static = self._instance is not None
         consumer.attach(
             self._broker.subscriber(
                 *self.topic_names(topic),

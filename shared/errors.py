@@ -12,6 +12,10 @@ class RetryableError(Exception):
     """A system that we need is unavailable; the same work succeeds later without a change of ours."""
 
 
+class MisconfiguredError(Exception):
+    """The service refuses to run until an operator mends what the text names; the exit status is 2."""
+
+
 class InvalidMessageError(Exception):
     """A message that no retry can make valid.
 

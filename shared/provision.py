@@ -16,7 +16,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, UnknownTopicOrPartitionError, for_code
 
 from .connection import admin_client
-from .errors import RetryableError
+from .errors import MisconfiguredError, RetryableError
 from .settings import KafkaSettings, load_settings
 from .topics import ACTIVITIES, MATCHES, MAX_DEAD_LETTER_BYTES, MAX_MESSAGE_BYTES, RECORDS, TOPICS, Topic
 
@@ -24,7 +24,7 @@ VISIBILITY_TIMEOUT = timedelta(seconds=30)
 """Kafka shows a new topic with its leaders within this time."""
 
 
-class UnsafeTopicError(Exception):
+class UnsafeTopicError(MisconfiguredError):
     """A topic is missing, or its settings would lose data. An operator must mend it."""
 
 

@@ -22,10 +22,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from .broker import KafkaClient
 from .clock import Clock
 from .connection import patch_aiokafka_for_uvloop
+from .errors import MisconfiguredError
 from .http_server import HttpInterface, Server, listen, raise_open_files_limit
 from .lag import ConsumerLag
 from .problems import problem_response, use_problem_details
-from .provision import UnsafeTopicError, check
+from .provision import check
 from .retry import OutageLog, retry_until_available
 from .telemetry import HEALTH_PATHS, Health
 from .topics import TOPICS, Topic
@@ -156,12 +157,18 @@ class Service:
             self.health.status[f"{name} lag"] = lag.total
             self.health.gauge_updaters.append(lag.update_gauges)
         self.health.readiness["kafka"] = self._kafka_ready
+        self.health.readiness["instance"] = self._instance_ready
         self.health.add_routes(self.http[0].app)
 
     async def _kafka_ready(self) -> str | None:
         if not self.started:
             return "starting"
         return None if await self.kafka.ping() else "Kafka does not answer"
+
+    async def _instance_ready(self) -> str | None:
+        if any(consumer.has_twin for consumer in self.kafka.consumers):
+            return "another process has the same INSTANCE"
+        return None
 
     @contextlib.asynccontextmanager
     async def _serving(self, interface: HttpInterface) -> AsyncIterator[Server]:
@@ -258,7 +265,7 @@ def run(build: Callable[[], Awaitable[Service]]) -> None:
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main())
-    except UnsafeTopicError as error:
+    except MisconfiguredError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(2)
     except Exception:

@@ -34,6 +34,11 @@ LAG_SECONDS = Gauge(
     "Age of the last processed message where others wait, else 0.",
     ["service", "topic", "partition"],
 )
+IDENTITY_LOSSES = Counter(
+    "consumer_identity_losses_total",
+    "Rebalances at which Kafka had given this replica's INSTANCE to another process.",
+    ["topic"],
+)
 BUILD_INFO = Gauge("auto_capture_build_info", "Always 1; the label is the version.", ["version"])
 BUILD_INFO.labels(VERSION).set(1)
 

@@ -26,6 +26,7 @@ from .publishing.outbox import OutboxPublisher
 from .settings import IngestSettings
 from .store.database import Store
 from .store.documents import Work
+from .sync.instance import InstanceClaim
 from .sync.mailbox_sync import Dependencies
 from .sync.workers import SyncWorkers
 
@@ -44,6 +45,7 @@ async def create_app(settings: IngestSettings, clock: Clock, *, graph: Graph | N
     store = Store(settings)
     graph = graph or Graph(settings, KINDS)
     workers = SyncWorkers(Dependencies(store, graph, OutboxPublisher(kafka.producer), clock, settings, KINDS))
+    claim = InstanceClaim(store, settings.instance)
     handlers = Handlers(store, kafka.producer, clock, workers.wake)
     kafka.consumer(GRAPH_NOTIFICATIONS).handle(handlers.on_notifications)
     kafka.consumer(CONTENT_REQUESTS).handle(handlers.on_content_requests)
@@ -52,10 +54,8 @@ async def create_app(settings: IngestSettings, clock: Clock, *, graph: Graph | N
     async def resources() -> AsyncIterator[None]:
         try:
             await retry_until_available(store.create_indexes, OutageLog(log, "waiting for MongoDB"))
-            await retry_until_available(
-                lambda: store.mailboxes.end_leases(settings.instance), OutageLog(log, "waiting for MongoDB")
-            )
-            yield
+            async with claim.held():
+                yield
         finally:
             await graph.close()
             await store.close()
@@ -78,12 +78,13 @@ async def create_app(settings: IngestSettings, clock: Clock, *, graph: Graph | N
                 INTERFACE, *settings.webhook_address, webhook, replace(limits, body_bytes=MAX_BODY_BYTES)
             ),
         ],
-        loops={"workers": workers.run},
+        loops={"workers": workers.run, "instance": claim.run},
         resources=resources,
     )
     service.health.liveness["workers"] = workers.heartbeat.age_seconds
     service.health.readiness["mongodb"] = lambda: _check_mongodb(store)
     service.health.status["waiting"] = store.count_work
+    service.health.status["processes refused under this INSTANCE"] = claim.count_refused
     return service
 
 

@@ -43,6 +43,9 @@ CONTENT_ANSWERS = Counter("content_answers_total", "Answers to content requests.
 FOLLOWED_ANSWERS = Counter(
     "followed_answers_total", "Changes of followed items that were published on content.", ["change"]
 )
+INSTANCE_TWINS = Counter(
+    "instance_twins_total", "Processes that were refused because this one runs under the same INSTANCE."
+)
 LEASES_LOST = Counter(
     "leases_lost_total", "Mailbox syncs that ended because another worker may hold the mailbox."
 )

@@ -100,7 +100,7 @@ class IngestSettings(ServiceSettings, MongoSettings, AuthoritySettings, ServiceT
         "items come before them.",
     )
     lease: timedelta = Field(
-        default=timedelta(seconds=60),
+        default=timedelta(seconds=12),
         ge=timedelta(seconds=1),
         description="Without a renewal for this time, another worker takes over the mailbox.",
     )

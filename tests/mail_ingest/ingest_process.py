@@ -33,16 +33,24 @@ class IngestProcess:
         self._process: forks.ForkedProcess | None = None
         self._http = httpx2.Client(timeout=10.0, trust_env=False, verify=False)
 
-    def start(self) -> "IngestProcess":
-        """Starts it, and waits until it is ready."""
+    def run_to_end(self) -> int:
+        """Starts it, and returns its exit status."""
+        return self._popen().wait(START_TIMEOUT)
+
+    def _popen(self) -> forks.ForkedProcess:
         with self.log.open("ab") as log:
             env = {name: value for name, value in os.environ.items() if name in {"PATH", "HOME", "LANG"}}
             self._process = forks.popen(
                 "services.mail_ingest", env={**env, **self.environment}, stderr=log, stdout=log
             )
+        return self._process
+
+    def start(self) -> "IngestProcess":
+        """Starts it, and waits until it is ready."""
+        process = self._popen()
         deadline = time.monotonic() + START_TIMEOUT
         while not self._is_ready():
-            assert self._process.poll() is None, self.log.read_text()
+            assert process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.05)
         return self
@@ -88,9 +96,13 @@ class IngestProcess:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return self._http.request(method, self.url + path, headers=headers, json=body or None)
 
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = self._http.get(f"{self.url}/status").json()
+        return status
+
     def work(self) -> dict[str, int]:
         """The work that is still to be done, as `/status` counts it."""
-        status = self._http.get(f"{self.url}/status").json()
+        status = self.status()
         lag = sum(count for name, count in status.items() if name.endswith(" lag"))
         return {**status["waiting"], "lag": lag}
 

@@ -153,3 +153,20 @@ async def test_partitions_wait_for_start_offsets_after_every_rebalance(
         await _join(settings, Sink())  # one rebalance during the query, and another when this member leaves
         await eventually(lambda: len(sink.messages) == 2)
     assert (calls >= 2, most) == (True, 1)
+
+
+async def test_two_members_with_one_instance_find_each_other_out(
+    settings: KafkaSettings, observer: KafkaObserver
+) -> None:
+    async with member(settings, Sink(), instance="replica-1") as one:
+        await eventually(lambda: one.assigned)
+        async with member(settings, Sink(), instance="replica-1") as two:
+            await eventually(lambda: one.has_twin and two.has_twin)
+
+
+async def test_rebalance_is_no_sign_of_a_twin(settings: KafkaSettings, observer: KafkaObserver) -> None:
+    async with member(settings, Sink(), instance="replica-1") as one:
+        await eventually(lambda: one.assigned)
+        async with member(settings, Sink(), instance="replica-2") as two:
+            await eventually(lambda: two.assigned)
+        assert not one.has_twin

@@ -13,6 +13,7 @@ from shared.topics import MAIL_INGEST
 from .audit import AuditCollection
 from .documents import Mailbox
 from .followed_items import FollowedItemCollection
+from .instances import InstanceCollection
 from .items import ItemCollection
 from .mailboxes import MailboxCollection
 from .request_slots import RequestSlotCollection
@@ -39,6 +40,7 @@ class Store:
         self.subscriptions = SubscriptionCollection(self._database)
         self.tenants = TenantCollection(self._database)
         self.audit = AuditCollection(self._database)
+        self.instances = InstanceCollection(self._database)
 
     async def create_indexes(self) -> None:
         """Creates the indexes that are missing."""
