@@ -3,6 +3,7 @@
 No subject, address, body or token ever goes into a log line or a label.
 """
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,8 @@ from .version import VERSION
 HEALTH_PATHS = frozenset({"/health/live", "/health/ready", "/metrics", "/status"})
 LIVENESS_LIMIT = timedelta(seconds=60)
 """A loop without progress for longer is not alive."""
+READINESS_TIMEOUT = timedelta(seconds=0.8)
+"""`/health/ready` answers within a second: a check that takes longer counts as failed."""
 
 DEAD_LETTERS = Counter(
     "dead_letters_total", "Invalid messages written to their dead-letter topic.", ["topic"]
@@ -98,6 +101,17 @@ class Health:
         """Adds the four routes in front of the app's own, which may match any path."""
         app.router.routes[:0] = self.router().routes
 
+    async def _missing(self) -> dict[str, str]:
+        """Name of each check that fails -> why; the checks run at the same time."""
+        checks = {name: asyncio.ensure_future(check()) for name, check in self.readiness.items()}
+        if not checks:
+            return {}
+        _, late = await asyncio.wait(checks.values(), timeout=READINESS_TIMEOUT.total_seconds())
+        for check in late:
+            check.cancel()
+        reasons = {name: _TOO_LATE if check in late else _reason(check) for name, check in checks.items()}
+        return {name: why for name, why in reasons.items() if why}
+
     def router(self) -> APIRouter:
         """The four routes."""
         router = APIRouter(include_in_schema=False)
@@ -111,7 +125,7 @@ class Health:
 
         @router.get("/health/ready")
         async def ready(response: Response) -> dict[str, str]:
-            missing = {name: why for name, check in self.readiness.items() if (why := await check())}
+            missing = await self._missing()
             if missing:
                 response.status_code = 503
             return missing
@@ -132,3 +146,14 @@ class Health:
             return {"version": VERSION, **counts}
 
         return router
+
+
+_TOO_LATE = f"no answer within {READINESS_TIMEOUT.total_seconds()} s"
+
+
+def _reason(check: "asyncio.Future[str | None]") -> str | None:
+    """The result of a check that is done; a RetryableError is a reason, too."""
+    try:
+        return check.result()
+    except RetryableError as error:
+        return str(error)

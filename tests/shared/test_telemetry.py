@@ -1,7 +1,9 @@
 """Health, status, metrics and logs of a service."""
 
+import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 
 import httpx2
@@ -51,6 +53,26 @@ async def test_readiness_names_what_is_missing(health: Health, client: httpx2.As
     health.readiness["records"] = missing
     answer = await client.get("/health/ready")
     assert (answer.status_code, answer.json()) == (503, {"records": "reading records, 12 so far"})
+
+
+async def test_readiness_answers_within_a_second_whatever_hangs(
+    health: Health, client: httpx2.AsyncClient
+) -> None:
+    async def slow() -> None:
+        await asyncio.sleep(0.5)
+
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
+    async def unavailable() -> None:
+        raise RetryableError("MongoDB does not answer")
+
+    health.readiness = {"a": hangs, "b": slow, "c": unavailable, "d": slow}
+    began = time.monotonic()
+    answer = await client.get("/health/ready")
+    assert time.monotonic() - began < 1
+    assert answer.status_code == 503
+    assert answer.json() == {"a": "no answer within 0.8 s", "c": "MongoDB does not answer"}
 
 
 async def test_status_is_503_when_a_count_is_unknown(health: Health, client: httpx2.AsyncClient) -> None:
