@@ -11,8 +11,8 @@ What is bypassed, and why (each was measured on a real Kafka):
 * Its parser and decoder fail or drop a whole batch for one bad message. `messages.py` decodes each
   message by itself.
 * Its rebalances let two members process one batch. `consumer.py` drains and gates.
-* It restarts a poll loop after any error, and repeats the same error for ever. Here the error is fatal
-  (`TopicConsumer.watch`).
+* It restarts a poll loop after any error, and repeats the same error for ever; one that returns or is
+  cancelled it leaves. Here each end is fatal (`TopicConsumer.watch`).
 * Its publisher has one future for each message and no deadline. `producer.py` is an idempotent producer
   with batches.
 
@@ -34,7 +34,7 @@ from faststream.kafka import KafkaBroker
 
 from .clock import Clock, to_milliseconds
 from .cluster import KafkaCluster
-from .connection import admin_client, bootstrap_servers, broker_security, kafka_errors
+from .connection import admin_client, bootstrap_servers, broker_security, kafka_errors, time_options
 from .consumer import Batch, OnBatch, StartOffsets, TopicConsumer
 from .keys import K
 from .messages import MessageDecoder, ReceivedMessage
@@ -90,6 +90,7 @@ class KafkaClient(KafkaCluster):
         self._clients = contextlib.AsyncExitStack()
         self._broker = KafkaBroker(
             bootstrap_servers(settings),
+            **time_options(),
             security=broker_security(settings),
             consumer_only=True,
             allow_auto_create_topics=False,
@@ -159,6 +160,8 @@ class KafkaClient(KafkaCluster):
     async def stop(self) -> None:
         """Leaves the groups, flushes the producer and disconnects, as far as Kafka answers."""
         self._admin = self._offsets = None
+        for consumer in self.consumers:
+            consumer.unwatch()
         try:
             async with asyncio.timeout(STOP_TIMEOUT.total_seconds()):
                 await self._broker.stop()

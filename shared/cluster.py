@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from .aiokafka_patches import patch_aiokafka
 from .clock import Clock
 from .errors import RetryableError
 from .messages import MessageDecoder, message_decoder, record_decoder
@@ -23,7 +24,8 @@ from .settings import KafkaSettings
 from .topic_ids import request_topic_ids
 from .topics import RECORDS, Topic
 
-PING_TIMEOUT = timedelta(seconds=1)
+PING_TIMEOUT = timedelta(seconds=0.7)
+"""`/health/ready` answers within a second."""
 QUERY_TIMEOUT = timedelta(seconds=2)
 """Timeout of a query for offsets or lag; the query raises RetryableError when Kafka does not answer."""
 
@@ -43,6 +45,7 @@ class KafkaCluster:
 
     def __init__(self, settings: KafkaSettings, source: str, clock: Clock) -> None:
         patch_aiokafka_record_batches()
+        patch_aiokafka()
         self.settings = settings
         self.source = source
         self.clock = clock
@@ -141,7 +144,7 @@ class KafkaCluster:
     # -- state ------------------------------------------------------------------------------------
 
     async def ping(self) -> bool:
-        """True when Kafka answers within a second."""
+        """True when Kafka answers within `PING_TIMEOUT`."""
         try:
             async with asyncio.timeout(PING_TIMEOUT.total_seconds()):
                 await self._connected_admin().describe_cluster()

@@ -1,13 +1,12 @@
 """Connections to Kafka, and which of its errors a retry resolves."""
 
 import contextlib
-import functools
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import (
     KafkaConnectionError,
     KafkaError,
@@ -17,35 +16,26 @@ from aiokafka.errors import (
 )
 from faststream.security import BaseSecurity, SASLPlaintext, SASLScram256, SASLScram512
 
+from .aiokafka_patches import patch_aiokafka
+from .clock import to_milliseconds
 from .errors import RetryableError
 from .settings import KafkaSettings
 
 SASL = {"PLAIN": SASLPlaintext, "SCRAM-SHA-256": SASLScram256, "SCRAM-SHA-512": SASLScram512}
 
 
-def patch_aiokafka_for_uvloop() -> None:
-    """Makes aiokafka treat uvloop's error for a closed connection as a broken connection.
-
-    uvloop's transports raise RuntimeError where asyncio's raise nothing, and aiokafka 0.14 expects only
-    OSError. Without the patch the task that refreshes its metadata ends, and the consumer waits for the
-    next refresh for ever.
-    """
-    for name in ("send", "_send_sasl_token"):
-        send = getattr(AIOKafkaConnection, name)
-        if not hasattr(send, "__wrapped__"):
-            setattr(AIOKafkaConnection, name, _with_connection_error(send))
+REQUEST_TIMEOUT = timedelta(seconds=10)
+"""A broker that hangs is given up after this time; aiokafka's default of 40 s stalls all that need it."""
+METADATA_MAX_AGE = timedelta(seconds=10)
+"""A leader that was replaced, but answers, is left after this time; aiokafka's default is 5 min."""
 
 
-def _with_connection_error(send: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(send)
-    def send_or_close(connection: AIOKafkaConnection, *arguments: Any, **more: Any) -> Any:
-        try:
-            return send(connection, *arguments, **more)
-        except RuntimeError as closed:
-            connection.close(reason=CloseReason.CONNECTION_BROKEN)
-            raise KafkaConnectionError("the connection was closed") from closed
-
-    return send_or_close
+def time_options() -> dict[str, Any]:
+    """The time-outs of every aiokafka client."""
+    return {
+        "request_timeout_ms": to_milliseconds(REQUEST_TIMEOUT),
+        "metadata_max_age_ms": to_milliseconds(METADATA_MAX_AGE),
+    }
 
 
 def client_options(settings: KafkaSettings) -> dict[str, Any]:
@@ -54,6 +44,7 @@ def client_options(settings: KafkaSettings) -> dict[str, Any]:
         "bootstrap_servers": bootstrap_servers(settings),
         "security_protocol": settings.kafka_security_protocol,
         "ssl_context": _ssl(settings),
+        **time_options(),
     }
     if credentials := _credentials(settings):
         user, password = credentials
@@ -83,6 +74,7 @@ def bootstrap_servers(settings: KafkaSettings) -> list[str]:
 @contextlib.asynccontextmanager
 async def admin_client(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
     """A connected admin client; raises RetryableError when Kafka does not answer, now or later."""
+    patch_aiokafka()
     admin = AIOKafkaAdminClient(**client_options(settings))
     with kafka_errors(settings):
         try:

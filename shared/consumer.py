@@ -16,7 +16,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -38,6 +38,7 @@ from .errors import InvalidMessageError, RetryableError
 from .keys import K
 from .messages import InvalidMessage, KafkaRecord, MessageDecoder, ReceivedMessage, ValidMessage
 from .retry import OutageLog, retry_until_available
+from .tasks import error_of, error_of_end
 from .telemetry import IDENTITY_LOSSES
 from .topics import Topic
 
@@ -142,15 +143,25 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
         subscriber(self._handle)
 
     def watch(self) -> None:
-        """Makes an error of FastStream's poll loop fatal: by itself the loop restarts after any error."""
+        """Makes the end of FastStream's poll loop fatal.
+
+        FastStream restarts a loop after any error, and leaves it as it is when it returns or is cancelled.
+        """
         if self._on_batch is None:
             raise TypeError(f"the consumer of {self.topic.name} has no handler")
         for task in self._subscriber.tasks:
-            task.add_done_callback(self._on_poll_loop_end)
+            task.set_name(f"poll {self.topic.name}")
+            task.add_done_callback(self._on_end)
 
-    def _on_poll_loop_end(self, poll_loop: "asyncio.Task[None]") -> None:
-        if not poll_loop.cancelled() and (error := poll_loop.exception()):
-            self._fail(error)
+    def unwatch(self) -> None:
+        """Expects the end of the poll loop: the client stops."""
+        for task in self._subscriber.tasks:
+            task.remove_done_callback(self._on_end)
+
+    def _on_end(self, task: "asyncio.Task[None]") -> None:
+        """Fails when a task of this consumer ends before it is stopped."""
+        if not self._stopped:
+            self._fail(error_of_end(task))
 
     async def parse(self, records: RecordBatch) -> Any:
         """Replaces FastStream's parser, which drops what it cannot read."""
@@ -196,7 +207,16 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
         else:
             self._gate_open, self.paused = True, False
         if self._start_offsets and assigned and not self._stopped:
-            self._resume_task = asyncio.create_task(self._seek(self._start_offsets))
+            self._start_resuming(self._seek(self._start_offsets))
+
+    def _start_resuming(self, resume: Coroutine[Any, Any, None]) -> None:
+        self._resume_task = asyncio.create_task(resume, name=f"resume {self.topic.name}")
+        self._resume_task.add_done_callback(self._on_resumed)
+
+    def _on_resumed(self, task: "asyncio.Task[None]") -> None:
+        """Fails when the partitions stay paused for ever; a rebalance and the stop cancel the task."""
+        if not task.cancelling() and (error := error_of(task)):
+            self._fail(error)
 
     def _compare_member_id(self) -> None:
         """Counts how often another process took this member's identity: Kafka gives it another id then."""
@@ -225,14 +245,11 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
         async def query() -> dict[TopicPartition, int]:
             return await start_offsets(sorted(self.assigned))
 
-        try:
-            offsets = await retry_until_available(query, outage, START_OFFSETS_RETRY)
-            for tp, offset in offsets.items():
-                self._connected().seek(tp, offset)
-            self._gate_open = True
-            self._resume()
-        except Exception as error:  # noqa: BLE001  # it stops the process
-            self._fail(error)
+        offsets = await retry_until_available(query, outage, START_OFFSETS_RETRY)
+        for tp, offset in offsets.items():
+            self._connected().seek(tp, offset)
+        self._gate_open = True
+        self._resume()
 
     def _pause(self) -> None:
         self.paused = True
@@ -283,7 +300,7 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
         self._pause()
         for tp, offset in first.items():
             self._connected().seek(tp, offset)
-        self._resume_task = asyncio.create_task(self._resume_after(backoff))
+        self._start_resuming(self._resume_after(backoff))
 
     async def _resume_after(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -14,7 +14,7 @@ from aiokafka.partitioner import DefaultPartitioner
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.structs import RecordMetadata
 
-from .clock import Clock, to_milliseconds
+from .clock import Clock
 from .connection import client_options, is_retryable, kafka_errors
 from .errors import InvalidMessageError, RetryableError
 from .messages import Headers, OutgoingMessage
@@ -25,8 +25,6 @@ log = logging.getLogger(__name__)
 
 RECORD_OVERHEAD_BYTES = 1000
 """Upper bound of what a record needs beside key, value and headers: the batch, and lz4's own overhead."""
-REQUEST_TIMEOUT = timedelta(seconds=10)
-"""A broker that hangs is given up after this time; aiokafka's default of 40 s stalls all senders."""
 SEND_DEADLINE = timedelta(seconds=30)
 """An idempotent producer never gives up by itself."""
 BATCH_THRESHOLD = 20
@@ -63,7 +61,6 @@ class Producer:
         producer = AIOKafkaProducer(
             **client_options(self._settings),
             enable_idempotence=True,
-            request_timeout_ms=to_milliseconds(REQUEST_TIMEOUT),
             max_request_size=MAX_DEAD_LETTER_BYTES,
             compression_type="lz4",
         )

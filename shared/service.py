@@ -1,8 +1,8 @@
 """Runs a service: its HTTP servers, background loops and consumers, until SIGTERM.
 
 SIGTERM drains: no new requests, the batches in flight finish and commit, loops end at their next step,
-all within 10 s. A loop or a consumer that fails stops the process with status 1; its supervisor starts
-a new one.
+all within 10 s. A loop, a consumer or an HTTP server that ends before (it raises, returns or is cancelled)
+stops the process with status 1; its supervisor starts a new one.
 """
 
 import asyncio
@@ -19,15 +19,16 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .aiokafka_patches import patch_aiokafka
 from .broker import KafkaClient
 from .clock import Clock
-from .connection import patch_aiokafka_for_uvloop
 from .errors import MisconfiguredError
 from .http_server import HttpInterface, Server, listen, raise_open_files_limit
 from .lag import ConsumerLag
 from .problems import problem_response, use_problem_details
 from .provision import check
 from .retry import OutageLog, retry_until_available
+from .tasks import error_of_end
 from .telemetry import HEALTH_PATHS, Health
 from .topics import TOPICS, Topic
 from .version import VERSION
@@ -41,6 +42,7 @@ CANCEL_TIMEOUT = timedelta(seconds=1)
 """Cancelled tasks that still run after this time are abandoned."""
 KAFKA_CHECK_INTERVAL = timedelta(seconds=5)
 """Interval of pings. A consumer that receives nothing, or cannot commit, while Kafka answers is not alive."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 VERSION_HEADER = "Auto-Capture-Version"
 
 
@@ -90,24 +92,32 @@ class Service:
     resources: Callable[[], contextlib.AbstractAsyncContextManager[Any]] | None = None
     stop_signal: StopSignal = field(default_factory=StopSignal)
     started: bool = field(default=False, init=False)
+    failure: BaseException | None = field(default=None, init=False)
 
     async def run(self) -> None:
         """Runs until the stop signal or a failure; raises the error of what failed."""
         self._register_health()
+        self.kafka.failed.add_done_callback(self._on_end)
         async with contextlib.AsyncExitStack() as stack:
             servers = [await stack.enter_async_context(self._serving(interface)) for interface in self.http]
             await self._start(stack)
             loops = self._start_loops() if self.started else []
-            stop = asyncio.create_task(self.stop_signal.wait())
             try:
-                await _wait_until_done(stop, *loops, *(server.task for server in servers), self.kafka.failed)
+                await self.stop_signal.wait()
             finally:
                 self.stop_signal.set()
-                await stop
                 await self._drain(servers, loops)
+        if self.failure:
+            raise self.failure
         for task in (self.kafka.failed, *loops):
             if task.done() and not task.cancelled() and (error := task.exception()):
                 raise error
+
+    def _on_end(self, task: "asyncio.Future[Any]") -> None:
+        """Stops the service when a task ends before the stop signal: that is an error."""
+        if not self.stop_signal:
+            self.failure = error_of_end(task)
+            self.stop_signal.set()
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         """Connects everything; the stop signal interrupts it at any point."""
@@ -130,7 +140,10 @@ class Service:
 
     def _start_loops(self) -> list["asyncio.Task[None]"]:
         loops = self.loops | {"kafka": self._check_kafka}
-        return [asyncio.create_task(loop(self.stop_signal), name=name) for name, loop in loops.items()]
+        tasks = [asyncio.create_task(loop(self.stop_signal), name=name) for name, loop in loops.items()]
+        for task in tasks:
+            task.add_done_callback(self._on_end)
+        return tasks
 
     async def _drain(self, servers: list[Server], loops: list["asyncio.Task[None]"]) -> None:
         for server in servers:
@@ -178,12 +191,13 @@ class Service:
         server = Server(app, interface.name, interface.limits)
         bound_port = listening.getsockname()[1]
         server.task = asyncio.create_task(server.serve([listening]), name=f"http {bound_port}")
+        server.task.add_done_callback(self._on_end)
         log.info("listening", extra={"host": interface.host, "port": bound_port})
         try:
             yield server
         finally:
             server.should_exit = True
-            await server.task
+            await asyncio.wait({server.task})
 
 
 def _with_start_gate(started: Callable[[], bool], app: ASGIApp) -> ASGIApp:
@@ -236,30 +250,23 @@ async def _interrupted_by(stop_signal: StopSignal) -> AsyncIterator[None]:
             raise
 
 
-async def _wait_until_done(stop: "asyncio.Future[Any]", *others: "asyncio.Future[Any]") -> None:
-    """Waits until `stop` is done or another task failed."""
-    watched = {stop, *others}
-    while not stop.done():
-        done, watched = await asyncio.wait(watched, return_when=asyncio.FIRST_COMPLETED)
-        if any(task.cancelled() or task.exception() for task in done):
-            return
-
-
 def run(build: Callable[[], Awaitable[Service]]) -> None:
     """Runs a service's process: from `build` to its exit status.
 
-    The status is 0 after a stop signal, 2 when the service refuses to start, else 1.
+    The status is 0 after a stop signal, 2 when the service refuses to start, else 1. A stop signal counts
+    from the first statement to the end of the process.
     """
+    stop_requested = _StopRequest()
+    for number in STOP_SIGNALS:
+        signal.signal(number, stop_requested.set)
     import uvloop
 
-    patch_aiokafka_for_uvloop()
+    patch_aiokafka()
     raise_open_files_limit()
 
     async def main() -> None:
         service = await build()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, service.stop_signal.set)
+        stop_requested.forward_to(service.stop_signal)
         await service.run()
 
     try:
@@ -271,3 +278,26 @@ def run(build: Callable[[], Awaitable[Service]]) -> None:
     except Exception:
         log.exception("service failed, stopping")
         sys.exit(1)
+    finally:
+        for number in STOP_SIGNALS:  # a handler in Python would end before the process does
+            signal.signal(number, signal.SIG_IGN)
+
+
+class _StopRequest:
+    """Takes the process's stop signals, before, while and after its service runs."""
+
+    def __init__(self) -> None:
+        self._requested = False
+        self._forward: Callable[[], object] = lambda: None
+
+    def set(self, *_signal: object) -> None:
+        """The handler of the system's signals."""
+        self._requested = True
+        self._forward()
+
+    def forward_to(self, stop_signal: StopSignal) -> None:
+        """Sets the service's stop signal at each request, and at once after an earlier one."""
+        loop = asyncio.get_running_loop()
+        self._forward = lambda: loop.is_closed() or loop.call_soon_threadsafe(stop_signal.set)
+        if self._requested:
+            stop_signal.set()

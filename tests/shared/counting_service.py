@@ -1,7 +1,8 @@
 """A small service that writes the id of each processed activity to a file, one a line.
 
-Its own variables: OUTPUT (the file), WORK (seconds a batch takes), MAX_RECORDS, FAIL_AFTER (seconds after
-which a loop fails), OPEN_SECONDS (seconds that its store takes to open).
+Its own variables: OUTPUT (the file), WORK (seconds a batch takes), MAX_RECORDS, END (how a loop ends early:
+`raises`, `returns`, or the prefix of a task's name, which it cancels), OPEN_SECONDS (seconds that its store
+takes to open).
 """
 
 import asyncio
@@ -59,12 +60,6 @@ async def create_app() -> Service:
     async def page(path: str) -> str:
         return path
 
-    async def loop(stop_signal: StopSignal) -> None:
-        while not stop_signal:
-            await stop_signal.sleep(timedelta(seconds=float(os.environ.get("FAIL_AFTER", "1"))))
-            if "FAIL_AFTER" in os.environ:
-                raise RuntimeError("the loop failed")
-
     @contextlib.asynccontextmanager
     async def store() -> AsyncIterator[None]:
         log.info("store opening")
@@ -77,9 +72,23 @@ async def create_app() -> Service:
         kafka,
         system_clock,
         http=[HttpInterface("api", settings.host, settings.port, app, HttpLimits.from_settings(settings))],
-        loops={"loop": loop},
+        loops={"loop": _loop},
         resources=store,
     )
+
+
+async def _loop(stop_signal: StopSignal) -> None:
+    end = os.environ.get("END")
+    while not stop_signal:
+        await stop_signal.sleep(timedelta(seconds=0.1))
+        if end == "raises":
+            raise RuntimeError("the loop failed")
+        if end == "returns":
+            return
+        if end:
+            for task in asyncio.all_tasks():
+                if task.get_name().startswith(end):
+                    task.cancel()
 
 
 def _append(output: Path, lines: str) -> None:

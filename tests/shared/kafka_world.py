@@ -140,9 +140,16 @@ class ServiceProcess:
         """Waits until it ends, and returns the exit status."""
         return await asyncio.to_thread(self._process.wait, within)
 
+    def send(self, number: signal.Signals) -> bool:
+        """Sends a signal; False when the process has ended."""
+        if self._process.poll() is not None:
+            return False
+        self._process.send_signal(number)
+        return True
+
     async def stop(self, number: signal.Signals, within: float = 30) -> int:
         """Sends a signal, and returns the exit status."""
-        self._process.send_signal(number)
+        self.send(number)
         return await self.exit_status(within)
 
 

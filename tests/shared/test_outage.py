@@ -13,17 +13,22 @@ from typing import Any
 import pytest
 import uvloop
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from deploy.local.servers import Kafka as LocalKafka
 from deploy.local.stack import LocalStack
+from shared.aiokafka_patches import patch_aiokafka
 from shared.broker import Batch, KafkaClient
-from shared.connection import patch_aiokafka_for_uvloop
+from shared.clock import system_clock
+from shared.cluster import KafkaCluster
 from shared.errors import RetryableError
 from shared.lag import ConsumerLag
 from shared.messages import OutgoingMessage
 from shared.settings import KafkaSettings
+from shared.tables import table_consumer
+from shared.tasks import TaskEndedError
 from shared.topics import ACTIVITIES, MATCHES
 
 from .examples import EMAIL, MATCHED
@@ -129,6 +134,33 @@ async def test_start_offsets_are_retried_until_the_store_is_back(
         assert consumer.idle_seconds(int(time.time() * 1000) + 120_000) > 100
 
 
+async def test_a_cancelled_query_of_start_offsets_is_fatal(settings: KafkaSettings) -> None:
+    """Otherwise the partitions stay paused for ever."""
+
+    async def start_offsets(_assigned: Any) -> Any:
+        raise asyncio.CancelledError
+
+    async with member(settings, Sink(), start_offsets=start_offsets) as consumer:
+        with pytest.raises(TaskEndedError, match="resume activities was cancelled"):
+            await asyncio.wait_for(consumer.cluster.failed, 20)
+
+
+async def test_a_table_reader_stops_at_any_time(broker: LocalKafka, settings: KafkaSettings) -> None:
+    """By itself aiokafka raises CancelledError here, as if the caller were cancelled, and stays connected."""
+    cluster = KafkaCluster(settings, "matcher", system_clock)
+    tp = cluster.partition(ACTIVITIES, 0)
+    async with table_consumer(cluster) as unused:
+        unused.assign([tp])
+    async with table_consumer(cluster) as reader:
+        reader.assign([tp])
+        reader.seek(tp, 0)
+        await eventually(lambda: reader._fetcher._in_flight)
+        await asyncio.to_thread(broker.kill)
+        await eventually(lambda: not any(map(AIOKafkaConnection.connected, reader._client._conns.values())))
+    for consumer in (unused, reader):
+        assert not any(map(AIOKafkaConnection.connected, consumer._client._conns.values()))
+
+
 async def test_a_failed_commit_is_repeated(
     settings: KafkaSettings, observer: KafkaObserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +209,6 @@ def test_a_connection_closed_under_uvloop_is_a_connection_error(kafka: str) -> N
         finally:
             await client.close()
 
-    patch_aiokafka_for_uvloop()
+    patch_aiokafka()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(use_a_closed_connection())

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from shared.service import VERSION_HEADER
 from shared.settings import KafkaSettings
@@ -126,6 +127,16 @@ async def test_sigterm_ends_a_stuck_service_within_ten_seconds(
     assert await observer.committed() == {}
 
 
+async def test_every_sigterm_from_the_first_log_line_on_ends_the_service_with_status_0(
+    settings: KafkaSettings, tmp_path: Path
+) -> None:
+    async with process(settings, tmp_path / "it") as it:
+        await eventually(lambda: it.log_lines)
+        while it.send(signal.SIGTERM):  # noqa: ASYNC110  # until it has ended: a process has no event
+            await asyncio.sleep(0.001)
+        assert await it.exit_status() == 0
+
+
 async def test_sigterm_interrupts_the_opening_of_a_store(settings: KafkaSettings, tmp_path: Path) -> None:
     async with process(settings, tmp_path / "it", OPEN_SECONDS=3600) as it:
         await eventually(lambda: it.has_logged("store opening"))
@@ -138,11 +149,23 @@ async def test_sigterm_interrupts_the_opening_of_a_store(settings: KafkaSettings
 # -- fail and die ---------------------------------------------------------------------------------
 
 
-async def test_a_failing_loop_ends_the_service_with_status_1(settings: KafkaSettings, tmp_path: Path) -> None:
-    async with process(settings, tmp_path / "it", FAIL_AFTER=0.1) as it:
+@pytest.mark.parametrize(
+    "end, error",
+    [
+        ("raises", "RuntimeError: the loop failed"),
+        ("returns", "the task loop ended, although nobody stopped it"),
+        ("loop", "the task loop was cancelled, although nobody stopped it"),
+        ("poll", "the task poll activities was cancelled, although nobody stopped it"),
+        ("http", "was cancelled, although nobody stopped it"),
+    ],
+)
+async def test_a_task_that_ends_by_itself_ends_the_service_with_status_1(
+    end: str, error: str, settings: KafkaSettings, tmp_path: Path
+) -> None:
+    async with process(settings, tmp_path / "it", END=end) as it:
         assert await it.exit_status() == 1
     (stopped,) = [line for line in it.log_lines if line["message"] == "service failed, stopping"]
-    assert "RuntimeError: the loop failed" in stopped["exc_info"]
+    assert error in stopped["exc_info"]
     assert it.has_logged("store closed")
 
 
