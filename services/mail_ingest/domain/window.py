@@ -8,8 +8,8 @@ from typing import assert_never
 from .items import CapturedItem
 from .kinds import FolderLiveness, KindTable, ViewLiveness
 
-PAUSE_PART, MAX_PAGE_PAUSE = 3.0, 0.5
-"""A reading of many pages pauses for three times as long as a page took, in seconds, at most so long."""
+PAUSE_PART, MAX_PAGE_PAUSE = 9.0, 1.0
+"""A reading of many pages pauses for nine times as long as a page took, in seconds, at most so long."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from shared.topics import ACTIVITIES
 
 from .outbox import OutboxPublisher
 
-BATCH_SIZE = 500
+BATCH_SIZE = 100
 """Items that are recorded and published together."""
 
 FindNotified: TypeAlias = Callable[[], Awaitable[AbstractSet[str]]]

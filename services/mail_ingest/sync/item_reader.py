@@ -31,7 +31,7 @@ MAX_CHANGE_KEY_LENGTH = 200
 FETCH_BATCH_SIZE = 60
 """Items that are fetched, recorded, published and acknowledged together."""
 
-ITEMS_BETWEEN_TASKS = 100
+ITEMS_BETWEEN_TASKS = 20
 """After so many items other tasks go on: a page of a window has 500."""
 
 T = TypeVar("T")
