@@ -22,6 +22,7 @@ BACKLOG_KEYS: Mapping[str, tuple[str, ...]] = {
         "content lag",
         "open track requests",
         "publish pending track requests",
+        "republications",
         "publish pending tracked activities",
         "publish pending followed mailboxes",
     ),

@@ -40,8 +40,13 @@ def to_export_line(document: "Document") -> dict[str, Any]:
 
 async def resend(store: "Store") -> None:
     """Records every tracked activity for publication; a running service publishes them again."""
-    count = await store.tracked_activities.record_resend()
-    print(f"{count} tracked activities will be published again", file=sys.stderr)
+    from shared.clock import system_clock
+
+    from .publishing.republication import request_republication
+
+    tenants = await store.tracked_activities.find_tenants()
+    await request_republication(store, dict.fromkeys(tenants, False), system_clock())
+    print(f"the tracked activities of {len(tenants)} tenants will be published again", file=sys.stderr)
 
 
 COMMANDS: dict[str, Callable[["Store"], Coroutine[Any, Any, None]]] = {"export": export, "resend": resend}

@@ -22,10 +22,13 @@ from .api.routes import TimelineServices
 from .api.streams import TimelineStreams
 from .content.own_text import OwnTextReader
 from .content.previews import PreviewsClient
+from .domain.event_settings import EventSettings
 from .domain.visibility import DefaultReaders
 from .handlers import Handlers
+from .publishing.event_settings import announce_event_settings
 from .publishing.following import FollowPublisher
 from .publishing.relay import OutboxRelay
+from .publishing.republication import Republisher
 from .publishing.tracked_activities import TrackedActivityPublisher
 from .read_positions import ReadPositions
 from .settings import TrackingSettings
@@ -63,10 +66,10 @@ async def create_app(
     readers = DefaultReaders(settings.default_readers)
     keys = keys or AuthorityKeys(settings.authority_url, clock, settings.authority_ca_file)
     previews = previews or PreviewsClient(settings.mail_ingest_url, settings.service_token)
-    tracked_activities = TrackedActivityPublisher(
-        store, kafka, readers, clock, publish_subjects=settings.publish_subjects
-    )
+    event_settings = EventSettings(readers, settings.publish_subjects)
+    tracked_activities = TrackedActivityPublisher(store, kafka, event_settings, clock)
     relay = OutboxRelay(store, kafka, tracked_activities, clock)
+    republisher = Republisher(store, tracked_activities)
     following = FollowPublisher(store, kafka, clock)
 
     access = TimelineAccess(store, readers, clock)
@@ -90,6 +93,7 @@ async def create_app(
         store,
         relay,
         following,
+        republisher,
         clock,
         matches=ReadPositions(store, kafka, clock),
         records=ReadPositions(store, kafka, clock),
@@ -101,10 +105,14 @@ async def create_app(
     mailboxes.handle(handlers.on_mailboxes, handlers.mailboxes.start_offsets)
     content.handle(handlers.on_content, handlers.content.start_offsets)
 
+    async def prepare_store() -> None:
+        await store.create_indexes()
+        await announce_event_settings(store, event_settings, clock)
+
     @contextlib.asynccontextmanager
     async def resources() -> AsyncIterator[None]:
         try:
-            await retry_until_available(store.create_indexes, OutageLog(log, "waiting for MongoDB"))
+            await retry_until_available(prepare_store, OutageLog(log, "waiting for MongoDB"))
             yield
         finally:
             await previews.close()
@@ -114,6 +122,7 @@ async def create_app(
     health = Health()
     health.liveness |= {
         "outbox": relay.heartbeat.age_seconds,
+        "republication": republisher.heartbeat.age_seconds,
         "following": following.heartbeat.age_seconds,
         "streams": streams.heartbeat.age_seconds,
     }
@@ -125,6 +134,7 @@ async def create_app(
         "suggestions": store.suggestions.count_live,
         "open track requests": store.track_requests.count_open,
         "publish pending track requests": store.track_requests.count_publish_pending,
+        "republications": store.republications.count,
         "publish pending tracked activities": store.tracked_activities.count_publish_pending,
         "publish pending followed mailboxes": store.followed_mailboxes.count_publish_pending,
         "streams": streams.count_open,
@@ -135,7 +145,12 @@ async def create_app(
         clock,
         health=health,
         http=[HttpInterface("api", settings.host, settings.port, api, HttpLimits.from_settings(settings))],
-        loops={"outbox": relay.run, "following": following.run, "streams": streams.run},
+        loops={
+            "outbox": relay.run,
+            "republication": republisher.run,
+            "following": following.run,
+            "streams": streams.run,
+        },
         resources=resources,
     )
 

@@ -7,7 +7,7 @@ it, changes nothing: the conditions are in `store/`.
 from typing import TypeAlias, assert_never
 
 from shared.broker import Batch
-from shared.clock import Clock, to_micros
+from shared.clock import Clock
 from shared.errors import InvalidMessageError
 from shared.events import ActivityMatched, ContentAnswered, ContentUpdated, MailboxChanged
 from shared.keys import ItemKey, MailboxKey, RecordKey
@@ -19,6 +19,7 @@ from .actions.update_tracked import SourceUpdates
 from .metrics import RECORDS_IGNORED, SUGGESTIONS
 from .publishing.following import FollowPublisher
 from .publishing.relay import OutboxRelay
+from .publishing.republication import Republisher, request_republication
 from .read_positions import ReadPositions, partition_of
 from .store import (
     Document,
@@ -38,6 +39,7 @@ class Handlers:
         store: the database.
         relay: publishes what a handler records; a handler wakes it.
         following: publishes which items are followed; a handler wakes it.
+        republisher: publishes tracked activities again; a handler wakes it.
         clock: the server's clock.
 
     Attributes:
@@ -49,6 +51,7 @@ class Handlers:
         store: Store,
         relay: OutboxRelay,
         following: FollowPublisher,
+        republisher: Republisher,
         clock: Clock,
         *,
         matches: ReadPositions,
@@ -59,6 +62,7 @@ class Handlers:
         self._store = store
         self._relay = relay
         self._following = following
+        self._republisher = republisher
         self._clock = clock
         self._track_completion = TrackCompletion(store, relay, clock)
         self._source_updates = SourceUpdates(store, relay, clock)
@@ -95,7 +99,7 @@ class Handlers:
         await self.matches.advance(batch, max_epochs)
 
     async def on_records(self, batch: Batch[RecordKey, AnyRecord]) -> None:
-        """Stores names and readers. After a change the record's tracked activities are published again."""
+        """Stores names and readers, and what has to be published again after their changes."""
         latest: dict[tuple[str, str, int], Document] = {}
         for message in batch.messages:
             if message.key is None:
@@ -107,8 +111,9 @@ class Handlers:
         RECORDS_IGNORED.inc(len(latest) - written)
         ids = sorted({record_id for record_id, *_ in latest})
         if changes := await self._store.records.find_unpublished_changes(ids):
-            if await self._store.tracked_activities.record_republication(changes, to_micros(self._clock())):
-                self._relay.wake()
+            closing = {record: change["closes"] for record, change in changes.items()}
+            if await request_republication(self._store, closing, self._clock()):
+                self._republisher.wake()
             await self._store.records.clear_unpublished_changes(changes)
         await self.records.advance(batch)
 

@@ -243,6 +243,7 @@ WAITING_WORK = (
     "content lag",
     "open track requests",
     "publish pending track requests",
+    "republications",
     "publish pending tracked activities",
     "publish pending followed mailboxes",
 )

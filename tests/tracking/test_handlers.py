@@ -41,6 +41,7 @@ async def handlers(store: Store) -> Handlers:
         store,
         outbox,
         outbox,
+        outbox,
         clock,
         matches=positions,
         records=positions,

@@ -4,8 +4,9 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
+from services.tracking.domain.event_settings import EventSettings
 from services.tracking.domain.tracked_activity import TrackedActivity, to_event
-from services.tracking.domain.visibility import DefaultReaders, KnownRecord
+from services.tracking.domain.visibility import KnownRecord
 from services.tracking.metrics import PUBLISHED
 from services.tracking.store import Store
 from shared.broker import KafkaClient
@@ -26,25 +27,15 @@ class TrackedActivityPublisher:
     Args:
         store: the database.
         kafka: where the messages go.
-        readers: readers of the records that name none.
+        settings: by which events are published until some are stored.
         clock: the server's clock.
-        publish_subjects: events carry the subject.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        kafka: KafkaClient,
-        readers: DefaultReaders,
-        clock: Clock,
-        *,
-        publish_subjects: bool,
-    ) -> None:
+    def __init__(self, store: Store, kafka: KafkaClient, settings: EventSettings, clock: Clock) -> None:
         self._store = store
         self._kafka = kafka
-        self._readers = readers
+        self._settings = settings
         self._clock = clock
-        self._publish_subjects = publish_subjects
 
     async def publish(self, leased: Sequence[TrackedActivity]) -> int:
         """Publishes each state with the present names and readers of its records, and returns how many.
@@ -56,10 +47,11 @@ class TrackedActivityPublisher:
         """
         if not leased:
             return 0
+        settings = await self._store.event_settings.find() or self._settings
         keys = [entry.record for tracked in leased for entry in tracked.regarding]
         records = await self._store.records.find_by_keys(keys)
         results = await asyncio.gather(
-            *(self._publish_state(tracked, records) for tracked in leased), return_exceptions=True
+            *(self._publish_state(tracked, records, settings) for tracked in leased), return_exceptions=True
         )
         published = [tracked for tracked, result in zip(leased, results, strict=True) if result is None]
         if published:
@@ -69,9 +61,17 @@ class TrackedActivityPublisher:
         return len(published)
 
     async def _publish_state(
-        self, tracked: TrackedActivity, records: Mapping[RecordKey, KnownRecord]
+        self,
+        tracked: TrackedActivity,
+        records: Mapping[RecordKey, KnownRecord],
+        settings: EventSettings,
     ) -> None:
-        event = to_event(tracked, records.get, self._readers.resolve, publish_subjects=self._publish_subjects)
+        event = to_event(
+            tracked,
+            records.get,
+            settings.default_readers.resolve,
+            publish_subjects=settings.publish_subjects,
+        )
         messages = [OutgoingMessage(TRACKED_ACTIVITIES, tracked.key, event, tracked.revision)]
         if not tracked.is_tracked:
             messages.append(OutgoingMessage(TRACKED_ACTIVITIES, tracked.key, None, tracked.revision))

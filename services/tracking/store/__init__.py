@@ -14,9 +14,11 @@ from shared.mongodb import DRIVER, Document, Driver, MongoDatabase, Session
 from .capture_statuses import CaptureStatusCollection, capture_status_document
 from .change_feed import Change, ChangeFeed
 from .dismissals import DismissalCollection
+from .event_settings import EventSettingsCollection
 from .followed_mailboxes import FollowedMailbox, FollowedMailboxCollection
 from .read_positions import ReadPositionCollection, StoredPosition
 from .records import RecordCollection, record_document
+from .republications import Republication, RepublicationCollection
 from .suggestions import SuggestionCollection, suggestion_document
 from .track_requests import TrackRequestCollection
 from .tracked_activities import TrackedActivityCollection
@@ -25,6 +27,7 @@ __all__ = [
     "Change",
     "Document",
     "FollowedMailbox",
+    "Republication",
     "Session",
     "Store",
     "StoredPosition",
@@ -50,6 +53,8 @@ class Store(MongoDatabase):
         self.capture_statuses = CaptureStatusCollection(self.collection("capture_statuses"))
         self.track_requests = TrackRequestCollection(self.collection("track_requests"))
         self.tracked_activities = TrackedActivityCollection(self.collection("tracked_activities"))
+        self.republications = RepublicationCollection(self.collection("republications"))
+        self.event_settings = EventSettingsCollection(self.collection("event_settings"))
         self.followed_mailboxes = FollowedMailboxCollection(self.collection("followed_mailboxes"))
         self.read_positions = ReadPositionCollection(self.collection("read_positions"))
         self.change_feed = ChangeFeed(self)
@@ -65,6 +70,7 @@ class Store(MongoDatabase):
                     ("records", RecordCollection),
                     ("track_requests", TrackRequestCollection),
                     ("tracked_activities", TrackedActivityCollection),
+                    ("republications", RepublicationCollection),
                     ("followed_mailboxes", FollowedMailboxCollection),
                 )
             )

@@ -14,8 +14,11 @@ from shared.mongodb import Document, MongoDatabase
 OWNED_COLLECTIONS = frozenset({"suggestions", "dismissals", "capture_statuses"})
 """The ids of their documents begin with `tenant/oid`."""
 OUTBOX_COLLECTIONS = ("track_requests", "tracked_activities")
-INVISIBLE_FIELDS = frozenset({"publish_pending", "publish_lease", "delete_at", "copies"})
-"""A change of these fields alone, of the outbox and of what is known of followed items, shows nothing."""
+INVISIBLE_FIELDS = frozenset({"publish_pending", "publish_lease", "delete_at", "copies", "revision"})
+"""A change of these fields alone, of the outbox and of what is known of followed items, shows nothing.
+
+A state that shows something else is a replacement of its document.
+"""
 MAX_WAIT = timedelta(seconds=1)
 """MongoDB answers after this time when nothing changed."""
 PIPELINE: list[Document] = [

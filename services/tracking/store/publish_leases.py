@@ -14,6 +14,20 @@ PUBLISH_LEASE = timedelta(seconds=15)
 PUBLISH_PENDING_INDEX = IndexModel(
     [("publish_pending", ASCENDING)], partialFilterExpression={"publish_pending": True}
 )
+NOT_LEASED: Document = {
+    "$or": [{"publish_lease": None}, {"$expr": {"$lt": ["$publish_lease.until", "$$NOW"]}}],
+}
+"""Finds the documents that no replica is publishing."""
+
+
+def lease_fields(holder: str) -> Document:
+    """The field of a lease that begins now, for an update that MongoDB computes.
+
+    Args:
+        holder: token of the replica.
+    """
+    until = {"$add": ["$$NOW", to_milliseconds(PUBLISH_LEASE)]}
+    return {"publish_lease": {"holder": {"$literal": holder}, "until": until}}
 
 
 async def lease_pending(collection: MongoCollection, holder: str, limit: int) -> list[Document]:
@@ -27,15 +41,10 @@ async def lease_pending(collection: MongoCollection, holder: str, limit: int) ->
     Returns:
         The leased documents, without their texts.
     """
-    free: Document = {
-        "publish_pending": True,
-        "$or": [{"publish_lease": None}, {"$expr": {"$lt": ["$publish_lease.until", "$$NOW"]}}],
-    }
+    free = {"publish_pending": True} | NOT_LEASED
     ids = [document["_id"] async for document in collection.find(free, {"_id": 1}, limit=limit)]
     if not ids:
         return []
-    until = {"$add": ["$$NOW", to_milliseconds(PUBLISH_LEASE)]}
-    lease = {"publish_lease": {"holder": {"$literal": holder}, "until": until}}
-    await collection.update_many(free | {"_id": {"$in": ids}}, [{"$set": lease}])
+    await collection.update_many(free | {"_id": {"$in": ids}}, [{"$set": lease_fields(holder)}])
     leased = {"_id": {"$in": ids}, "publish_pending": True, "publish_lease.holder": holder}
     return [document async for document in collection.find(leased, {"content.text": 0})]

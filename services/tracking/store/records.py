@@ -1,10 +1,10 @@
 """Records, as far as a timeline needs them.
 
     {_id: "tenant/type/id", tenant, name, search, readers, modified_on, absence,
-     source: [topic, partition], order: [generation, offset], unpublished_change}
+     source: [topic, partition], order: [generation, offset], unpublished_change: {order, closes}}
 
-`unpublished_change` is the `order` of the last change whose tracked activities are not recorded as
-`publish_pending` yet.
+`unpublished_change` is the last change for which no republication is recorded yet, and whether readers were
+taken away since.
 """
 
 import re
@@ -189,7 +189,15 @@ def _replace_if_later(document: Document) -> list[Document]:
             {"$or": [{"$ne": [stored[field], new[field]]} for field in stored]},
         ]
     }
-    change = {"$cond": [differs, order, {"$ifNull": ["$unpublished_change", "$$REMOVE"]}]}
+    narrows = {"$not": [{"$setIsSubset": [_as_set(stored["readers"]), _as_set(new["readers"])]}]}
+    closes = {"$or": [narrows, {"$ifNull": ["$unpublished_change.closes", False]}]}
+    change: Document = {
+        "$cond": [
+            differs,
+            {"order": order, "closes": closes},
+            {"$ifNull": ["$unpublished_change", "$$REMOVE"]},
+        ]
+    }
     # An absent record keeps its last readers, and no other field that a user could read.
     whole = {
         "$mergeObjects": [
@@ -199,3 +207,8 @@ def _replace_if_later(document: Document) -> list[Document]:
         ]
     }
     return [{"$replaceWith": {"$cond": [later, whole, "$$ROOT"]}}]
+
+
+def _as_set(readers: Document) -> Document:
+    """Readers for a comparison: the tenant's setting, which may change, includes nobody for certain."""
+    return {"$ifNull": [readers, [None]]}

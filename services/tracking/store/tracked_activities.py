@@ -32,7 +32,7 @@ from .documents import (
     to_copy,
     to_regarding,
 )
-from .publish_leases import PUBLISH_PENDING_INDEX, lease_pending
+from .publish_leases import PUBLISH_PENDING_INDEX, lease_fields, lease_pending
 
 WITHOUT_TEXT = {"content": 0}
 
@@ -87,12 +87,19 @@ def _unchanged(before: TrackedActivity) -> Document:
     return {"_id": join_key(before.key), "revision": before.revision, "copies": _copy_documents(before)}
 
 
+def _in_scope(scope: str) -> Document:
+    """Finds the activities of a record, or of a tenant."""
+    return {"regarding.record" if "/" in scope else "tenant": scope}
+
+
 class TrackedActivityCollection:
     """The tracked activities of every tenant."""
 
     INDEXES = (
         IndexModel([("regarding.record", ASCENDING), ("at", DESCENDING), ("_id", DESCENDING)]),
+        IndexModel([("regarding.record", ASCENDING), ("revision", ASCENDING)]),
         IndexModel([("tenant", ASCENDING), ("identity", ASCENDING)]),
+        IndexModel([("tenant", ASCENDING), ("revision", ASCENDING)]),
         IndexModel([("copies.item", ASCENDING)]),
         IndexModel([("copies.mailbox", ASCENDING), ("copies.until", ASCENDING)]),
         PUBLISH_PENDING_INDEX,
@@ -214,22 +221,40 @@ class TrackedActivityCollection:
         )
         return recorded.matched > 0
 
-    async def record_republication(self, records: Iterable[str], revision: int) -> int:
-        """Records the activities of these records as `publish_pending` at a higher revision.
+    async def find_max_revision(self, scope: str) -> int | None:
+        """The greatest revision of the activities of a scope, see `Republication`; None when it has none."""
+        newest = await self._collection.find_one(
+            _in_scope(scope), {"revision": 1}, sort=[("revision", DESCENDING)]
+        )
+        return int(newest["revision"]) if newest else None
+
+    async def find_tenants(self) -> list[str]:
+        """The tenants that have tracked activities."""
+        # In this form MongoDB reads one entry of the index for each tenant.
+        first: list[Document] = [
+            {"$sort": {"tenant": ASCENDING}},
+            {"$group": {"_id": "$tenant", "first": {"$first": "$_id"}}},
+        ]
+        return sorted([document["_id"] async for document in self._collection.aggregate(first)])
+
+    async def lease_below(self, scope: str, revision: int, holder: str, limit: int) -> list[TrackedActivity]:
+        """Raises activities to a revision, and leases them to be published again, without their texts.
 
         Args:
-            records: ids of records, `tenant/type/id`.
-            revision: the least revision that the activities get.
-
-        Returns:
-            The number of activities.
+            scope: see `Republication`.
+            revision: activities of lower revisions are raised to it, the lowest first.
+            holder: token of this replica.
+            limit: the most activities.
         """
-        higher = {"$max": [revision, {"$add": ["$revision", 1]}]}
-        recorded = await self._collection.update_many(
-            {"regarding.record": {"$in": list(records)}},
-            [{"$set": {"publish_pending": True, "revision": higher}}],
-        )
-        return recorded.modified
+        lower = _in_scope(scope) | {"revision": {"$lt": revision}}
+        lowest_first = self._collection.find(lower, {"_id": 1}, sort=[("revision", ASCENDING)], limit=limit)
+        ids = [document["_id"] async for document in lowest_first]
+        raised = {"revision": revision, "publish_pending": True} | lease_fields(holder)
+        await self._collection.update_many(lower | {"_id": {"$in": ids}}, [{"$set": raised}])
+        leased = {"_id": {"$in": ids}, "revision": revision, "publish_lease.holder": holder}
+        return [
+            _to_tracked(document) async for document in self._collection.find(leased, {"content.text": 0})
+        ]
 
     async def lease_pending(self, holder: str, limit: int) -> list[TrackedActivity]:
         """Leases activities whose state is not published yet, without their texts; see `publish_leases`."""
@@ -258,10 +283,6 @@ class TrackedActivityCollection:
                 )
             )
         await self._collection.bulk_write(writes, ordered=True)
-
-    async def record_resend(self) -> int:
-        """Records every activity as `publish_pending`, and returns how many there are."""
-        return (await self._collection.update_many({}, {"$set": {"publish_pending": True}})).matched
 
     async def count_publish_pending(self) -> int:
         """The number of activities whose state is not published yet."""

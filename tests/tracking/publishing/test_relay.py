@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from services.tracking.domain.event_settings import EventSettings
 from services.tracking.domain.track_request import open_request
 from services.tracking.domain.tracked_activity import TrackedActivity, remove_regarding
 from services.tracking.domain.visibility import DefaultReaders
@@ -35,8 +36,9 @@ class FakeProducer:
 
 
 def relay(store: Store, producer: FakeProducer) -> OutboxRelay:
-    kafka, readers = cast("Any", SimpleNamespace(producer=producer)), DefaultReaders({"*": ("*",)})
-    publisher = TrackedActivityPublisher(store, kafka, readers, SettableClock(), publish_subjects=True)
+    kafka = cast("Any", SimpleNamespace(producer=producer))
+    settings = EventSettings(DefaultReaders({"*": ("*",)}), publish_subjects=True)
+    publisher = TrackedActivityPublisher(store, kafka, settings, SettableClock())
     return OutboxRelay(store, kafka, publisher, SettableClock())
 
 

@@ -89,6 +89,9 @@ async def changes_after(store: Store, *messages: Message) -> list[Any]:
     return list((await store.records.find_unpublished_changes(["/".join(KEY)])).values())
 
 
+OPEN, ANN_ALONE = named("A", offset=5, readers=("*",)), named("A", offset=6, readers=("user:oid-ann",))
+
+
 @pytest.mark.parametrize(
     "message,changed",
     [
@@ -107,12 +110,42 @@ async def test_change_of_name_readers_or_absence_is_unpublished(
     assert bool(await changes_after(store, message)) is changed
 
 
+@pytest.mark.parametrize(
+    "messages,closes",
+    [
+        ((OPEN, named("B", offset=6, readers=("*",))), False),
+        ((OPEN, ANN_ALONE), True),
+        ((ANN_ALONE, named("A", offset=7, readers=("user:oid-ben", "user:oid-ann"))), False),
+        ((OPEN, named("A", offset=6)), True),
+        ((A, ANN_ALONE), True),
+        ((A, B), False),
+        ((OPEN, ANN_ALONE, named("B", offset=7, readers=("user:oid-ann",))), True),
+        ((OPEN, deleted()), False),
+    ],
+    ids=[
+        "renamed",
+        "narrowed",
+        "widened",
+        "to default",
+        "from default",
+        "default",
+        "then renamed",
+        "deleted",
+    ],
+)
+async def test_change_closes_when_it_may_take_readers_away(
+    store: Store, messages: tuple[Message, ...], closes: bool
+) -> None:
+    [change] = await changes_after(store, *messages)
+    assert change["closes"] is closes
+
+
 async def test_only_the_cleared_change_is_cleared(store: Store) -> None:
     await stored_after(store, A, B)
     first = await store.records.find_unpublished_changes(["/".join(KEY)])
     await stored_after(store, named("C", offset=7))
     await store.records.clear_unpublished_changes(first)
     second = await store.records.find_unpublished_changes(["/".join(KEY)])
-    assert list(second.values()) == [[1, 7]]
+    assert [change["order"] for change in second.values()] == [[1, 7]]
     await store.records.clear_unpublished_changes(second)
     assert await store.records.find_unpublished_changes(["/".join(KEY)]) == {}

@@ -123,25 +123,6 @@ async def test_untracked_activity_is_deleted_when_its_tombstone_is(store: Store)
     assert left["delete_at"] == NOW + 14 * DAY
 
 
-async def test_changed_record_makes_its_activities_pending_at_a_higher_revision(store: Store) -> None:
-    other = tracked(email(identity="other"), (ANN, ACCOUNT))
-    await store.tracked_activities.replace_if_unchanged(FIRST, None)
-    await store.tracked_activities.replace_if_unchanged(other, None)
-    await store.tracked_activities.acknowledge([FIRST, other], NOW)
-    for revision, expected in ((1, FIRST.revision + 1), (FIRST.revision * 2, FIRST.revision * 2)):
-        assert await store.tracked_activities.record_republication([join_key(RENEWAL)], revision) == 1
-        assert (await document(store))["revision"] == expected
-    assert await store.tracked_activities.count_publish_pending() == 1
-
-
-async def test_resend_makes_every_activity_pending_at_its_revision(store: Store) -> None:
-    await store.tracked_activities.replace_if_unchanged(FIRST, None)
-    await store.tracked_activities.acknowledge([FIRST], NOW)
-    assert await store.tracked_activities.record_resend() == 1
-    assert await store.tracked_activities.count_publish_pending() == 1
-    assert (await document(store))["revision"] == FIRST.revision
-
-
 async def test_pages_are_newest_first_and_begin_after_the_page_before(store: Store) -> None:
     activities = [
         tracked(email(identity=str(number), at=NOW - (number // 2) * HOUR), (ANN, RENEWAL))
