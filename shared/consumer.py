@@ -4,6 +4,7 @@
 |---|---|
 | raises `RetryableError` | the partitions pause; the same batch comes again after a back-off |
 | calls `Batch.dead_letter(message, error)` | the message goes to the dead-letter topic; the batch commits |
+| raises `InvalidMessageError` | its messages are handled one by one; one that raises again is a dead letter |
 | raises any other exception | fatal: nothing is committed and the process stops |
 
 At a rebalance the consumer *drains* (it waits for the batch in flight, which commits) and *gates* (it
@@ -283,7 +284,14 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
         if self._on_batch is None:
             raise TypeError(f"the consumer of {self.topic.name} has no handler")
         batch: Batch[K, V] = Batch([self._decoders[record.topic](record) for record in records])
-        await self._on_batch(batch)
+        try:
+            await self._on_batch(batch)
+        except InvalidMessageError as error:
+            if len(records) > 1:  # one of them, and the handler does not know which
+                for record in records:
+                    await self._process((record,))
+                return
+            batch.refusals = [(message, error) for message in batch.valid]
         invalid: list[Refusal] = [(message, message.error) for message in batch.invalid]
         await write_dead_letters(self.cluster, self.topic, invalid + batch.refusals)
 

@@ -4,6 +4,7 @@
   backs off, and tries the batch again.
 * Invalid message: the decoder finds an `InvalidMessageError`, or the handler passes one to
   `Batch.dead_letter`. The consumer writes the message to the dead-letter topic with the reason, and commits.
+  A handler that cannot name the message raises it, and gets the messages of the batch again one by one.
 * Fatal: the handler raises any other exception. The process stops without a commit.
 """
 

@@ -55,6 +55,8 @@ NOT_YET_INITIALIZED = 94  # MongoDB's error code: the server has no replica set 
 # Small for a laptop; an oplog of 256 MB holds hours of writes. No socket in /tmp, no telemetry files.
 MONGOD_OPTIONS = ["--wiredTigerCacheSizeGB", "0.25", "--oplogSize", "256", "--nounixsocket"]
 MONGOD_OPTIONS += ["--setParameter", "diagnosticDataCollectionEnabled=false", "--quiet"]
+# Tests raise errors of MongoDB by its fail points.
+MONGOD_OPTIONS += ["--setParameter", "enableTestCommands=1"]
 
 # Bytes. An idle stack takes 400 MB, mostly MongoDB's journal; the jars in ~/.m2 take 44 MB.
 DISK_NEEDED = 1_000_000_000

@@ -121,6 +121,26 @@ async def test_valid_messages_around_invalid_ones_are_processed(
     assert await observer.committed() == {0: len(invalid) * 2 + 1}
 
 
+async def test_a_message_that_the_store_refuses_with_its_batch_becomes_a_dead_letter(
+    settings: KafkaSettings, observer: KafkaObserver
+) -> None:
+    await observer.write_activities(*TEN)
+    stored: list[str] = []
+
+    async def store_at_once(batch: Batch[Any, Any]) -> None:
+        items = [message.key[-1] for message in batch.valid]
+        if "item-3" in items:
+            raise InvalidMessageError("the database refuses a document")
+        stored.extend(items)
+
+    async with member(settings, store_at_once, max_records=5):
+        await eventually(lambda: "item-9" in stored)
+    assert stored == [item for item in TEN if item != "item-3"]
+    [letter] = await observer.dead_letters()
+    assert (letter.key or b"").endswith(b"item-3")
+    assert await observer.committed() == {0: 10}
+
+
 async def test_a_message_that_the_handler_refuses_becomes_a_dead_letter(
     settings: KafkaSettings, observer: KafkaObserver
 ) -> None:

@@ -10,11 +10,11 @@ from shared.keys import ItemKey, MailboxKey, join_key, split_key
 from shared.mongodb import (
     ASCENDING,
     Document,
+    DuplicateDocumentError,
     IndexModel,
     MongoCollection,
     MongoDatabase,
     UpdateOne,
-    WriteRefusedError,
 )
 from shared.topics import TOMBSTONE_RETENTION
 
@@ -155,9 +155,8 @@ class ItemCollection:
             result = await self._collection.bulk_write(writes)
             if result.matched + result.upserted == len(updates):
                 return {update.captured.item for update in updates}
-        except WriteRefusedError as error:
-            if not error.only_duplicates:
-                raise
+        except DuplicateDocumentError:
+            pass  # another worker has stored some of them
         versions = {_id(owner, update.captured.item): update.captured.version for update in updates}
         found = self._collection.find({"_id": {"$in": list(versions)}, "by": by}, {"version": 1})
         return {

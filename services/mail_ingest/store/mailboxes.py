@@ -1,5 +1,6 @@
 """The collection `mailboxes`, as handlers, administrators and workers without a lease change it."""
 
+import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
@@ -14,11 +15,11 @@ from shared.mongodb import (
     ASCENDING,
     DESCENDING,
     Document,
+    DuplicateDocumentError,
     IndexModel,
     MongoCollection,
     MongoDatabase,
     UpdateOne,
-    WriteRefusedError,
 )
 
 from .documents import MAILBOX, Mailbox, Work, enrolment
@@ -135,16 +136,13 @@ class MailboxCollection:
             The mailboxes as they are afterwards.
         """
         removed = [Mailbox(key.tenant, key.mailbox, MailboxStatus.REMOVED, now) for key in addresses]
-        try:
+        with contextlib.suppress(DuplicateDocumentError):  # a concurrent enrolment has inserted them
             await self._collection.bulk_write(
                 [
                     UpdateOne({"_id": join_key(each.key)}, {"$setOnInsert": MAILBOX.write(each)}, upsert=True)
                     for each in removed
                 ]
             )
-        except WriteRefusedError as error:
-            if not error.only_duplicates:  # a concurrent enrolment has inserted them
-                raise
         await self._collection.bulk_write(
             [
                 UpdateOne(

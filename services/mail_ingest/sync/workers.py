@@ -20,7 +20,7 @@ from services.mail_ingest.metrics import LEASES_LOST
 from services.mail_ingest.store.documents import Mailbox, Work
 from services.mail_ingest.store.held_mailbox import HeldMailbox
 from services.mail_ingest.store.lease import Lease, LeaseLostError, lease_prefix
-from shared.errors import RetryableError
+from shared.errors import InvalidMessageError, RetryableError
 from shared.heartbeat import Heartbeat
 from shared.retry import OutageLog
 from shared.service import StopSignal
@@ -126,7 +126,7 @@ class SyncWorkers:
         holder = f"{self._name}.{self._leases_requested}"
         try:
             mailbox = await self._store.mailboxes.acquire_lease(work, holder, self._settings.lease)
-        except RetryableError as error:
+        except (RetryableError, InvalidMessageError) as error:
             self._outage.failed(error)
             await asyncio.sleep(UNAVAILABLE_PAUSE.total_seconds())
             return False
@@ -185,7 +185,7 @@ class SyncWorkers:
         """Releases the lease for the next holder; when MongoDB is unavailable it ends by itself."""
         try:
             await held.release_lease(is_unfinished=True)
-        except RetryableError as error:
+        except (RetryableError, InvalidMessageError) as error:
             log.info("lease not released, it will expire", extra=_fields(held.lease) | {"error": str(error)})
 
     @contextlib.asynccontextmanager
@@ -206,7 +206,7 @@ class SyncWorkers:
                 if not await held.renew_lease():
                     lease.revoke()
                     return
-            except RetryableError:
+            except (RetryableError, InvalidMessageError):
                 continue  # without a renewal it ends by itself, here and in MongoDB
             lease.extend(requested_at)
 

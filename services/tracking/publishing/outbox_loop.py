@@ -6,7 +6,7 @@ import logging
 from abc import ABC, abstractmethod
 from datetime import timedelta
 
-from shared.errors import RetryableError
+from shared.errors import InvalidMessageError, RetryableError
 from shared.heartbeat import Heartbeat
 from shared.retry import OutageLog
 from shared.service import StopSignal
@@ -37,6 +37,7 @@ class OutboxLoop(ABC):
 
         Raises:
             RetryableError: MongoDB or Kafka is unavailable.
+            InvalidMessageError: one of them refuses a document or a message.
         """
 
     def wake(self) -> None:
@@ -51,7 +52,7 @@ class OutboxLoop(ABC):
             self._work_recorded.clear()
             try:
                 published = await self.publish_pending()
-            except RetryableError as error:
+            except (RetryableError, InvalidMessageError) as error:
                 outage.failed(error)
             else:
                 outage.succeeded()

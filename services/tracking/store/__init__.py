@@ -3,7 +3,7 @@
 Every write is acknowledged by the majority. What may come twice, or late from a replica that was
 paused, is written on a condition: the greater (epoch, sequence) of a suggestion wins, the later offset
 of a record, the greater version of a mailbox; a tracked activity changes from the revision that was
-read. All methods raise RetryableError within two seconds when MongoDB is unavailable.
+read. `shared/mongodb_errors.py` has the errors of all methods.
 """
 
 import asyncio

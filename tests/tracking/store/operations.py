@@ -1,0 +1,195 @@
+"""A call of each operation of the store, such that it sends all its commands; it may be repeated."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from uuid import uuid4
+
+from services.tracking.domain.timeline import Suggestion
+from services.tracking.domain.track_request import TrackRequest, TrackRequestState, open_request
+from services.tracking.store import (
+    Document,
+    FollowedMailbox,
+    Store,
+    StoredPosition,
+    capture_status_document,
+    record_document,
+    suggestion_document,
+)
+from shared.events import MailboxChanged, MailboxStatus
+from shared.keys import MailboxKey, join_key
+from shared.records import CustomRecord
+from shared.topics import MAILBOXES, MATCHES, RECORDS
+from tests.tracking.conftest import valid_message
+from tests.tracking.worlds import (
+    ACCOUNT,
+    ANN,
+    CONTOSO,
+    HOUR,
+    NOW,
+    RENEWAL,
+    email,
+    matched,
+    regarding,
+    tracked,
+)
+
+MAILBOX = ANN.mailbox_key
+ACTIVITY = email()
+SUGGESTION = suggestion_document(valid_message(MATCHES, ACTIVITY.key, matched(ACTIVITY, RENEWAL)), NOW)
+TRACKED = tracked(ACTIVITY, (ANN, RENEWAL))
+[ENTRY] = regarding((ANN, RENEWAL))
+STATUS = MailboxChanged(status=MailboxStatus.ENROLLED, since=NOW)
+RECORD = CustomRecord(tenant=CONTOSO, type=RENEWAL.type, id=RENEWAL.id, name="Renewal")
+OUTDATED = FollowedMailbox(MAILBOX, -1, {})
+"""Another request came meanwhile."""
+
+Call = Callable[[Store], Awaitable[object]]
+
+
+def _record_document(offset: int) -> Document:
+    return record_document(RENEWAL, valid_message(RECORDS, RENEWAL, RECORD, offset=offset), 1)
+
+
+def _new_request() -> TrackRequest:
+    return open_request(uuid4().hex, email(item=uuid4().hex), ENTRY, HOUR)
+
+
+async def _all(found: AsyncIterator[object]) -> None:
+    async for _ in found:
+        pass
+
+
+async def _first_change(store: Store) -> None:
+    store.change_feed.forget_position()
+    async with aclosing(store.change_feed.changes()) as changes:
+        await anext(changes)
+
+
+async def _write_in_a_transaction(store: Store) -> None:
+    async with store.transaction() as session:
+        await store.followed_mailboxes.request(MAILBOX, session)
+
+
+async def _find_request_in_a_transaction(store: Store) -> None:
+    async with store.transaction() as session:
+        await store.track_requests.find_by_id("r", session)
+
+
+async def _find_activity_in_a_transaction(store: Store) -> None:
+    async with store.transaction() as session:
+        await store.tracked_activities.find_by_content(CONTOSO, ACTIVITY.identity, "c", session)
+
+
+async def _lease_requests(store: Store) -> None:
+    await store.track_requests.insert(_new_request(), ACTIVITY)
+    await store.track_requests.lease_pending("holder", 1)
+
+
+async def _lease_activities(store: Store) -> None:
+    await store.tracked_activities.replace_if_unchanged(TRACKED, TRACKED)
+    await store.tracked_activities.lease_pending("holder", 1)
+
+
+async def _lease_mailboxes(store: Store) -> None:
+    await store.followed_mailboxes.request(MailboxKey(CONTOSO, uuid4().hex))
+    await store.followed_mailboxes.lease_pending("holder", 1)
+
+
+async def prepare(store: Store) -> None:
+    """Stores what the operations find."""
+    await store.suggestions.upsert_newer([SUGGESTION])
+    await store.dismissals.upsert(Suggestion(ACTIVITY, (), 0), RENEWAL)
+    await store.tracked_activities.replace_if_unchanged(TRACKED, None)
+    await store.followed_mailboxes.request(MAILBOX)
+
+
+OPERATIONS: Mapping[str, Call] = {
+    "CaptureStatusCollection.find_by_mailbox": lambda s: s.capture_statuses.find_by_mailbox(MAILBOX),
+    "CaptureStatusCollection.upsert_newer": lambda s: s.capture_statuses.upsert_newer(
+        [capture_status_document(valid_message(MAILBOXES, MAILBOX, STATUS))]
+    ),
+    "ChangeFeed.changes": _first_change,
+    # -- dismissals
+    "DismissalCollection.delete": lambda s: s.dismissals.delete(ACTIVITY.key, ACCOUNT, None),
+    "DismissalCollection.extend_retention": lambda s: s.dismissals.extend_retention([SUGGESTION]),
+    "DismissalCollection.find_identities": lambda s: s.dismissals.find_identities(MAILBOX, [RENEWAL]),
+    "DismissalCollection.upsert": lambda s: s.dismissals.upsert(Suggestion(ACTIVITY, (), 0), RENEWAL),
+    # -- followed mailboxes
+    "FollowedMailboxCollection.acknowledge": lambda s: s.followed_mailboxes.acknowledge(OUTDATED, NOW),
+    "FollowedMailboxCollection.count_publish_pending": lambda s: s.followed_mailboxes.count_publish_pending(),
+    "FollowedMailboxCollection.delete": lambda s: s.followed_mailboxes.delete(OUTDATED),
+    "FollowedMailboxCollection.lease_pending": _lease_mailboxes,
+    "FollowedMailboxCollection.request": lambda s: s.followed_mailboxes.request(MAILBOX),
+    "FollowedMailboxCollection.request_before": lambda s: s.followed_mailboxes.request_before(NOW),
+    # -- read positions
+    "ReadPositionCollection.find_by_partition": lambda s: s.read_positions.find_by_partition(["matches/0"]),
+    "ReadPositionCollection.upsert": lambda s: s.read_positions.upsert(
+        {"matches/0": StoredPosition(1, 1, 1)}
+    ),
+    # -- records
+    "RecordCollection.clear_unpublished_changes": lambda s: s.records.clear_unpublished_changes(
+        {join_key(RENEWAL): [1, 1]}
+    ),
+    "RecordCollection.find_by_key": lambda s: s.records.find_by_key(RENEWAL),
+    "RecordCollection.find_by_keys": lambda s: s.records.find_by_keys([RENEWAL]),
+    "RecordCollection.find_readable": lambda s: s.records.find_readable(CONTOSO, [RENEWAL], ["*"], 1),
+    "RecordCollection.find_unpublished_changes": lambda s: s.records.find_unpublished_changes(["t/a/1"]),
+    "RecordCollection.search": lambda s: s.records.search(CONTOSO, "ren", ["*"], 1),
+    "RecordCollection.upsert_later": lambda s: s.records.upsert_later([_record_document(1)]),
+    # -- the whole
+    "Store.create_indexes": lambda s: s.create_indexes(),
+    "Store.ping": lambda s: s.ping(),
+    "Store.transaction": _write_in_a_transaction,
+    # -- suggestions
+    "SuggestionCollection.count_live": lambda s: s.suggestions.count_live(),
+    "SuggestionCollection.export_live": lambda s: _all(s.suggestions.export_live()),
+    "SuggestionCollection.find_identities": lambda s: s.suggestions.find_identities(MAILBOX, [RENEWAL], NOW),
+    "SuggestionCollection.find_on_record": lambda s: s.suggestions.find_on_record(ACTIVITY.key, ACCOUNT),
+    "SuggestionCollection.find_pages": lambda s: _all(s.suggestions.find_pages(MAILBOX, RENEWAL, NOW, {})),
+    "SuggestionCollection.find_records_of_newest": lambda s: s.suggestions.find_records_of_newest(
+        MAILBOX, NOW, 1
+    ),
+    "SuggestionCollection.upsert_newer": lambda s: s.suggestions.upsert_newer([SUGGESTION]),
+    # -- track requests
+    "TrackRequestCollection.acknowledge": lambda s: s.track_requests.acknowledge([_new_request()]),
+    "TrackRequestCollection.close": lambda s: s.track_requests.close("r", TrackRequestState.DONE),
+    "TrackRequestCollection.count_open": lambda s: s.track_requests.count_open(),
+    "TrackRequestCollection.count_publish_pending": lambda s: s.track_requests.count_publish_pending(),
+    "TrackRequestCollection.fail_overdue": lambda s: s.track_requests.fail_overdue(NOW),
+    "TrackRequestCollection.find_by_id": _find_request_in_a_transaction,
+    "TrackRequestCollection.find_for_record": lambda s: s.track_requests.find_for_record(MAILBOX, RENEWAL),
+    "TrackRequestCollection.find_open": lambda s: s.track_requests.find_open(ACTIVITY.key),
+    "TrackRequestCollection.insert": lambda s: s.track_requests.insert(_new_request(), ACTIVITY),
+    "TrackRequestCollection.join": lambda s: s.track_requests.join(_new_request(), ENTRY),
+    "TrackRequestCollection.lease_pending": _lease_requests,
+    # -- tracked activities
+    "TrackedActivityCollection.acknowledge": lambda s: s.tracked_activities.acknowledge([TRACKED], NOW),
+    "TrackedActivityCollection.count_publish_pending": lambda s: s.tracked_activities.count_publish_pending(),
+    "TrackedActivityCollection.find_by_content": _find_activity_in_a_transaction,
+    "TrackedActivityCollection.find_by_copy": lambda s: s.tracked_activities.find_by_copy(ACTIVITY.key),
+    "TrackedActivityCollection.find_by_key": lambda s: s.tracked_activities.find_by_key(TRACKED.key),
+    "TrackedActivityCollection.find_by_owner": lambda s: s.tracked_activities.find_by_owner(
+        ACTIVITY.key, ACTIVITY.identity, RENEWAL
+    ),
+    "TrackedActivityCollection.find_followed": lambda s: _all(
+        s.tracked_activities.find_followed(MAILBOX, NOW)
+    ),
+    "TrackedActivityCollection.find_identities": lambda s: s.tracked_activities.find_identities(
+        CONTOSO, [ACTIVITY.identity], [RENEWAL]
+    ),
+    "TrackedActivityCollection.find_page": lambda s: s.tracked_activities.find_page(RENEWAL, None, {}, 1),
+    "TrackedActivityCollection.lease_pending": _lease_activities,
+    "TrackedActivityCollection.record_copies": lambda s: s.tracked_activities.record_copies(TRACKED, TRACKED),
+    "TrackedActivityCollection.record_republication": lambda s: s.tracked_activities.record_republication(
+        [join_key(RENEWAL)], 1
+    ),
+    "TrackedActivityCollection.record_resend": lambda s: s.tracked_activities.record_resend(),
+    "TrackedActivityCollection.replace_if_unchanged": lambda s: s.tracked_activities.replace_if_unchanged(
+        TRACKED, TRACKED
+    ),
+}
+EXPECT_DUPLICATES = {
+    "TrackRequestCollection.insert",
+    "TrackRequestCollection.lease_pending",  # its case inserts a request
+}
+"""The operations to which another process's document is an answer."""
