@@ -29,7 +29,7 @@ from pymongo.write_concern import WriteConcern
 
 from .clock import to_milliseconds
 from .errors import RetryableError
-from .mongodb_collection import Document, MongoCollection, Session, WriteResult, resolved
+from .mongodb_collection import Document, MongoCollection, Session, WriteResult, operation, resolved
 from .mongodb_errors import (
     LOST_POSITIONS,
     DatabaseFaultError,
@@ -41,6 +41,7 @@ from .mongodb_errors import (
     translated_errors,
 )
 from .settings import MongoSettings
+from .store_wait import bounded_store_wait
 
 __all__ = [
     "ASCENDING",
@@ -67,9 +68,12 @@ DRIVER: Driver = "motor"
 
 SERVER_SELECTION_TIMEOUT = timedelta(seconds=1.5)
 """Without a primary for this time an operation raises RetryableError."""
-SOCKET_TIMEOUT = timedelta(seconds=20)
-"""An answer that takes longer is given up; the write of a large batch takes a second."""
-MAJORITY_TIMEOUT = SOCKET_TIMEOUT / 2
+SOCKET_TIMEOUT = timedelta(seconds=12)
+"""An answer that takes longer is given up; the write of a large batch takes a second.
+
+The others elect a new primary when one has hung for 10 s: the driver's repetition then finds it.
+"""
+MAJORITY_TIMEOUT = timedelta(seconds=10)
 
 
 def _create_client(driver: Driver, uri: str, **options: Any) -> Any:
@@ -115,9 +119,10 @@ class MongoDatabase:
         return MongoCollection(self._database.get_collection(name))
 
     async def ping(self) -> None:
-        """Raises RetryableError when MongoDB has no primary."""
-        with translated_errors():
-            await self._client.admin.command("ping")
+        """Raises RetryableError when MongoDB has no primary, or does not answer within `REQUEST_WAIT`."""
+        with bounded_store_wait():
+            async with operation():
+                await self._client.admin.command("ping")
 
     async def close(self) -> None:
         """Closes the connections."""

@@ -28,6 +28,7 @@ from .lag import ConsumerLag
 from .problems import problem_response, use_problem_details
 from .provision import check
 from .retry import OutageLog, retry_until_available
+from .store_wait import with_bounded_store_wait
 from .tasks import error_of_end
 from .telemetry import HEALTH_PATHS, Health
 from .topics import TOPICS, Topic
@@ -187,7 +188,8 @@ class Service:
     async def _serving(self, interface: HttpInterface) -> AsyncIterator[Server]:
         use_problem_details(interface.app)
         listening = listen(interface.host, interface.port)
-        app = _with_start_gate(lambda: self.started, _with_version_header(interface.app))
+        app = with_bounded_store_wait(_with_version_header(interface.app))
+        app = _with_start_gate(lambda: self.started, app)
         server = Server(app, interface.name, interface.limits)
         bound_port = listening.getsockname()[1]
         server.task = asyncio.create_task(server.serve([listening]), name=f"http {bound_port}")
