@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.clock import to_milliseconds
-from shared.mongodb import Document, DuplicateDocumentError, MongoCollection, MongoDatabase
+from shared.mongodb import Document, MongoCollection, MongoDatabase
 
 from .pipelines import NOW
 
@@ -37,6 +37,9 @@ class InstanceCollection:
 
         Returns:
             The process that is registered afterwards.
+
+        Raises:
+            DuplicateDocumentError: another one has registered in the same moment; the next call finds it.
         """
         is_other = {"$not": [{"$in": [{"$ifNull": ["$process", ""]}, ["", process]]}]}
         is_silent = {"$lt": ["$seen", {"$subtract": [NOW, to_milliseconds(silent_for)]}]}
@@ -46,12 +49,9 @@ class InstanceCollection:
             "seen": {"$cond": [is_alive, "$seen", NOW]},
             "refused": {"$ifNull": ["$refused", 0]},
         }
-        try:
-            document = await self._collection.find_one_and_update(
-                {"_id": instance}, [{"$set": claimed}], upsert=True
-            )
-        except DuplicateDocumentError:  # another one has inserted it in the same moment
-            return await self.claim(instance, process, silent_for)
+        document = await self._collection.find_one_and_update(
+            {"_id": instance}, [{"$set": claimed}], upsert=True
+        )
         return _read(document or {})
 
     async def show_alive(self, instance: str, process: str) -> RunningInstance | None:

@@ -15,7 +15,7 @@ from uuid import uuid4
 from services.mail_ingest.metrics import INSTANCE_TWINS
 from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.instances import RunningInstance
-from shared.errors import MisconfiguredError, RetryableError
+from shared.errors import InvalidMessageError, MisconfiguredError, RetryableError
 from shared.retry import OutageLog, retry_until_available
 from shared.service import StopSignal
 
@@ -91,7 +91,7 @@ class InstanceClaim:
             try:
                 await self._show_alive(self._instance)
                 outage.succeeded()
-            except RetryableError as error:
+            except (RetryableError, InvalidMessageError) as error:
                 outage.failed(error)
             left = ALIVE_EVERY.total_seconds() - (time.monotonic() - began)
             await stop_signal.sleep(timedelta(seconds=max(0.0, left)))

@@ -89,6 +89,11 @@ OPERATIONS: Mapping[str, Call] = {
     "HeldMailbox.schedule_subscriptions": _held(lambda h: h.schedule_subscriptions(None, now())),
     "HeldMailbox.set_fields": _held(lambda h: h.set_fields(failures=0)),
     "HeldMailbox.set_profile": _held(lambda h: h.set_profile("addresses", frozenset(), None, now())),
+    # -- instances
+    "InstanceCollection.claim": lambda s: s.instances.claim("replica-1", "process", LEASE),
+    "InstanceCollection.release": lambda s: s.instances.release("replica-1", "other"),
+    "InstanceCollection.report_refusal": lambda s: s.instances.report_refusal("replica-1", "process"),
+    "InstanceCollection.show_alive": lambda s: s.instances.show_alive("replica-1", "process"),
     # -- items
     "ItemCollection.acknowledge": lambda s: s.items.acknowledge(ANN, {ITEM: 0}),
     "ItemCollection.count_by_owner": lambda s: s.items.count_by_owner([ANN]),
