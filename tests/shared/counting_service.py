@@ -23,6 +23,7 @@ from shared.http_limits import HttpLimits
 from shared.http_server import HttpInterface
 from shared.service import Service, StopSignal, run
 from shared.settings import ServiceSettings, load_settings
+from shared.store_wait import store_wait
 from shared.telemetry import log_as_json
 from shared.topics import ACTIVITIES, MATCHER
 
@@ -55,6 +56,10 @@ async def create_app() -> Service:
                 await asyncio.sleep(0.1)
 
         return StreamingResponse(forever())
+
+    @app.get("/store-wait")
+    async def wait() -> timedelta | None:
+        return store_wait()
 
     @app.get("/{path:path}")
     async def page(path: str) -> str:

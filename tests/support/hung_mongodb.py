@@ -38,7 +38,7 @@ def routes(app: FastAPI, parameters: Mapping[str, str]) -> list[tuple[str, str]]
         (method, re.sub(r"{(\w+)(:path)?}", lambda match: parameters[match[1]], route.path))
         for route in app.routes
         if isinstance(route, APIRoute)
-        for method in sorted(route.methods)
+        for method in sorted(route.methods or ())
     ]
 
 

@@ -22,6 +22,7 @@ from shared.messages import InvalidMessage, MessagePosition, TombstoneMessage, V
 from shared.problems import use_problem_details
 from shared.records import CustomRecord
 from shared.service import Service
+from shared.store_wait import with_bounded_store_wait
 from shared.topics import MAILBOXES, MATCHES, RECORDS, Topic
 from tests.support.databases import delete_documents, drop_databases
 
@@ -206,9 +207,10 @@ def build(settings: TrackingSettings) -> Callable[[], Awaitable[World]]:
             ),
         )
         app = service.http[0].app
-        service.health.add_routes(app)  # this and the next are what Service.run does
+        service.health.add_routes(app)  # this and the next two are what Service.run does
         use_problem_details(app)
-        client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://tracking")
+        transport = httpx2.ASGITransport(with_bounded_store_wait(app))
+        client = httpx2.AsyncClient(transport=transport, base_url="http://tracking")
         return World(Store(settings), client, authority, mail_ingest, clock, service)
 
     return build
