@@ -8,9 +8,6 @@ from typing import assert_never
 from .items import CapturedItem
 from .kinds import FolderLiveness, KindTable, ViewLiveness
 
-PAUSE_PART, MAX_PAGE_PAUSE = 9.0, 1.0
-"""A reading of many pages pauses for nine times as long as a page took, in seconds, at most so long."""
-
 
 @dataclass(frozen=True, slots=True)
 class WindowComparison:
@@ -62,11 +59,3 @@ def compare_window(
             case _:
                 assert_never(liveness)
     return WindowComparison(tuple(to_fetch), tuple(gone), missing, tuple(shown_again))
-
-
-def pause_after_page(seconds: float) -> float:
-    """How long a reading of many pages pauses after one that took so many seconds.
-
-    A mailbox with 50,000 messages would otherwise occupy its replica, and delay the mail of all others.
-    """
-    return min(PAUSE_PART * seconds, MAX_PAGE_PAUSE)

@@ -1,11 +1,13 @@
 """The collection `items`: only ids, change keys, digests, versions and times of captured items."""
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 
 from services.mail_ingest.domain.items import CapturedItem, ItemUpdate
+from services.mail_ingest.domain.pacing import pause_after
 from shared.keys import ItemKey, MailboxKey, join_key, split_key
 from shared.mongodb import (
     ASCENDING,
@@ -25,7 +27,7 @@ from .pipelines import acknowledge
 GONE_ITEM_RETENTION: timedelta = TOMBSTONE_RETENTION
 """As long as Kafka keeps tombstones: for this time a gone item's version must be known."""
 
-ITEMS_BETWEEN_TASKS = 100
+ITEMS_BETWEEN_PAUSES = 500
 """After so many documents other tasks go on: a mailbox may have tens of thousands."""
 
 
@@ -207,10 +209,12 @@ class ItemCollection:
 
     async def _read(self, query: Document, limit: int = 0) -> list[CapturedItem]:
         items = []
+        began = time.monotonic()
         async for document in self._collection.find(query, limit=limit):
             items.append(ITEM.read(document, split_key(ItemKey, document["_id"]).item))
-            if len(items) % ITEMS_BETWEEN_TASKS == 0:
-                await asyncio.sleep(0)
+            if len(items) % ITEMS_BETWEEN_PAUSES == 0:
+                await asyncio.sleep(pause_after(time.monotonic() - began))
+                began = time.monotonic()
         return items
 
 

@@ -13,9 +13,10 @@ from datetime import datetime, timedelta
 from services.mail_ingest.domain.activities import CAPTURE_WINDOW, NotCapturedReason, Payload
 from services.mail_ingest.domain.items import Absence, CapturedItem, ObservedItem, absent
 from services.mail_ingest.domain.kinds import KindTable, folder_kinds
+from services.mail_ingest.domain.pacing import pause_after
 from services.mail_ingest.domain.refused_kinds import refused_kinds, waiting_kinds
 from services.mail_ingest.domain.retries import next_window_attempt
-from services.mail_ingest.domain.window import compare_window, pause_after_page
+from services.mail_ingest.domain.window import compare_window
 from services.mail_ingest.graph.errors import GraphUnavailableError, MailboxBlockedError
 from services.mail_ingest.graph.graph import Graph
 from services.mail_ingest.graph.items import PAGE_SIZE
@@ -166,7 +167,7 @@ class WindowReconciliation:
                 async for page in self._graph.items.read_window(key, row, now - CAPTURE_WINDOW, end):
                     await self._record_page(reading, kind, page, now)
                     if len(page) == PAGE_SIZE:
-                        await asyncio.sleep(pause_after_page(time.monotonic() - began))
+                        await asyncio.sleep(pause_after(time.monotonic() - began))
                     began = time.monotonic()
             except MailboxBlockedError as error:
                 refused[kind] = await self._reason_of_kind(reading.mailbox, error)

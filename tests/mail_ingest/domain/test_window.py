@@ -2,11 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from services.mail_ingest.domain.items import CapturedItem
 from services.mail_ingest.domain.kinds import KINDS
-from services.mail_ingest.domain.window import compare_window, pause_after_page
+from services.mail_ingest.domain.window import compare_window
 from shared.events import ActivityKind
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -36,7 +34,3 @@ def test_hidden_email_is_fetched_and_meeting_is_gone_after_two_views() -> None:
     assert comparison.gone == (twice,)
     assert comparison.missing == {"once": 1}
     assert comparison.shown_again == ("again",)
-
-
-def test_reading_of_many_pages_leaves_most_of_the_time_to_others() -> None:
-    assert [pause_after_page(seconds) for seconds in (0.0, 0.1, 9.0)] == pytest.approx([0.0, 0.9, 1.0])
