@@ -10,6 +10,10 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AwareDatetime, Field
 
+MAX_VERSION = 2**58
+"""No version is greater (in the year 11,104), so that there is always a next one that fits into 64 bits, also
+after a message that nobody should have written."""
+
 Clock = Callable[[], datetime]
 """Returns the present time: aware, in UTC."""
 

@@ -9,15 +9,21 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from .clock import Timestamp
+from .clock import MAX_VERSION, Timestamp
 from .keys import ItemKey
+from .message_parts import MessagePart
+from .records import Id
 
-Version: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
+Version: TypeAlias = Annotated[int, Field(ge=0, le=MAX_VERSION)]
+Count: TypeAlias = Annotated[int, Field(ge=0, lt=2**31)]
+ItemId: TypeAlias = Annotated[str, Field(min_length=1, max_length=1000)]
+"""Graph's id of an item; it has some 150 characters."""
+RequestId: TypeAlias = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-class Event(BaseModel):
+class Event(MessagePart):
     """The value of a message.
 
     Attributes:
@@ -26,15 +32,8 @@ class Event(BaseModel):
             both; a path that ends in an absent part of the value is not compared.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
     ce_type: ClassVar[str]
     key_fields: ClassVar[Mapping[str, str]] = {}
-
-
-class EventPart(BaseModel):
-    """A part of a message's value."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class ActivityKind(StrEnum):
@@ -75,7 +74,7 @@ SENSITIVITIES_TO_CONFIRM = frozenset({Sensitivity.PERSONAL, Sensitivity.PRIVATE,
 """Items of these sensitivities are shared only after the owner confirms it."""
 
 
-class Participant(EventPart):
+class Participant(MessagePart):
     """One role of one address; an address with two roles is listed twice."""
 
     role: ParticipantRole
@@ -91,7 +90,7 @@ class ItemNotified(Event):
 
     ce_type: ClassVar[str] = "autocapture.item.notified"
     kind: ActivityKind
-    item: str
+    item: ItemId
     change: str = Field(description="created, updated or deleted: a deleted item is sought once alone.")
 
 
@@ -115,7 +114,7 @@ class MailboxStatus(StrEnum):
     REMOVED = "removed"
 
 
-class KindRefused(EventPart):
+class KindRefused(MessagePart):
     """A kind of items that Graph refuses, while the mailbox's other kinds are captured."""
 
     kind: ActivityKind
@@ -137,7 +136,7 @@ class MailboxChanged(Event):
     complete_as_of: Timestamp | None = Field(
         default=None, description="When the window was last read completely."
     )
-    missed_by_notifications: int | None = Field(
+    missed_by_notifications: Count | None = Field(
         default=None, description="Items that the last reconciliation found and no notification had named."
     )
     refused_kinds: tuple[KindRefused, ...] = Field(
@@ -160,7 +159,7 @@ class Activity(Event):
     key_fields: ClassVar[Mapping[str, str]] = {"tenant": "tenant", "mailbox": "mailbox", "item": "item"}
     tenant: str
     mailbox: str = Field(description="The owner's Entra object id.")
-    item: str = Field(description="Immutable id of the message or occurrence in that mailbox.")
+    item: ItemId = Field(description="Immutable id of the message or occurrence in that mailbox.")
     kind: ActivityKind
     identity: str = Field(description="Equal for all copies of one message or meeting.")
     subject: str = ""
@@ -193,15 +192,15 @@ class Activity(Event):
 # -- matches --------------------------------------------------------------------------------------
 
 
-class Match(EventPart):
+class Match(MessagePart):
     """A record that an activity relates to, with the reasons."""
 
-    type: str
-    id: str
+    type: Id
+    id: Id
     reasons: tuple[tuple[str, int], ...] = Field(
         description="At most 5 of (rule, index into the activity's participants)."
     )
-    more: int = Field(default=0, description="Count of the reasons beyond those listed.")
+    more: Count = Field(default=0, description="Count of the reasons beyond those listed.")
 
 
 class ActivityMatched(Event):
@@ -228,16 +227,16 @@ class FetchContent(Event):
     """Fetch this item's content for a track request; after the deadline it is not fetched."""
 
     ce_type: ClassVar[str] = "autocapture.content.fetch"
-    request: str = Field(description="Id of the track request.")
-    item: str
+    request: RequestId = Field(description="Id of the track request.")
+    item: ItemId
     kind: ActivityKind
     deadline: Timestamp
 
 
-class Followed(EventPart):
+class Followed(MessagePart):
     """A tracked item whose changes tracking wants to receive."""
 
-    item: str
+    item: ItemId
     kind: ActivityKind
     version: Version = Field(description="Version of the item in tracking; newer ones are published.")
     until: Timestamp = Field(
@@ -254,10 +253,10 @@ class FollowItems(Event):
     """Publish the changes of these tracked items; an item not listed again within a day is dropped."""
 
     ce_type: ClassVar[str] = "autocapture.content.follow"
-    items: tuple[Followed, ...]
+    items: tuple[Followed, ...] = Field(min_length=1)
 
 
-class Content(EventPart):
+class Content(MessagePart):
     """The content that Track shares: the text, and the item as it was when the text was fetched."""
 
     activity: Activity
@@ -274,8 +273,8 @@ class ContentAnswered(Event):
         "tenant": "content.activity.tenant",
         "mailbox": "content.activity.mailbox",
     }
-    request: str = Field(description="Id of the track request.")
-    item: str
+    request: RequestId = Field(description="Id of the track request.")
+    item: ItemId
     content: Content | None = None
     unavailable: str | None = Field(
         default=None, description="Reason without content: gone, blocked, throttled, …"
@@ -298,7 +297,7 @@ class ContentUpdated(Event):
         "tenant": "content.activity.tenant",
         "mailbox": "content.activity.mailbox",
     }
-    item: str
+    item: ItemId
     change: SourceChange
     content: Content | None = Field(
         default=None, description="The current content; null when the item is gone."
@@ -308,7 +307,7 @@ class ContentUpdated(Event):
 # -- tracked-activities ---------------------------------------------------------------------------
 
 
-class PublishedRegarding(EventPart):
+class PublishedRegarding(MessagePart):
     """One record that a tracked activity is regarding."""
 
     type: str

@@ -13,11 +13,13 @@ from typing import Any, Generic, TypeAlias, TypeVar
 from aiokafka import ConsumerRecord
 from pydantic import BaseModel, ValidationError
 
+from .clock import MAX_VERSION
 from .errors import InvalidMessageError
 from .events import Event
 from .keys import K, MessageKey, RecordKey
+from .message_parts import invalid_message_error
 from .record_batches import UNREADABLE_NAME
-from .records import AnyRecord, invalid_message_error, parse_key, read_record
+from .records import AnyRecord, parse_key, read_record
 from .topics import RECORDS, Topic
 
 V = TypeVar("V")
@@ -36,8 +38,6 @@ ENVELOPE_HEADERS = (
     "content-type",
 )
 """The headers of our own messages. They hold ids, times and numbers, never text that people wrote."""
-MAX_VERSION = 2**63 - 1
-"""Versions, epochs and sequences are stored as signed 64-bit integers."""
 
 
 # -- sending --------------------------------------------------------------------------------------
@@ -187,10 +187,13 @@ def decode(topic: Topic[K, V], record: KafkaRecord) -> ReceivedMessage[K, V]:
         version, epoch, sequence = (
             _read_number(headers, name) for name in ("ce_version", "ce_epoch", "ce_sequence")
         )
-        if record.value is None:
+        value = None if record.value is None else topic.decode_value(headers.get("ce_type"), record.value)
+        if value is not None:
+            _check_key(key, value, topic.key_fields_of(value))
+        if headers.get("ce_version") is None:
+            raise InvalidMessageError("the header is missing", "ce_version")
+        if value is None:
             return TombstoneMessage(topic, position, key, version, epoch, sequence, record)
-        value = topic.decode_value(headers.get("ce_type"), record.value)
-        _check_key(key, value, topic.key_fields_of(value))
         return ValueMessage(topic, position, key, version, epoch, sequence, record, value)
     except ValidationError as invalid:
         error = invalid_message_error(invalid)
@@ -246,5 +249,5 @@ def _read_number(headers: Mapping[str, bytes | None], name: str) -> int:
     if text is None:
         return 0
     if not text.isdigit() or len(text) > len(str(MAX_VERSION)) or int(text) > MAX_VERSION:
-        raise InvalidMessageError("not a number of 63 bits", name)
+        raise InvalidMessageError(f"not a number up to {MAX_VERSION}", name)
     return int(text)

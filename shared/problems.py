@@ -10,6 +10,8 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from .message_parts import UNDECLARED
+
 MEDIA_TYPE = "application/problem+json"
 
 
@@ -49,7 +51,10 @@ def validation_problem(error: RequestValidationError) -> JSONResponse:
     """The 422 for a request that a route's model refuses: where it is wrong, never the value there."""
     first = error.errors()[0]
     detail = first["msg"].removeprefix("Value error, ")
-    return problem_response(422, "invalid", detail, field=".".join(str(part) for part in first["loc"]))
+    location = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        location[-1] = UNDECLARED  # the caller has made up the name
+    return problem_response(422, "invalid", detail, field=".".join(location))
 
 
 def http_problem(error: HTTPException) -> JSONResponse:

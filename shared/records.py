@@ -8,18 +8,19 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from .clock import Timestamp
 from .errors import InvalidMessageError
 from .keys import RecordKey
+from .message_parts import MessagePart, invalid_message_error
 
 ACCOUNT, CONTACT, LEAD, OPPORTUNITY = "account", "contact", "lead", "opportunity"
 
 Id: TypeAlias = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^/\x00-\x1f]+$")]
 Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 Address: TypeAlias = Annotated[str, Field(max_length=1000)]
-Reader: TypeAlias = Annotated[str, Field(pattern=r"^(\*|(user|group):[^/\s]+)$")]
+Reader: TypeAlias = Annotated[str, Field(max_length=64, pattern=r"^(\*|(user|group):[^/\s]+)$")]
 
 
 def _in_utc(value: object) -> object:
@@ -39,17 +40,11 @@ def _null_if_empty_lookup(value: object) -> object:
     return None if isinstance(value, dict) and value.get("id") == "" else value
 
 
-class RecordPart(BaseModel):
-    """A record or a part of one."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
-
-
 Link: TypeAlias = Annotated[Id | None, BeforeValidator(_null_if_empty)]
 """The id of another record; null or an empty string where there is none."""
 
 
-class Record(RecordPart):
+class Record(MessagePart):
     """The fields of every record. A type that is none of the four below is a custom type."""
 
     tenant: Id = Field(description="The customer organisation, its Entra tenant id.")
@@ -68,6 +63,7 @@ class Record(RecordPart):
     )
     readers: tuple[Reader, ...] | None = Field(
         default=None,
+        max_length=200,
         description="Readers of its timeline: `*`, `user:<oid>`, `group:<id>`; absent: the tenant's setting.",
     )
     emails: tuple[Address | None, ...] | None = Field(
@@ -95,7 +91,7 @@ class Contact(Record):
     parent_account_id: Link = None
 
 
-class ContactSection(RecordPart):
+class ContactSection(MessagePart):
     """The Contact section of a lead."""
 
     name: str | None = Field(default=None, max_length=1000)
@@ -120,7 +116,7 @@ class Opportunity(Record):
     lead_id: Link = None
 
 
-class Lookup(RecordPart):
+class Lookup(MessagePart):
     """A field of a custom record that points at an account or a contact."""
 
     type: Literal["account", "contact"]
@@ -148,11 +144,11 @@ RECORD_MODELS: dict[str, type[AnyRecord]] = {
 """The model of each built-in type; every other type is a `CustomRecord`."""
 
 
-class _TypeOnly(RecordPart):
+class _TypeOnly(MessagePart):
     type: Id
 
 
-class _Key(RecordPart):
+class _Key(MessagePart):
     tenant: Id
     type: Id
     id: Id
@@ -175,12 +171,6 @@ def read_record(value: bytes | str) -> AnyRecord:
         return RECORD_MODELS.get(kind, CustomRecord).model_validate_json(value)
     except ValidationError as invalid:
         raise invalid_message_error(invalid) from None
-
-
-def invalid_message_error(invalid: ValidationError) -> InvalidMessageError:
-    """The first fault that a model found, without the value that it found."""
-    first = invalid.errors(include_url=False, include_context=False, include_input=False)[0]
-    return InvalidMessageError(first["msg"], ".".join(str(part) for part in first["loc"]))
 
 
 def modified_timestamp(record: Record) -> float:

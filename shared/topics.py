@@ -32,6 +32,10 @@ V = TypeVar("V")
 
 MAX_MESSAGE_BYTES = 1_048_588
 """Kafka's default for a topic (`max.message.bytes`); a record with its headers must fit."""
+MAX_ACTIVITY_BYTES = 320 * 1024
+"""Of an activity's JSON, so that a message on `matches` has place for its matches."""
+MAX_MATCHES_BYTES = 512 * 1024
+"""Of a value on `matches`: half of what the topic accepts with headers."""
 MAX_DEAD_LETTER_BYTES = 2 * MAX_MESSAGE_BYTES
 """The largest original message plus the headers that describe the error."""
 
@@ -85,6 +89,7 @@ class Topic(Generic[K, V]):
     Attributes:
         key_type: a message's key is the parts of this named tuple, joined by `/`.
         value_types: the events on the topic; empty for `records`, whose messages have no envelope.
+        max_value_bytes: a longer value is invalid; compressed, Kafka accepts any. None: of any length.
         copied_to_dead_letters: False: a dead letter of this topic has the key and our own headers, but not
             the value.
     """
@@ -95,6 +100,7 @@ class Topic(Generic[K, V]):
     writer: str
     readers: tuple[str, ...]
     retention: Retention
+    max_value_bytes: int | None = MAX_MESSAGE_BYTES
     copied_to_dead_letters: bool = True
     _type_by_name: dict[str, type[Any]] = field(init=False, compare=False, hash=False, repr=False)
 
@@ -132,6 +138,8 @@ class Topic(Generic[K, V]):
 
     def decode_value(self, ce_type: bytes | None, value: bytes) -> V:
         """The value of a message; raises InvalidMessageError or pydantic's ValidationError."""
+        if self.max_value_bytes and len(value) > self.max_value_bytes:
+            raise InvalidMessageError(f"the value is longer than {self.max_value_bytes} bytes")
         event = self._type_by_name.get((ce_type or b"").decode(errors="replace"))
         if event is None:
             raise InvalidMessageError("this topic has no such message", "ce_type")
@@ -160,13 +168,25 @@ MAILBOXES: Topic[MailboxKey, MailboxChanged] = Topic(
     "mailboxes", MailboxKey, (MailboxChanged,), MAIL_INGEST, (TRACKING,), Retention()
 )
 ACTIVITIES: Topic[ItemKey, Activity] = Topic(
-    "activities", ItemKey, (Activity,), MAIL_INGEST, (MATCHER,), PRIVATE_RETENTION
+    "activities",
+    ItemKey,
+    (Activity,),
+    MAIL_INGEST,
+    (MATCHER,),
+    PRIVATE_RETENTION,
+    max_value_bytes=MAX_ACTIVITY_BYTES,
 )
 RECORDS: Topic[RecordKey, AnyRecord] = Topic(
-    "records", RecordKey, (), UPSTREAM, (MATCHER, TRACKING), Retention()
+    "records", RecordKey, (), UPSTREAM, (MATCHER, TRACKING), Retention(), max_value_bytes=None
 )
 MATCHES: Topic[ItemKey, ActivityMatched] = Topic(
-    "matches", ItemKey, (ActivityMatched,), MATCHER, (TRACKING, MATCHER), PRIVATE_RETENTION
+    "matches",
+    ItemKey,
+    (ActivityMatched,),
+    MATCHER,
+    (TRACKING, MATCHER),
+    PRIVATE_RETENTION,
+    max_value_bytes=MAX_MATCHES_BYTES,
 )
 CONTENT_REQUESTS: Topic[MailboxKey, FetchContent | FollowItems] = Topic(
     "content-requests", MailboxKey, (FetchContent, FollowItems), TRACKING, (MAIL_INGEST,), Retention(DAY)

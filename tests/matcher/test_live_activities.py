@@ -1,8 +1,12 @@
 """The live activities of a partition: versions, expiry, pending updates, restores."""
 
 from datetime import timedelta
+from typing import Literal, TypeAlias
+
+import pytest
 
 from services.matcher.domain.live_activities import LiveActivities, MatchUpdate
+from shared.events import Activity
 
 from .worlds import NOW, TENANT, World, activity, item_key
 
@@ -52,17 +56,46 @@ def test_unrelated_activity_is_not_published() -> None:
     assert publish(live) == []
 
 
-def test_version_that_is_not_greater_is_ignored() -> None:
+def test_lower_version_is_ignored() -> None:
     live = LiveActivities(world_of(ANN, BOB).matcher)
     live.apply(KEY, activity(("from", ANN)), 7, NOW)
     publish(live)
 
-    live.apply(KEY, activity(("from", BOB)), 7, NOW)
+    live.apply(KEY, activity(("from", ANN)), 7, NOW)
     live.apply(KEY, None, 6, NOW)
     assert publish(live) == []
 
     live.apply(KEY, activity(("from", BOB)), 8, NOW)
     assert summary(publish(live)) == [("item-1", 8, ["bob"])]
+
+
+Change: TypeAlias = tuple[Activity | Literal["invalid"] | None, int]
+"""An activity, an invalid message or a tombstone, and its version."""
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [(activity(("from", ANN)), 7), ("invalid", 0)],
+        [(activity(("from", ANN)), 7), ("invalid", 0), (activity(("from", BOB)), 5)],
+        [(activity(("from", ANN)), 7), ("invalid", 6), (activity(("from", BOB)), 6)],
+        [(activity(("from", ANN)), 7), (activity(("from", BOB)), 7)],
+        [(None, 7), ("invalid", 0), (activity(("from", BOB)), 1)],
+    ],
+)
+def test_compaction_changes_nothing(changes: list[Change]) -> None:
+    """A replica that restores a compacted partition finds the last message of a key alone."""
+
+    def published(*changes: Change) -> list[tuple[str, int, list[str] | None]]:
+        live = LiveActivities(world_of(ANN, BOB).matcher)
+        for value, version in changes:
+            if isinstance(value, str):
+                live.apply_invalid(KEY, version, NOW)
+            else:
+                live.apply(KEY, value, version, NOW)
+        return summary(publish(live))
+
+    assert published(*changes) == published(changes[-1])
 
 
 def test_gone_activity_is_withdrawn_once_and_only_if_published() -> None:
@@ -94,7 +127,8 @@ def test_version_of_gone_activity_is_kept_for_14_days() -> None:
 
 def test_expired_activity_is_withdrawn() -> None:
     live = LiveActivities(world_of(ANN).matcher)
-    live.apply(KEY, activity(("from", ANN), visible_until=NOW + timedelta(hours=1)), 7, NOW)
+    until_ten = activity(("from", ANN), visible_until=NOW + timedelta(hours=1))
+    live.apply(KEY, until_ten, 7, NOW)
     publish(live)
 
     live.expire(NOW + timedelta(minutes=59))
@@ -104,7 +138,7 @@ def test_expired_activity_is_withdrawn() -> None:
     assert summary(publish(live)) == [("item-1", 7, None)]
     assert len(live) == 0
 
-    live.apply(KEY, activity(("from", ANN)), 7, NOW)
+    live.apply(KEY, until_ten, 7, NOW + timedelta(hours=1))
     assert len(live) == 0
 
 

@@ -6,7 +6,9 @@ import pytest
 
 from services.matcher.domain import matching
 from services.matcher.domain.directory_entry import RecordRef
+from services.matcher.domain.matching import MAX_RECORDS
 from shared.events import ActivityMatched
+from shared.topics import MAX_ACTIVITY_BYTES, MAX_MATCHES_BYTES
 
 from .worlds import NOW, TENANT, World, activity
 
@@ -125,6 +127,22 @@ def test_equal_modified_on_keeps_1000_records_by_type_and_id() -> None:
         *(("account", f"z{number:03}") for number in range(800)),
         *(("opportunity", f"a{number:03}") for number in range(200)),
     ]
+
+
+def test_largest_activity_keeps_most_of_its_matches() -> None:
+    world = World()
+    for number in range(1_200):
+        world.upsert("contact", f"00000000-0000-0000-0000-{number:012}", emails=ANN)
+    small = activity(("from", ANN), subject="")
+    subject = "x" * (MAX_ACTIVITY_BYTES - len(small.model_dump_json()))
+    largest = small.model_copy(update={"subject": subject})
+    assert len(largest.model_dump_json()) == MAX_ACTIVITY_BYTES
+
+    result = world.matcher.match(largest)
+
+    assert result
+    assert len(result.message.matches) == MAX_RECORDS
+    assert len(result.json) <= MAX_MATCHES_BYTES
 
 
 def test_largest_message_stays_below_512_kib() -> None:

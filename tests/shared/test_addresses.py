@@ -72,6 +72,12 @@ ANYTHING = (
 )
 
 
+def test_a_text_that_is_too_long_for_an_address_takes_no_time() -> None:
+    """NFC would take an hour for it, in which the process does nothing else."""
+    text = " A" + "\u0300\u0316" * 300_000 + "@ü.de"
+    assert normalise(text) == text.strip().lower()
+
+
 @given(ANYTHING)
 def test_normalising_twice_changes_nothing(address: str) -> None:
     assert normalise(normalise(address)) == normalise(address)

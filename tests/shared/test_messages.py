@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.clock import MAX_VERSION
 from shared.dead_letters import encode_dead_letter
 from shared.errors import InvalidMessageError
 from shared.events import Event
 from shared.keys import ItemKey, MailboxKey, MessageKey, RecordKey, TrackedActivityKey
 from shared.messages import (
     ENVELOPE_HEADERS,
-    MAX_VERSION,
     Headers,
     InvalidMessage,
     KafkaRecord,
@@ -31,6 +31,7 @@ from shared.topics import (
     ACTIVITIES,
     CONTENT,
     MATCHES,
+    MAX_ACTIVITY_BYTES,
     MAX_DEAD_LETTER_BYTES,
     RECORDS,
     TOPICS,
@@ -137,7 +138,7 @@ def test_unknown_fields_are_ignored() -> None:
 
 
 NO_SUCH_MESSAGE = "this topic has no such message"
-NO_NUMBER = "not a number of 63 bits"
+NO_NUMBER = f"not a number up to {MAX_VERSION}"
 
 
 @pytest.mark.parametrize(
@@ -152,6 +153,9 @@ NO_NUMBER = "not a number of 63 bits"
         ({"headers": [("ce_type", b"\xff")]}, "ce_type", NO_SUCH_MESSAGE),
         ({"headers": [("ce_type", None)]}, "ce_type", NO_SUCH_MESSAGE),
         ({"headers": [("ce_type", b"autocapture.activity.matched")]}, "ce_type", NO_SUCH_MESSAGE),
+        ({"headers": [("ce_type", b"autocapture.activity.captured")]}, "ce_version", "the header is missing"),
+        ({"headers": [], "value": None}, "ce_version", "the header is missing"),
+        ({"value": b" " * (MAX_ACTIVITY_BYTES + 1)}, "", "the value is longer than 327680 bytes"),
         ({"headers": [("ce_version", b"five")]}, "ce_version", NO_NUMBER),
         ({"headers": [("ce_version", b"-1")]}, "ce_version", NO_NUMBER),
         ({"headers": [("ce_version", str(MAX_VERSION + 1).encode())]}, "ce_version", NO_NUMBER),

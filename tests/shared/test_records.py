@@ -129,6 +129,8 @@ def test_an_empty_link_is_null() -> None:
         ({"readers": "*"}, "readers"),
         ({"readers": ["*", "everybody"]}, "readers.1"),
         ({"readers": ["user:"]}, "readers.0"),
+        ({"readers": ["user:" + "x" * 60]}, "readers.0"),
+        ({"readers": ["*"] * 201}, "readers"),
         ({"emails": "fleet@fabrikam.com"}, "emails"),
         ({"emails": ["fleet@fabrikam.com", 5]}, "emails.1"),
         ({"emails": ["x" * 1001]}, "emails.0"),
@@ -137,8 +139,9 @@ def test_an_empty_link_is_null() -> None:
         ({"account_id": " /"}, "account_id"),
         ({"type": "lead", "contact": "Ann"}, "contact"),
         ({"type": "lead", "contact": {"email": 5}}, "contact.email"),
-        ({"type": "project", "lookups": {"customer": {"type": "lead", "id": "l1"}}}, "lookups.customer.type"),
-        ({"type": "project", "lookups": {"customer": {"type": "account"}}}, "lookups.customer.id"),
+        ({"type": "project", "lookups": {"customer": {"type": "lead", "id": "l1"}}}, "lookups.*.type"),
+        ({"type": "project", "lookups": {"emails": {"type": "account"}}}, "lookups.*.id"),
+        ({"type": "project", "lookups": {"customer": {"type": "account"}}}, "lookups.*.id"),
     ],
 )
 def test_an_invalid_field_is_named_by_its_path(change: dict[str, Any], field: str) -> None:

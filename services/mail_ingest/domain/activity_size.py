@@ -4,19 +4,17 @@ from collections import Counter
 from collections.abc import Callable
 
 from shared.events import Activity
+from shared.topics import MAX_ACTIVITY_BYTES
 
 from .activities import NotCaptured, NotCapturedReason
 from .payload_reader import Oddity
-
-MAX_BYTES = 320 * 1024
-"""Of an activity's JSON. With 1,000 matches a message on `matches` stays under 512 KiB."""
 
 MAX_BYTES_PER_CHARACTER = 6
 """In JSON: a control character."""
 
 
 def bounded(activity: Activity, oddities: Counter[Oddity]) -> Activity | NotCaptured:
-    """The activity in at most `MAX_BYTES`: names are cut first, then the subject, addresses never.
+    """The activity in at most `MAX_ACTIVITY_BYTES`: names are cut first, then the subject, addresses never.
 
     Args:
         activity: of any size.
@@ -68,8 +66,8 @@ def _is_short(activity: Activity) -> bool:
     people = sum(len(each.address) + len(each.name or "") + 20 for each in activity.participants)
     ids = (activity.item, activity.internet_message_id, activity.ical_uid, activity.conversation)
     others = sum(len(text or "") for text in (activity.subject, activity.web_link, *ids))
-    return (people + others + 500) * MAX_BYTES_PER_CHARACTER <= MAX_BYTES
+    return (people + others + 500) * MAX_BYTES_PER_CHARACTER <= MAX_ACTIVITY_BYTES
 
 
 def _fits(activity: Activity) -> bool:
-    return len(activity.model_dump_json().encode()) <= MAX_BYTES
+    return len(activity.model_dump_json().encode()) <= MAX_ACTIVITY_BYTES

@@ -5,6 +5,8 @@ from typing import Annotated, Any, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from shared.events import ItemId
+
 MAX_VALUES = 1000
 """Of one POST request; Graph's own batches have a few hundred at most."""
 MAX_PARTS = 32 * MAX_VALUES
@@ -25,7 +27,7 @@ class _ForeignModel(BaseModel):
 class ResourceData(_ForeignModel):
     """The item of a change notification; no other id in a notification is trusted."""
 
-    id: Text
+    id: ItemId
 
 
 class GraphNotification(_ForeignModel):

@@ -20,6 +20,8 @@ MAX_NOTIFIED_ITEMS = 200
 """When more notified items wait, one reading of the window replaces them."""
 MAX_NOTIFIED_ITEMS_WITHOUT_WINDOWS = 5000
 """The same where windows are read for no other cause: an item takes 250 bytes, and a document 16 MB."""
+MAX_CONTENT_REQUESTS = 1000
+"""Requests beyond these are dropped, and end by their deadlines: a request takes up to 5 kB."""
 FIRST_SPACING, MAX_SPACING = 2, 30
 """Seconds between two readings of the window for one cause after another: they double up to the maximum."""
 NOW = "$$NOW"
@@ -158,7 +160,8 @@ class MailboxPipelines:
             }
         }
         combined = {"$concatArrays": [others, {"$literal": list(added.values())}]}
-        return [{"$set": {"content_requests": combined}}, self.set_due_times()]
+        bounded = {"$slice": [combined, MAX_CONTENT_REQUESTS]}
+        return [{"$set": {"content_requests": bounded}}, self.set_due_times()]
 
     def record(self, changes: Document, minimum_version: int) -> list[Document]:
         """Records a new state to publish, under a higher version."""

@@ -101,11 +101,11 @@ class LiveActivities:
     def apply(self, key: ItemKey, activity: Activity | None, version: int, now: datetime) -> None:
         """Applies a message of `activities`; None: the activity is gone.
 
-        A version that is not greater than the known one is ignored.
+        A version lower than the known one is ignored. Of messages with one version the last counts.
         """
         live, gone = self._live.get(key), self._gone.get(key)
         known_version = live.version if live else gone.version if gone else -1
-        if version <= known_version:
+        if version < known_version:
             return
         self._remove(key)
         if activity and activity.visible_until > now:
@@ -116,6 +116,16 @@ class LiveActivities:
             heappush(self._expiry_heap, (activity.visible_until, key))
         else:
             self._remember_gone(key, version, now)
+        self._pending[key] = None
+
+    def apply_invalid(self, key: ItemKey, version: int, now: datetime) -> None:
+        """Applies a message of `activities` that cannot be read: the activity is gone.
+
+        Nothing that came before counts, the greatest version included: compaction may leave this message
+        alone, and a replica that is restored then knows nothing else.
+        """
+        self._remove(key)
+        self._remember_gone(key, version, now)
         self._pending[key] = None
 
     def mark_affected(self, tenant: str, addresses: Collection[str], *, order_changed: bool = False) -> int:

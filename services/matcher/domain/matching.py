@@ -6,6 +6,7 @@ from typing import TypeAlias
 
 from shared.addresses import normalise
 from shared.events import Activity, ActivityMatched, Match
+from shared.topics import MAX_MATCHES_BYTES
 
 from .directory import Directory
 from .directory_entry import RecordRef
@@ -14,11 +15,9 @@ from .tenant_directory import TenantDirectory
 
 MAX_RECORDS = 1_000
 """An activity that relates to more records keeps the most recently modified ones, so that its message stays
-below `MAX_ENCODED_BYTES`: mail to a large list can relate to thousands."""
+within `MAX_MATCHES_BYTES`: mail to a large list can relate to thousands."""
 MAX_REASONS = 5
 """A match keeps its first reasons, by participant and then by the table's order, and counts the others."""
-MAX_ENCODED_BYTES = 512 * 1024
-"""Limit of an encoded message on `matches`: half of what the topic accepts with headers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +59,9 @@ class Matcher:
                 kept = sorted(sorted(kept, key=tenant.sort_key)[:limit])
             kept_reasons = {ref: reasons[ref] for ref in kept}
             result = _encode(activity, kept_reasons, truncated=len(kept) < len(reasons))
-            if len(result.json) < MAX_ENCODED_BYTES:
+            if len(result.json) <= MAX_MATCHES_BYTES:
                 return result
-            excess = (len(result.json) - MAX_ENCODED_BYTES) / len(result.json)
+            excess = (len(result.json) - MAX_MATCHES_BYTES) / len(result.json)
             limit = len(kept) - max(1, int(len(kept) * excess))
         return None
 

@@ -189,6 +189,6 @@ def apply_activity_message(
             live.apply(message.key, None, message.version, now)
         case InvalidMessage():
             if message.key:
-                live.apply(message.key, None, message.version, now)
+                live.apply_invalid(message.key, message.version, now)
         case _:
             assert_never(message)

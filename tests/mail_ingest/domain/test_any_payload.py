@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.mail_ingest.domain.activities import MailboxOwner, NotCapturedReason
-from services.mail_ingest.domain.activity_size import MAX_BYTES
 from services.mail_ingest.domain.capture import capture_item
 from services.mail_ingest.domain.folders import Folders
 from services.mail_ingest.domain.kinds import EMAIL, KINDS, MEETING, KindRow
 from services.mail_ingest.domain.payloads import explain_payload
 from shared.events import Activity
+from shared.topics import MAX_ACTIVITY_BYTES
 
 from .payloads import event, message
 
@@ -90,5 +90,5 @@ def test_any_payload_is_an_activity_or_has_a_reason_and_what_is_intact_survives(
         kept = (PARTICIPANTS & intact.keys()) - fields
         assert people(captured, kept) == people(whole, kept)
         written = captured.model_dump_json().encode()
-        assert len(written) <= MAX_BYTES
+        assert len(written) <= MAX_ACTIVITY_BYTES
         assert Activity.model_validate_json(written) == captured

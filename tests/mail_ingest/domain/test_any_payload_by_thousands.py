@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from services.mail_ingest.domain.activities import MailboxOwner
-from services.mail_ingest.domain.activity_size import MAX_BYTES
 from services.mail_ingest.domain.capture import capture_item
 from services.mail_ingest.domain.folders import Folders
 from services.mail_ingest.domain.kinds import EMAIL, KINDS, MEETING, KindRow
 from services.mail_ingest.domain.payloads import explain_payload
 from services.mail_ingest.graph.answers import Form, read_answer
 from shared.events import Activity
+from shared.topics import MAX_ACTIVITY_BYTES
 from tests.mail_ingest.any_payloads import AnyPayload, AnyPayloads, differences
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -56,7 +56,7 @@ def check(row: KindRow, payload: AnyPayload, name: str) -> None:
         return
     assert payload.refused is None, name
     written = state.model_dump_json().encode()
-    assert len(written) <= MAX_BYTES, name
+    assert len(written) <= MAX_ACTIVITY_BYTES, name
     assert Activity.model_validate_json(written) == state, name
     assert not (found := differences(payload, json.loads(written))), f"{found} in {name}"
 

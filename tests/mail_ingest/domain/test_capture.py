@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from services.mail_ingest.domain.activities import MailboxOwner, NotCaptured, NotCapturedReason
-from services.mail_ingest.domain.activity_size import MAX_BYTES
 from services.mail_ingest.domain.capture import NormalisedItem, capture_item, normalise_item
 from services.mail_ingest.domain.folders import Folders
 from services.mail_ingest.domain.kinds import EMAIL, KINDS, MEETING
 from services.mail_ingest.domain.payload_reader import LATEST_TIME, Oddity
 from shared.events import Activity, ActivityKind, Direction, Participant, ParticipantRole, Sensitivity
+from shared.topics import MAX_ACTIVITY_BYTES
 
 from .payloads import event, message, person
 
@@ -141,7 +141,7 @@ def start_in(zone: str) -> dict[str, Any]:
             NotCapturedReason.NO_DATE,
         ),
         (captured_message({}), NotCapturedReason.NO_DATE),
-        (captured_message(message(webLink="x" * MAX_BYTES)), NotCapturedReason.TOO_LARGE),
+        (captured_message(message(webLink="x" * MAX_ACTIVITY_BYTES)), NotCapturedReason.TOO_LARGE),
         (captured_event(event(type="seriesMaster")), NotCapturedReason.SERIES_MASTER),
         (captured_event(event(start=None, end={"dateTime": None})), NotCapturedReason.NO_DATE),
         (captured_event(start_in("Pacific")), NotCapturedReason.TIME_ZONE),
@@ -289,7 +289,7 @@ def test_large_activity_loses_names_first_then_its_subject_and_never_an_address(
     captured = captured_message(message(subject=subject, toRecipients=recipients, ccRecipients=None))
     activity = activity_of(captured)
 
-    assert len(activity.model_dump_json().encode()) <= MAX_BYTES
+    assert len(activity.model_dump_json().encode()) <= MAX_ACTIVITY_BYTES
     assert [each.address for each in activity.participants[1:]] == [
         each["emailAddress"]["address"] for each in recipients
     ]

@@ -6,6 +6,7 @@ from datetime import timedelta
 from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.documents import NotifiedItem, Work
 from services.mail_ingest.store.pipelines import (
+    MAX_CONTENT_REQUESTS,
     MAX_NOTIFIED_ITEMS,
     MAX_NOTIFIED_ITEMS_WITHOUT_WINDOWS,
 )
@@ -134,6 +135,14 @@ async def test_blocked_mailbox_waits_but_its_requests_are_due_at_once(store: Sto
     assert unknown == {NOBODY}
 
     assert (await (await acquire(store, "answers")).read()).content_requests == (wanted,)
+
+
+async def test_content_requests_are_bounded(store: Store) -> None:
+    """A document has at most 16 MB, and a larger one would stop the reader at each start."""
+    many = [request().model_copy(update={"request": f"{number}"}) for number in range(MAX_CONTENT_REQUESTS)]
+    await store.mailboxes.add_content_requests({ANN: many})
+    await store.mailboxes.add_content_requests({ANN: [request()]})
+    assert (await read(store)).content_requests == tuple(many)
 
 
 async def test_removed_mailbox_gets_no_notified_items(store: Store) -> None:
