@@ -7,6 +7,7 @@
 * JoinGroup waits for other members, but no longer than any request. Here it waits as long as the group does.
 * `stop` of a consumer raises CancelledError, and leaves connections open, when one of its tasks has not run
   yet or waits before its next try. Here such tasks run once, and their ends are awaited, whatever they are.
+* Its metadata is that of one broker, any one: see `leaders.py`.
 """
 
 # ruff: noqa: SLF001  # a patch changes what is private
@@ -22,6 +23,8 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
 from aiokafka.protocol.group import JoinGroupRequest
 
+from .leaders import install as install_metadata_of_the_majority
+
 JOIN_TIMEOUT_SECONDS = 65.0
 """Longer than the group waits for its members (`REBALANCE_TIMEOUT`)."""
 
@@ -35,6 +38,7 @@ def patch_aiokafka() -> None:
     AIOKafkaConsumer.stop = _after_the_first_steps(AIOKafkaConsumer.stop)
     Fetcher.close = _after_its_requests(Fetcher.close)
     RequestTimedOutError.invalid_metadata = True
+    install_metadata_of_the_majority()
 
 
 def _with_connection_error(send: Callable[..., Any]) -> Callable[..., Any]:

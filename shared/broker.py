@@ -28,6 +28,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
@@ -36,9 +37,11 @@ from .clock import Clock, to_milliseconds
 from .cluster import KafkaCluster
 from .connection import admin_client, bootstrap_servers, broker_security, kafka_errors, time_options
 from .consumer import Batch, OnBatch, StartOffsets, TopicConsumer
+from .errors import RetryableError
 from .keys import K
 from .messages import MessageDecoder, ReceivedMessage
 from .producer import Producer
+from .reconnection import give_up_consumer, give_up_producer, is_available, is_out_of_reach
 from .settings import KafkaSettings
 from .tables import TableChunk, read_range, read_table, table_consumer
 from .topics import Topic
@@ -86,6 +89,7 @@ class KafkaClient(KafkaCluster):
     ) -> None:
         super().__init__(settings, source, clock)
         self.consumers: list[TopicConsumer[Any, Any]] = []
+        self.lost_since: float | None = None
         self._instance = instance
         self._clients = contextlib.AsyncExitStack()
         self._broker = KafkaBroker(
@@ -153,6 +157,52 @@ class KafkaClient(KafkaCluster):
             await self.stop()
             raise
 
+    def _used_topics(self) -> list[str]:
+        return [name for consumer in self.consumers for name in self.topic_names(consumer.topic)]
+
+    async def check(self) -> None:
+        """Connects again where a new client reaches Kafka and those here do not; commits what is overdue.
+
+        The service calls it every few seconds. An outage, in which a new client reaches no more, changes
+        nothing.
+        """
+        clients = self._clients_in_use()
+        is_lost = await asyncio.gather(*map(is_out_of_reach, clients))
+        lost = sum(is_lost)
+        if clients and not lost and await self.ping():
+            self.lost_since = None
+            await asyncio.gather(*(consumer.commit_overdue() for consumer in self.consumers))
+        elif not await is_available(self.settings, self._used_topics()):
+            self.last_unreachable = time.monotonic()
+            self.lost_since = None
+        elif lost or not clients:
+            self.lost_since = self.lost_since or time.monotonic()
+            log.warning("clients reach no Kafka, but a new one does, replacing them", extra={"lost": lost})
+            await self._connect_again()
+
+    def _clients_in_use(self) -> list[AIOKafkaClient]:
+        """Aiokafka's clients of all kinds; none before `start`, and while connecting again fails."""
+        if self._admin is None:
+            return []
+        connected = [*self.readers, self._admin, *(consumer.client for consumer in self.consumers)]
+        clients = [each._client for each in connected if each is not None]  # noqa: SLF001  # no public name
+        return [*clients, self.producer.client.client] if self.producer.client else clients
+
+    async def _connect_again(self) -> None:
+        """Replaces every client; those in use are given up, and what they had not delivered fails."""
+        for consumer in self.consumers:
+            consumer.unwatch()
+            if consumer.client:
+                await give_up_consumer(consumer.client)
+        if self.producer.client:
+            await give_up_producer(self.producer.client)
+        await self.stop()
+        for consumer in self.consumers:
+            await consumer.on_partitions_revoked(set())
+        self.generation += 1
+        with contextlib.suppress(RetryableError):  # the next check tries again
+            await self.start()
+
     async def drain(self) -> None:
         """Stops reading, and waits for the batches in flight."""
         await asyncio.gather(*(consumer.drain() for consumer in self.consumers))
@@ -171,11 +221,18 @@ class KafkaClient(KafkaCluster):
             log.warning("disconnecting from Kafka timed out, stopping anyway")
 
     def idle_seconds(self, consumer: TopicConsumer[Any, Any]) -> float:
-        """Seconds for which a consumer has received nothing although Kafka answers pings."""
-        idle = consumer.idle_seconds(int(time.time() * 1000))
+        """Seconds for which a consumer has received nothing although Kafka is available."""
+        return self.seconds_available(consumer.idle_seconds(int(time.time() * 1000)))
+
+    def lost_seconds(self) -> float:
+        """Seconds for which a new client reaches Kafka, and those of this service do not."""
+        return time.monotonic() - self.lost_since if self.lost_since else 0.0
+
+    def seconds_available(self, seconds: float) -> float:
+        """The part of the last `seconds` that is after the last outage."""
         if self.last_unreachable is None:
-            return idle
-        return min(idle, time.monotonic() - self.last_unreachable)
+            return seconds
+        return min(seconds, time.monotonic() - self.last_unreachable)
 
     def read_table(
         self,

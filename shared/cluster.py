@@ -5,7 +5,6 @@ connection or a send leave it unchanged when a retry cannot resolve them.
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -17,6 +16,7 @@ from aiokafka.errors import KafkaError
 from .aiokafka_patches import patch_aiokafka
 from .clock import Clock
 from .errors import RetryableError
+from .leaders import verify_leaders
 from .messages import MessageDecoder, message_decoder, record_decoder
 from .producer import Producer
 from .record_batches import patch_aiokafka_record_batches
@@ -40,7 +40,9 @@ class KafkaCluster:
 
     Attributes:
         failed: completes with the first fatal error; the process then stops.
-        last_unreachable: monotonic time of the last failed ping; None when none failed.
+        last_unreachable: monotonic time at which a new client last did not reach Kafka; None when each did.
+        readers: the open consumers without a group.
+        generation: number of times that all clients were replaced; a reader of an older one begins anew.
     """
 
     def __init__(self, settings: KafkaSettings, source: str, clock: Clock) -> None:
@@ -52,6 +54,8 @@ class KafkaCluster:
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.producer = Producer(settings, source, clock, self.fail)
         self.last_unreachable: float | None = None
+        self.readers: set[AIOKafkaConsumer] = set()
+        self.generation = 0
         self._admin: AIOKafkaAdminClient | None = None
         self._offsets: AIOKafkaConsumer | None = None
 
@@ -98,18 +102,21 @@ class KafkaCluster:
         return TopicPartition(self.full_name(topic), number)
 
     async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
-        """The end of each partition, of any topic.
+        """The end of each partition, of any topic: all that was acknowledged before this call lies before it.
 
-        A client of its own requests them: a connection on which Kafka waits for new messages, up to 0.5 s,
-        answers nothing else meanwhile.
+        The leaders are verified first: one that was replaced returns an end of its own. A client of its own
+        requests the ends: a connection on which Kafka waits for new messages, up to 0.5 s, answers nothing
+        else meanwhile.
 
         Raises:
-            RetryableError: Kafka does not answer.
+            RetryableError: Kafka does not answer, or most brokers do not name the same leaders.
         """
         if not partitions:
             return {}
         if self._offsets is None:
             raise RetryableError("not connected to Kafka")
+        if not await verify_leaders(self._offsets._client, partitions):  # noqa: SLF001  # no public name
+            raise RetryableError("most replicas of a partition do not name its leader")
         try:
             return dict(await self._offsets.end_offsets(list(partitions)))
         except KafkaError as error:
@@ -144,14 +151,24 @@ class KafkaCluster:
     # -- state ------------------------------------------------------------------------------------
 
     async def ping(self) -> bool:
-        """True when Kafka answers within `PING_TIMEOUT`."""
+        """True when the leader of each partition that this service consumes is verified in time."""
+        if self._offsets is None:
+            return False
+        client = self._offsets._client  # noqa: SLF001  # no public name
         try:
             async with asyncio.timeout(PING_TIMEOUT.total_seconds()):
-                await self._connected_admin().describe_cluster()
-        except (TimeoutError, KafkaError, RetryableError):
-            self.last_unreachable = time.monotonic()
+                partitions = [
+                    TopicPartition(name, number)
+                    for name in self._used_topics()
+                    for number in await self.producer.partitions_for(name)
+                ]
+                return await verify_leaders(client, partitions)
+        except (TimeoutError, RetryableError):
             return False
-        return True
+
+    def _used_topics(self) -> list[str]:
+        """The names of the topics that must be there for the service to work."""
+        return []
 
     def fail(self, error: BaseException) -> None:
         """Reports a fatal error: the process must stop."""

@@ -179,6 +179,11 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
         """Replaces FastStream's decoder, with which one bad message costs its whole batch."""
         return message.raw_message
 
+    @property
+    def client(self) -> AIOKafkaConsumer | None:
+        """Aiokafka's consumer; None when it is not connected."""
+        return self._subscriber.consumer if self._subscriber else None
+
     def _connected(self) -> AIOKafkaConsumer:
         if self._subscriber is None or self._subscriber.consumer is None:
             raise RetryableError("not connected to Kafka")
@@ -382,17 +387,25 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
             RetryableError: Kafka does not answer in time, or partitions are being assigned.
         """
         self.check_assigned()
-        if not partitions:
-            return {}
         try:
             async with asyncio.timeout(QUERY_TIMEOUT.total_seconds()):
                 ends = await self.cluster.end_offsets(partitions)
+                done = await self.done(partitions)
+        except TimeoutError as error:
+            raise RetryableError("Kafka does not return the lag") from error
+        return {tp: max(0, ends[tp] - done[tp]) for tp in partitions}
+
+    async def done(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset up to which each partition is processed; raises as `waiting`."""
+        self.check_assigned()
+        try:
+            async with asyncio.timeout(QUERY_TIMEOUT.total_seconds()):
                 done = {tp: await self._position(tp) for tp in partitions if tp in self.assigned}
                 if elsewhere := [tp for tp in partitions if tp not in done]:
                     done |= await self.cluster.committed_offsets(self.group, elsewhere)
         except (TimeoutError, KafkaError) as error:
-            raise RetryableError("Kafka does not return the lag") from error
-        return {tp: max(0, ends[tp] - done[tp]) for tp in partitions}
+            raise RetryableError("Kafka does not return positions") from error
+        return done
 
     def check_assigned(self) -> None:
         """Raises RetryableError while partitions are being assigned.

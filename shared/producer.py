@@ -72,6 +72,11 @@ class Producer:
             raise
         self._producer = producer
 
+    @property
+    def client(self) -> AIOKafkaProducer | None:
+        """Aiokafka's producer; None when it is not connected."""
+        return self._producer
+
     async def stop(self) -> None:
         """Flushes the messages in flight and disconnects."""
         if self._producer is not None:

@@ -42,7 +42,6 @@ process ends within 10 s."""
 CANCEL_TIMEOUT = timedelta(seconds=1)
 """Cancelled tasks that still run after this time are abandoned."""
 KAFKA_CHECK_INTERVAL = timedelta(seconds=5)
-"""Interval of pings. A consumer that receives nothing, or cannot commit, while Kafka answers is not alive."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 VERSION_HEADER = "Auto-Capture-Version"
 
@@ -158,10 +157,8 @@ class Service:
         await self.kafka.stop()
 
     async def _check_kafka(self, stop_signal: StopSignal) -> None:
-        """Pings Kafka, and commits what could not be committed before."""
         while not stop_signal:
-            if await self.kafka.ping():
-                await asyncio.gather(*(consumer.commit_overdue() for consumer in self.kafka.consumers))
+            await self.kafka.check()
             await stop_signal.sleep(KAFKA_CHECK_INTERVAL)
 
     def _register_health(self) -> None:
@@ -170,6 +167,9 @@ class Service:
             self.health.liveness[f"consumes {name}"] = functools.partial(self.kafka.idle_seconds, consumer)
             self.health.status[f"{name} lag"] = lag.total
             self.health.gauge_updaters.append(lag.update_gauges)
+        for name, age in self.health.liveness.items():
+            self.health.liveness[name] = functools.partial(_age_without_outage, self.kafka, age)
+        self.health.liveness["reaches Kafka"] = self.kafka.lost_seconds
         self.health.readiness["kafka"] = self._kafka_ready
         self.health.readiness["instance"] = self._instance_ready
         self.health.add_routes(self.http[0].app)
@@ -200,6 +200,11 @@ class Service:
         finally:
             server.should_exit = True
             await asyncio.wait({server.task})
+
+
+def _age_without_outage(kafka: KafkaClient, age: Callable[[], float]) -> float:
+    """The age of a loop that may wait for Kafka: an outage makes none unalive."""
+    return kafka.seconds_available(age())
 
 
 def _with_start_gate(started: Callable[[], bool], app: ASGIApp) -> ASGIApp:

@@ -2,19 +2,23 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from .cluster import KafkaCluster
 from .connection import client_options, kafka_errors
 from .keys import K
-from .messages import MessageDecoder, ReceivedMessage
+from .messages import KafkaRecord, MessageDecoder, ReceivedMessage
+from .retry import OutageLog, retry_until_available
 from .topics import Topic
 
 V = TypeVar("V")
+
+log = logging.getLogger(__name__)
 
 CHUNK_MESSAGES = 1000
 """Messages that are decoded at once; this blocks the event loop for about 20 ms."""
@@ -47,8 +51,10 @@ async def table_consumer(cluster: KafkaCluster) -> AsyncIterator[AIOKafkaConsume
     with kafka_errors(cluster.settings):
         try:
             await consumer.start()
+            cluster.readers.add(consumer)
             yield consumer
         finally:
+            cluster.readers.discard(consumer)
             await consumer.stop()
 
 
@@ -74,20 +80,22 @@ async def read_table(
         Chunks. The first one with `caught_up` set ends the part that was there at the start.
     """
     decoders = cluster.decoders(topic, decoder)
-    async with table_consumer(cluster) as consumer:
+
+    async def find_ends() -> dict[TopicPartition, int]:
         every = await cluster.partitions(topic)
-        assigned = [tp for tp in every if partitions is None or tp.partition in partitions]
-        consumer.assign(assigned)
-        await consumer.seek_to_beginning(*assigned)
-        ends = await consumer.end_offsets(assigned)
+        chosen = [tp for tp in every if partitions is None or tp.partition in partitions]
+        return await cluster.end_offsets(chosen)
+
+    # A reader that follows for ever does not end because Kafka is away when it begins.
+    ends = await (retry_until_available(find_ends, _outage()) if follow else find_ends())
+    async with _TableReader(cluster, dict.fromkeys(ends, 0)) as reader:
         caught_up = False
         while follow or not caught_up:
-            fetched = await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS, max_records=CHUNK_MESSAGES)
+            fetched = await reader.poll()
             messages = [decoders[tp.topic](record) for tp, records in fetched.items() for record in records]
-            positions = {tp: await consumer.position(tp) for tp in assigned}
-            caught_up = caught_up or all(positions[tp] >= ends[tp] for tp in assigned)
-            known_ends = {tp: max(ends[tp], consumer.highwater(tp) or 0) for tp in assigned}
-            waiting = sum(max(0, known_ends[tp] - positions[tp]) for tp in assigned)
+            positions = reader.positions
+            caught_up = caught_up or all(positions[tp] >= end for tp, end in ends.items())
+            waiting = sum(max(0, max(end, reader.highwater(tp)) - positions[tp]) for tp, end in ends.items())
             yield TableChunk(messages, caught_up, positions, waiting)
             await asyncio.sleep(0)  # buffered messages come without a pause
 
@@ -98,10 +106,62 @@ async def read_range(
     """Reads the messages of one partition from offset `start` up to, not including, `end`."""
     tp = cluster.partition(topic, partition)
     decoder = cluster.decoders(topic)[tp.topic]
-    async with table_consumer(cluster) as consumer:
-        consumer.assign([tp])
-        consumer.seek(tp, start)
-        while await consumer.position(tp) < end:
-            for record in (await consumer.getmany(timeout_ms=POLL_TIMEOUT_MS)).get(tp, []):
+    async with _TableReader(cluster, {tp: start}) as reader:
+        while reader.positions[tp] < end:
+            for record in (await reader.poll()).get(tp, []):
                 if record.offset < end:
                     yield decoder(record)
+
+
+class _TableReader:
+    """Reads partitions from given offsets on; its consumer is replaced when the cluster's clients are.
+
+    An offset that Kafka has deleted is followed by the first one that it has.
+
+    Attributes:
+        positions: the offset after the last message read from each partition.
+    """
+
+    def __init__(self, cluster: KafkaCluster, positions: dict[TopicPartition, int]) -> None:
+        self.positions = positions
+        self._cluster = cluster
+        self._generation = -1
+        self._connection = contextlib.AsyncExitStack()
+        self._consumer: Any = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._connection.aclose()
+
+    async def _connect(self) -> AIOKafkaConsumer:
+        await self._connection.aclose()
+        generation = self._cluster.generation
+        consumer = await self._connection.enter_async_context(table_consumer(self._cluster))
+        consumer.assign(list(self.positions))
+        for tp, offset in self.positions.items():
+            consumer.seek(tp, offset)
+        self._consumer, self._generation = consumer, generation
+        return consumer
+
+    async def poll(self) -> dict[TopicPartition, list[KafkaRecord]]:
+        """The next messages of each partition that has some, within 100 ms."""
+        consumer = self._consumer
+        if consumer is None or self._generation != self._cluster.generation:
+            consumer = await retry_until_available(self._connect, _outage())
+        fetched: dict[TopicPartition, list[KafkaRecord]] = await consumer.getmany(
+            timeout_ms=POLL_TIMEOUT_MS, max_records=CHUNK_MESSAGES
+        )
+        with contextlib.suppress(TimeoutError):  # while Kafka is away, what it deleted stays unknown
+            async with asyncio.timeout(POLL_TIMEOUT_MS / 1000):
+                self.positions |= {tp: await consumer.position(tp) for tp in self.positions}
+        return fetched
+
+    def highwater(self, tp: TopicPartition) -> int:
+        """The end of a partition as of the last poll."""
+        return (self._consumer.highwater(tp) or 0) if self._consumer else 0
+
+
+def _outage() -> OutageLog:
+    return OutageLog(log, "waiting for Kafka to read a table")

@@ -95,7 +95,8 @@ async def test_all_clients_work_over_tls_and_scram(secured: KafkaSettings) -> No
         await eventually(lambda: sink.items == ["1"])
         await until_no_lag(consumer)
         assert isinstance(consumer.cluster, KafkaClient)
-        assert [len(chunk.messages) async for chunk in consumer.cluster.read_table(ACTIVITIES)] == [1]
+        chunks = [chunk async for chunk in consumer.cluster.read_table(ACTIVITIES)]
+        assert sum(len(chunk.messages) for chunk in chunks) == 1
         assert await consumer.cluster.ping()
 
 
