@@ -7,16 +7,22 @@ from typing import Any, cast
 
 import pytest
 
-from services.tracking.domain.track_request import TrackRequestState, open_request
+from services.tracking.domain.track_request import (
+    MAX_ENTRIES,
+    TrackRequest,
+    TrackRequestState,
+    open_request,
+)
 from services.tracking.domain.tracked_activity import TrackedActivity, activity_id, add_regarding
 from services.tracking.handlers import Handlers
 from services.tracking.read_positions import ReadPositions
-from services.tracking.store import Document, Store
+from services.tracking.store import Document, Store, record_document
 from shared.broker import Batch, TopicPartition
 from shared.errors import RetryableError
 from shared.events import Content, ContentAnswered, ContentUpdated, SourceChange
 from shared.keys import MailboxKey, RecordKey, TrackedActivityKey
-from shared.topics import CONTENT, MATCHES
+from shared.records import CustomRecord
+from shared.topics import CONTENT, MATCHES, RECORDS
 
 from .conftest import SettableClock, valid_message
 from .worlds import ACCOUNT, ANN, BEN, NOW, RENEWAL, content, email, matched, meeting, regarding
@@ -248,6 +254,58 @@ async def test_item_of_two_activities_updates_both(store: Store, handlers: Handl
     changed = content(meeting(), "three")
     await update(handlers, "meeting-1", SourceChange.CHANGED, changed, 7)
     assert [tracked.content for tracked in await all_tracked(store)] == [changed, changed]
+
+
+async def store_record(store: Store, key: RecordKey, *, deleted: bool = False, offset: int = 0) -> None:
+    """Stores a record, or its deletion."""
+    value = None if deleted else CustomRecord(tenant=key.tenant, type=key.type, id=key.id)
+    message = valid_message(RECORDS, key, value, offset=offset)
+    await store.records.upsert_later([record_document(key, message, 1)])
+
+
+async def answer_for(store: Store, handlers: Handlers, *records: RecordKey) -> TrackRequest:
+    """Ann has tracked an e-mail on these records, and mail-ingest answers; returns the request."""
+    first, *others = regarding(*((ANN, record) for record in records))
+    request = open_request("r", email(), first, timedelta(minutes=10))
+    assert await store.track_requests.insert(request, email())
+    for entry in others:
+        assert await store.track_requests.join(request, entry)
+    value = ContentAnswered(request="r", item="mail-1", content=content(email()))
+    await handlers.on_content(Batch([valid_message(CONTENT, ANN.mailbox_key, value, version=5)]))
+    [closed] = await store.track_requests.find_for_record(ANN.mailbox_key, records[0])
+    return closed
+
+
+async def test_record_that_is_deleted_while_pending_gets_no_text(store: Store, handlers: Handlers) -> None:
+    await store_record(store, RENEWAL)
+    await store_record(store, RENEWAL, deleted=True, offset=1)
+    closed = await answer_for(store, handlers, RENEWAL)
+    assert (closed.state, closed.reason) == (TrackRequestState.FAILED, "deleted")
+    assert await all_tracked(store) == []
+    assert await store.followed_mailboxes.count_publish_pending() == 0
+
+
+async def test_other_records_of_the_request_get_the_text(store: Store, handlers: Handlers) -> None:
+    await store_record(store, RENEWAL, deleted=True)
+    await store_record(store, ACCOUNT)
+    closed = await answer_for(store, handlers, RENEWAL, ACCOUNT)
+    assert (closed.state, closed.reason) == (TrackRequestState.DONE, None)
+    [tracked] = await all_tracked(store)
+    assert [entry.record for entry in tracked.regarding] == [ACCOUNT]
+
+
+@pytest.mark.parametrize("entries,tracked", [(MAX_ENTRIES - 1, True), (MAX_ENTRIES, False)])
+async def test_one_entry_too_many_fails_the_request(
+    store: Store, handlers: Handlers, entries: int, tracked: bool
+) -> None:
+    others = [(BEN, RecordKey(ANN.tenant, "project", str(number))) for number in range(entries)]
+    before = add_regarding(None, regarding(*others), content(email()), NOW)
+    assert await store.tracked_activities.replace_if_unchanged(before, None)
+    closed = await answer_for(store, handlers, RENEWAL)
+    assert (closed.reason is None) is tracked
+    [after] = await all_tracked(store)
+    assert len(after.regarding) == MAX_ENTRIES
+    assert tracked or (closed.state, closed.reason) == (TrackRequestState.FAILED, "too_many_entries")
 
 
 async def test_tracked_item_is_followed_from_then_on(store: Store, handlers: Handlers) -> None:

@@ -4,8 +4,16 @@ import itertools
 import logging
 from dataclasses import dataclass
 
-from services.tracking.domain.track_request import TrackRequest, TrackRequestState
+from services.tracking.domain.track_request import (
+    DELETED,
+    MAX_ENTRIES,
+    TOO_MANY_ENTRIES,
+    Regarding,
+    TrackRequest,
+    TrackRequestState,
+)
 from services.tracking.domain.tracked_activity import TrackedActivity, activity_id, add_regarding
+from services.tracking.domain.visibility import RecordAbsence
 from services.tracking.metrics import TRACK_REQUESTS, TRACK_SECONDS
 from services.tracking.publishing.relay import OutboxRelay
 from services.tracking.store import Session, Store
@@ -53,38 +61,46 @@ class TrackCompletion:
                 return
             if request.item != ItemKey(mailbox.tenant, mailbox.mailbox, answer.item):
                 raise InvalidMessageError("this track request is for another item", "request")
-            await self._close(request, version, answer, session)
-        if answer.content:
+            reason = await self._complete(request, version, answer, session)
+            state = TrackRequestState.FAILED if reason else TrackRequestState.DONE
+            await self.store.track_requests.close(request.id, state, reason, session)
+        if reason:
+            TRACK_REQUESTS.labels("failed").inc()
+        else:
             TRACK_REQUESTS.labels("tracked").inc()
             TRACK_SECONDS.observe((now - request.opened_at).total_seconds())
             self.relay.wake()
-        else:
-            TRACK_REQUESTS.labels("failed").inc()
         log.info("track request answered, closed", extra={"request": request.id})
 
-    async def _close(
+    async def _complete(
         self, request: TrackRequest, version: int, answer: ContentAnswered, session: Session
-    ) -> None:
+    ) -> str | None:
+        """Makes the content a tracked activity, or returns the reason why it becomes none."""
         content = answer.content
         if content is None:
             if not answer.unavailable:
                 raise InvalidMessageError("neither content nor a reason", "unavailable")
-            await self.store.track_requests.close(
-                request.id, TrackRequestState.FAILED, answer.unavailable, session
-            )
-            return
+            return answer.unavailable
         if content.activity.key != request.item:
             raise InvalidMessageError("this track request is for another item", "content.activity")
+        regarding = await self._without_deleted_records(request.regarding)
+        if not regarding:
+            return DELETED
         before, new_id = await self._find_activity(content, session)
-        after = add_regarding(
-            before, request.regarding, content, self.clock(), version=version, new_id=new_id
-        )
-        if after is not before and not await self.store.tracked_activities.replace_if_unchanged(
-            after, before, session
-        ):
-            raise RetryableError("another replica tracked the same activity")
+        after = add_regarding(before, regarding, content, self.clock(), version=version, new_id=new_id)
+        if after is not before:
+            if len(after.regarding) > MAX_ENTRIES:
+                return TOO_MANY_ENTRIES
+            if not await self.store.tracked_activities.replace_if_unchanged(after, before, session):
+                raise RetryableError("another replica tracked the same activity")
         await self.store.followed_mailboxes.request(request.item.mailbox_key, session)
-        await self.store.track_requests.close(request.id, TrackRequestState.DONE, session=session)
+        return None
+
+    async def _without_deleted_records(self, regarding: tuple[Regarding, ...]) -> tuple[Regarding, ...]:
+        """The entries for records that were not deleted while the request was pending."""
+        records = await self.store.records.find_by_keys([entry.record for entry in regarding])
+        deleted = {key for key, record in records.items() if record.absence is RecordAbsence.DELETED}
+        return tuple(entry for entry in regarding if entry.record not in deleted)
 
     async def _find_activity(self, content: Content, session: Session) -> tuple[TrackedActivity | None, str]:
         """The activity that the content joins, and the id of a new one.

@@ -1,5 +1,6 @@
 """Track and untrack."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import uuid4
@@ -7,13 +8,15 @@ from uuid import uuid4
 from services.tracking.domain.errors import ConflictError, NotFoundError
 from services.tracking.domain.timeline import latest_by_item
 from services.tracking.domain.track_request import (
+    MAX_ENTRIES,
     NO_ANSWER,
+    TOO_MANY_ENTRIES,
     Regarding,
     TrackRequest,
     TrackRequestState,
     open_request,
 )
-from services.tracking.domain.tracked_activity import TrackedActivity, remove_regarding
+from services.tracking.domain.tracked_activity import TrackedActivity, may_get, remove_regarding
 from services.tracking.domain.visibility import User
 from services.tracking.publishing.following import FollowPublisher
 from services.tracking.publishing.relay import OutboxRelay
@@ -67,7 +70,8 @@ class TrackActions:
 
         Raises:
             NotFoundError: the user may not read the record, or has no such item.
-            ConflictError: the item is not suggested here any more, or is private and not confirmed.
+            ConflictError: the item is not suggested here any more, is private and not confirmed, or is
+                tracked too many times.
         """
         record = await self._access.find_record(user, key)
         now = self._clock()
@@ -77,15 +81,28 @@ class TrackActions:
         if last and last.is_open(now):
             return TrackResult(last)
         activity = (await self._access.find_own_suggestion(user, key, item)).activity
-        tracked = await self._store.tracked_activities.find_by_owner(activity.key, activity.identity, key)
-        if tracked:
-            return TrackResult(None, tracked.id)
+        shared = await self._store.tracked_activities.find_by_identity(user.tenant, activity.identity)
+        for tracked in shared:
+            if any(map(regarding.same_entry, tracked.regarding)):
+                return TrackResult(None, tracked.id)
         if activity.sensitivity in SENSITIVITIES_TO_CONFIRM and not confirm_private:
             raise ConflictError(PRIVATE, "this item is marked as private; confirm that it is to be shared")
+        await self._check_entry_count(shared, activity, regarding, now)
         await self._store.dismissals.delete(activity.key, key, activity.identity)
         request = await self._open_or_join(activity, regarding, now)
         self._relay.wake()
         return TrackResult(request)
+
+    async def _check_entry_count(
+        self, shared: Sequence[TrackedActivity], activity: Activity, regarding: Regarding, now: datetime
+    ) -> None:
+        """Raises ConflictError when the entry is one too many for a tracked activity of this identity."""
+        pending = await self._store.track_requests.find_open(activity.key)
+        entries = [*(pending.regarding if pending and pending.is_open(now) else ()), regarding]
+        if len(entries) > MAX_ENTRIES or not all(may_get(each, activity, entries) for each in shared):
+            raise ConflictError(
+                TOO_MANY_ENTRIES, f"this item is tracked {MAX_ENTRIES} times, the most that is possible"
+            )
 
     async def _open_or_join(self, activity: Activity, regarding: Regarding, now: datetime) -> TrackRequest:
         """Opens or joins the one request for the item, also when others do so at the same time."""

@@ -18,8 +18,8 @@ ERROR_DESCRIPTIONS = {
         "for the caller; always the same body."
     ),
     409: (
-        "Not possible in the present state: `no_longer_visible`, `private` (confirm it), or why there is "
-        "no text now."
+        "Not possible in the present state: `no_longer_visible`, `private` (confirm it), `too_many_entries` "
+        "(at most 60), or why there is no text now."
     ),
     413: f"The body has more than {MAX_BODY_BYTES} bytes, or no Content-Length.",
     422: "A part of the request is wrong; `field` names it.",

@@ -16,6 +16,12 @@ from shared.keys import ItemKey, RecordKey
 
 NO_ANSWER = "no_answer"
 """The reason of a track request that mail-ingest has not answered before its deadline."""
+DELETED = "deleted"
+"""The reason of a track request whose records were all deleted while it was pending."""
+MAX_ENTRIES = 60
+"""Entries of one tracked activity: its event must fit with all readers of each of their records."""
+TOO_MANY_ENTRIES = "too_many_entries"
+"""The reason of a track request whose tracked activity would have more than `MAX_ENTRIES`."""
 
 
 @dataclass(frozen=True, slots=True)

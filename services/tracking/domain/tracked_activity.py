@@ -5,16 +5,16 @@ is one for each (tenant, identity, text and participants), regarding the records
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared.addresses import normalise
 from shared.clock import next_version
-from shared.events import ActivityTracked, ActivityUntracked, Content, PublishedRegarding
+from shared.events import Activity, ActivityTracked, ActivityUntracked, Content, PublishedRegarding
 from shared.keys import RecordKey, TrackedActivityKey
 
-from .track_request import Regarding
+from .track_request import MAX_ENTRIES, Regarding
 from .tracked_copy import TrackedCopy, content_digest, new_copy, plain_lines
 from .visibility import KnownRecord
 
@@ -77,10 +77,9 @@ def activity_id(content: Content, number: int = 0) -> str:
     """
     activity = content.activity
     text = plain_lines(content.text)
-    participants = sorted({f"{person.role}:{normalise(person.address)}" for person in activity.participants})
     digest = hashlib.sha256()
     another = [f"#{number}"] if number else []
-    for part in (activity.tenant, activity.identity, text, *participants, *another):
+    for part in (activity.tenant, activity.identity, text, *_people(activity), *another):
         digest.update(f"{len(part)}:{part};".encode())
     return digest.hexdigest()[:ID_CHARACTERS]
 
@@ -157,6 +156,34 @@ def _to_read_again(tracked: TrackedActivity, shown: Content) -> tuple[TrackedCop
         copy if is_right and copy.digest == digest else replace(copy, version=0, digest="")
         for copy in tracked.copies
     )
+
+
+def may_get(tracked: TrackedActivity, activity: Activity, entries: Iterable[Regarding]) -> bool:
+    """False when an item's entries would make a tracked activity too large, as far as that is known.
+
+    The text decides whether the item joins the activity, and is not known before it is fetched.
+
+    Args:
+        tracked: under the item's identity.
+        activity: the item.
+        entries: the new ones.
+    """
+    if not any(copy.item == activity.key for copy in tracked.copies) and not _shows(tracked, activity):
+        return True
+    new = {(entry.record, entry.by) for entry in entries}
+    return len(new | {(entry.record, entry.by) for entry in tracked.regarding}) <= MAX_ENTRIES
+
+
+def _shows(tracked: TrackedActivity, activity: Activity) -> bool:
+    """True when an activity has the subject and the participants of an item."""
+    if tracked.content is None:
+        return False
+    shown = tracked.content.activity
+    return (shown.subject, _people(shown)) == (activity.subject, _people(activity))
+
+
+def _people(activity: Activity) -> list[str]:
+    return sorted({f"{person.role}:{normalise(person.address)}" for person in activity.participants})
 
 
 FindRecord = Callable[[RecordKey], KnownRecord | None]

@@ -138,12 +138,10 @@ class TrackedActivityCollection:
                 if copy.item.mailbox_key == mailbox and copy.until > now:
                     yield copy
 
-    async def find_by_owner(self, item: ItemKey, identity: str, record: RecordKey) -> TrackedActivity | None:
-        """The activity that the owner of an item has tracked on a record under this identity."""
-        entry = {"$elemMatch": {"record": join_key(record), "by": item.mailbox}}
-        query = {"tenant": item.tenant, "identity": identity, "regarding": entry}
-        document = await self._collection.find_one(query, WITHOUT_TEXT)
-        return _to_tracked(document) if document else None
+    async def find_by_identity(self, tenant: str, identity: str) -> list[TrackedActivity]:
+        """The activities that are tracked under an identity, and those untracked, without their texts."""
+        found = self._collection.find({"tenant": tenant, "identity": identity}, WITHOUT_TEXT)
+        return [_to_tracked(document) async for document in found]
 
     async def find_page(
         self,

@@ -51,6 +51,11 @@ const REASONS = {
   },
   no_answer: { short: "no response in time", text: "There was no response in time." },
   item_unavailable: { short: "not readable now", text: "Microsoft 365 does not return it now. Try again later." },
+  deleted: { short: "record deleted", text: "The record was deleted." },
+  too_many_entries: {
+    short: "tracked too often",
+    text: "It is tracked 60 times, by you and others on all records. No more is possible.",
+  },
   gone: { short: "no longer in your mailbox", text: "It is no longer in your mailbox." },
   not_enrolled: { short: "mailbox not connected", text: "Your mailbox is not connected." },
   paused: { short: "capture paused", text: "Capture of your mailbox is paused." },

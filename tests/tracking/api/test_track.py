@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from services.tracking.domain.track_request import MAX_ENTRIES
 from services.tracking.domain.tracked_activity import add_regarding
 from shared.events import Sensitivity
 from tests.tracking.conftest import World
@@ -148,6 +149,25 @@ async def test_track_of_a_tracked_item_returns_it_without_a_request(office: Worl
 
 
 # -- tracked --------------------------------------------------------------------------------------
+
+
+async def test_sixty_first_entry_is_a_conflict(office: World) -> None:
+    others = [(BEN, RENEWAL._replace(id=str(number))) for number in range(MAX_ENTRIES - 1)]
+    full = tracked(email(BEN, "of-ben"), *others)
+    assert await office.store.tracked_activities.replace_if_unchanged(full, None)
+    assert (await office.request(ANN, "POST", f"{MAIL}/track")).status_code == 202
+    on_account = "/records/account/fabrikam/suggestions/mail-1/track"
+    refused = await office.request(ANN, "POST", on_account)
+    assert (refused.status_code, refused.json()["code"]) == (409, "too_many_entries")
+    assert "60" in refused.json()["detail"]
+    assert (await office.request(ANN, "POST", f"{MAIL}/track")).status_code == 202, "it is pending already"
+
+
+async def test_full_activity_of_another_content_refuses_nothing(office: World) -> None:
+    others = [(BEN, RENEWAL._replace(id=str(number))) for number in range(MAX_ENTRIES)]
+    full = tracked(email(BEN, "of-ben", subject="Another subject"), *others)
+    assert await office.store.tracked_activities.replace_if_unchanged(full, None)
+    assert (await office.request(ANN, "POST", f"{MAIL}/track")).status_code == 202
 
 
 async def test_tracked_content_is_readable_for_readers_of_the_record(office: World) -> None:

@@ -151,8 +151,9 @@ async def test_tracked_identities_are_those_of_the_records(store: Store) -> None
         ("other", RENEWAL, set()),
     ):
         assert await store.tracked_activities.find_identities(ANN.tenant, [identity], [record]) == expected
-    assert await store.tracked_activities.find_by_owner(email().key, FIRST.identity, RENEWAL)
-    assert not await store.tracked_activities.find_by_owner(email(BEN).key, FIRST.identity, RENEWAL)
+    [found] = await store.tracked_activities.find_by_identity(ANN.tenant, FIRST.identity)
+    assert (found.id, found.regarding) == (FIRST.id, FIRST.regarding)
+    assert await store.tracked_activities.find_by_identity(ANN.tenant, "other") == []
 
 
 async def test_copies_change_only_from_the_state_that_was_read(store: Store) -> None:
