@@ -332,7 +332,10 @@ class System:
         return dict(json.loads(self._file.read_text()))
 
     def _record(self, content: Mapping[str, Any]) -> None:
-        self._file.write_text(json.dumps(content, indent=1) + "\n")
+        written = self._file.with_suffix(".new")
+        written.touch(mode=0o600)
+        written.write_text(json.dumps(content, indent=1) + "\n")
+        written.replace(self._file)  # whole at every moment: other threads and processes read it
 
 
 @functools.lru_cache(maxsize=8)
