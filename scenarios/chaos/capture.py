@@ -20,6 +20,7 @@ from deploy.local.processes import LocalError, Progress, print_progress
 from deploy.local.stack import LocalStack
 from deploy.local.system import System
 from scenarios.administration import Administration
+from shared.topics import ACTIVITIES, MAILBOXES
 from simulator.control.client import Simulator, TenantControl
 
 from .changes import Changes
@@ -134,7 +135,8 @@ async def run_capture(
         await asyncio.to_thread(system.start, "simulator", MAIL_INGEST)
         for _ in range(size.replicas - 1):
             await asyncio.to_thread(system.add, MAIL_INGEST)
-        async with reading_topics(stack.kafka_bootstrap, system.prefix, PARTITIONS) as topics:
+        log, read = TopicLog(), (ACTIVITIES, MAILBOXES)
+        async with reading_topics(stack.kafka_bootstrap, system.prefix, read, PARTITIONS, log) as topics:
             with contextlib.closing(Simulator(system.simulator, system.ca)) as simulator:
                 run = CaptureRun(system, simulator.tenant(tenant), topics, seed, size, progress)
                 return await run.run()
@@ -146,7 +148,7 @@ class CaptureRun:
 
     system: System
     tenant: TenantControl
-    topics: TopicReader
+    topics: TopicReader[TopicLog]
     seed: int
     size: Size
     progress: Progress
@@ -270,8 +272,7 @@ class CaptureRun:
         deadline = now + seconds
         while True:
             await self.topics.catch_up()
-            readings = self.topics.log.readings
-            read = sum(sum(each.began >= since for each in readings[owner]) >= count for owner in self.owners)
+            read = self.topics.log.count_read(self.owners, since, count)
             now = time.monotonic()
             if read == len(self.owners) or now > deadline:
                 return read == len(self.owners)

@@ -1,21 +1,22 @@
-"""Reads `activities` and `mailboxes` along from their start: every message, before any compaction."""
+"""Reads topics along from their start: every message, before any compaction."""
 
 import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from deploy.local.processes import LocalError
 from shared.events import Activity, MailboxChanged
 from shared.messages import InvalidMessage, KafkaRecord, ValueMessage, decode
-from shared.topics import ACTIVITIES, MAILBOXES
+from shared.topics import ACTIVITIES, MAILBOXES, Topic
 
 from .timelines import ItemId
 
@@ -53,9 +54,19 @@ class Reading:
     missed: int
 
 
+class Log(Protocol):
+    """Keeps what was published."""
+
+    def add(self, record: KafkaRecord) -> None:
+        """Add a message of any of the topics."""
+
+
+L = TypeVar("L", bound=Log)
+
+
 @dataclass
 class TopicLog:
-    """What was published, in its order."""
+    """What was published on `activities` and `mailboxes`, in its order."""
 
     items: defaultdict[ItemId, list[Published]] = field(default_factory=lambda: defaultdict(list))
     readings: defaultdict[str, list[Reading]] = field(default_factory=lambda: defaultdict(list))
@@ -73,6 +84,12 @@ class TopicLog:
             self._add_activity(record, at)
         else:
             self._add_state(record, at)
+
+    def count_read(self, mailboxes: Iterable[str], since: datetime, count: int) -> int:
+        """Count the mailboxes of which so many complete readings have begun after a time."""
+        return sum(
+            sum(each.began >= since for each in self.readings[mailbox]) >= count for mailbox in mailboxes
+        )
 
     def _add_activity(self, record: KafkaRecord, at: datetime) -> None:
         self.count += 1
@@ -99,20 +116,21 @@ class TopicLog:
             known.append(Reading(state.complete_as_of, at, state.missed_by_notifications or 0))
 
 
-class TopicReader:
+class TopicReader(Generic[L]):
     """Reads the topics of a system into a log."""
 
-    def __init__(self, consumer: "AIOKafkaConsumer", partitions: list[TopicPartition]) -> None:
-        self.log = TopicLog()
+    def __init__(self, consumer: "AIOKafkaConsumer", partitions: list[TopicPartition], log: L) -> None:
+        self.log = log
         self._consumer = consumer
         self._partitions = partitions
 
     async def read(self) -> None:
         """Read until the task is cancelled."""
         while True:
-            for records in (await self._consumer.getmany(timeout_ms=100)).values():
-                for record in records:
-                    self.log.add(record)
+            with contextlib.suppress(KafkaError):  # a fault may have closed Kafka's connections
+                for records in (await self._consumer.getmany(timeout_ms=100)).values():
+                    for record in records:
+                        self.log.add(record)
 
     async def catch_up(self) -> None:
         """Wait until everything is read that is on the topics now."""
@@ -125,21 +143,24 @@ class TopicReader:
 
 
 @asynccontextmanager
-async def reading_topics(bootstrap: str, prefix: str, partitions: int) -> AsyncIterator[TopicReader]:
-    """Read `activities` and `mailboxes` while the context is open."""
+async def reading_topics(
+    bootstrap: str, prefix: str, topics: Sequence[Topic[Any, Any]], partitions: int, log: L
+) -> AsyncIterator[TopicReader[L]]:
+    """Read topics into a log while the context is open."""
     consumer: Any = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap, enable_auto_commit=False, auto_offset_reset="earliest"
+        bootstrap_servers=bootstrap,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        metadata_max_age_ms=10_000,
     )
     assigned = [
-        TopicPartition(f"{prefix}{topic.name}", number)
-        for topic in (ACTIVITIES, MAILBOXES)
-        for number in range(partitions)
+        TopicPartition(f"{prefix}{topic.name}", number) for topic in topics for number in range(partitions)
     ]
     await consumer.start()
     try:
         consumer.assign(assigned)
         await consumer.seek_to_beginning(*assigned)
-        reader = TopicReader(consumer, assigned)
+        reader = TopicReader(consumer, assigned, log)
         task = asyncio.create_task(reader.read())
         try:
             yield reader
