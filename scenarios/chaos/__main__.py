@@ -5,6 +5,7 @@ Exits with 0 only if everything that was published, and nothing else, is right.
 
 import argparse
 import asyncio
+import logging
 import secrets
 import signal
 import sys
@@ -20,6 +21,7 @@ from deploy.local.stack import LocalStack
 from simulator.control.client import ControlError
 
 from . import capture
+from .whole import run as whole
 
 
 class Report(Protocol):
@@ -44,7 +46,10 @@ class Section:
     size: Any
 
 
-SECTIONS: Mapping[str, Section] = {"capture": Section(capture.run_capture, capture.Size())}
+SECTIONS: Mapping[str, Section] = {
+    "whole": Section(whole.run_whole, whole.Size()),
+    "capture": Section(capture.run_capture, capture.Size()),
+}
 """By their names in ONLY=; the first one is run without it."""
 SIZES = {"changes": 1, "kills": 0, "mailboxes": 1}
 """Field of a size that an option replaces -> its least value."""
@@ -78,6 +83,7 @@ def main() -> None:
     """Run a section, and print what it has found."""
     args = parse_arguments()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)  # a fault closes the run's own connections, too
     seed = secrets.randbelow(100_000) if args.seed is None else args.seed
     section = SECTIONS[args.only]
     given = {name: value for name in SIZES if (value := getattr(args, name)) is not None}

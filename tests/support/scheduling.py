@@ -22,6 +22,7 @@ UNIT_PER_TEST = (
 LONGEST = (
     "tests/page/*",
     "tests/end_to_end/*",
+    "tests/scenarios/chaos/whole/test_whole_run.py",
     "tests/scenarios/chaos/test_capture_run.py",
     "tests/deploy/*",
     "tests/mail_ingest/sync/*",
