@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from shared.clock import to_milliseconds
+from shared.leases import NOW, has_ended
 from shared.mongodb import Document, MongoCollection, MongoDatabase
-
-from .pipelines import NOW
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +41,8 @@ class InstanceCollection:
             DuplicateDocumentError: another one has registered in the same moment; the next call finds it.
         """
         is_other = {"$not": [{"$in": [{"$ifNull": ["$process", ""]}, ["", process]]}]}
-        is_silent = {"$lt": ["$seen", {"$subtract": [NOW, to_milliseconds(silent_for)]}]}
+        seen_until = {"$add": ["$seen", to_milliseconds(silent_for)]}
+        is_silent = has_ended(seen_until, silent_for)
         is_alive = {"$and": [is_other, {"$not": [is_silent]}]}
         claimed = {
             "process": {"$cond": [is_alive, "$process", process]},

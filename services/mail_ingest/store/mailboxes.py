@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from services.mail_ingest.domain.tenants import SEVERAL, release_time
-from shared.clock import next_version, to_milliseconds
+from shared.clock import UNIX_EPOCH, next_version, to_milliseconds
 from shared.events import ActivityKind, FetchContent, MailboxStatus
 from shared.keys import MailboxKey, join_key, split_key
+from shared.leases import NOW
 from shared.mongodb import (
     ASCENDING,
     DESCENDING,
@@ -28,7 +29,7 @@ from .key_order import KEY_ORDER, below, read_page, walk
 from .lease import Lease, lease_prefix
 from .pipelines import (
     ACTIVE_STATUSES,
-    NOW,
+    AT_ONCE,
     MailboxPipelines,
     acquire_lease,
     has_work_and_no_holder,
@@ -267,13 +268,13 @@ class MailboxCollection:
         """Makes work on the subscriptions of these mailboxes due now."""
         await self._collection.update_many(
             {"_id": {"$in": [join_key(key) for key in keys]}},
-            self._pipelines.set_and_schedule({"subscriptions_due_at": NOW}),
+            self._pipelines.set_and_schedule({"subscriptions_due_at": AT_ONCE}),
         )
 
     async def request_stuck_items(self, key: MailboxKey) -> None:
         """Makes the retry of a mailbox's stuck items due now."""
         await self._collection.update_one(
-            {"_id": join_key(key)}, self._pipelines.set_and_schedule({"stuck_items_due_at": NOW})
+            {"_id": join_key(key)}, self._pipelines.set_and_schedule({"stuck_items_due_at": AT_ONCE})
         )
 
     async def acknowledge(self, key: MailboxKey, version: int) -> None:
@@ -328,10 +329,21 @@ class MailboxCollection:
 
     # -- leases -----------------------------------------------------------------------------------
 
-    async def acquire_lease(self, work: Work, holder: str, duration: timedelta) -> Mailbox | None:
-        """Grants the lease of the mailbox that has been due for longest for this work, if there is one."""
+    async def acquire_lease(
+        self, work: Work, holder: str, duration: timedelta, now: datetime
+    ) -> Mailbox | None:
+        """Grants the lease of the mailbox that has been due for longest for this work, if there is one.
+
+        Args:
+            work: the class of the work.
+            holder: id of the lease.
+            duration: its term, by MongoDB's clock.
+            now: the worker's clock, by which work is due: it is that by which the worker does it.
+        """
         document = await self._collection.find_one_and_update(
-            has_work_and_no_holder(work), acquire_lease(holder, duration), sort=[(work, ASCENDING)]
+            has_work_and_no_holder(work, now, duration),
+            acquire_lease(holder, duration),
+            sort=[(work, ASCENDING)],
         )
         return MAILBOX.read(document) if document else None
 
@@ -342,7 +354,7 @@ class MailboxCollection:
         prefix = lease_prefix(instance)
         await self._collection.update_many(
             {"lease.holder": {"$gte": prefix, "$lt": prefix + LAST_CHARACTER}},
-            [{"$set": {"lease": {"holder": "", "until": {"$subtract": [NOW, 1]}}}}],
+            [{"$set": {"lease": {"holder": "", "until": UNIX_EPOCH}}}],
         )
 
     def held(self, lease: Lease) -> HeldMailbox:

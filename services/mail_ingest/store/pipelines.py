@@ -12,6 +12,7 @@ from typing import Any
 
 from shared.clock import to_milliseconds
 from shared.events import ActivityKind, FetchContent, MailboxStatus
+from shared.leases import NOW, has_ended, lease_end
 from shared.mongodb import Document
 
 from .documents import Mailbox, Work
@@ -24,8 +25,11 @@ MAX_CONTENT_REQUESTS = 1000
 """Requests beyond these are dropped, and end by their deadlines: a request takes up to 5 kB."""
 FIRST_SPACING, MAX_SPACING = 2, 30
 """Seconds between two readings of the window for one cause after another: they double up to the maximum."""
-NOW = "$$NOW"
-"""MongoDB's clock; leases are judged by it alone."""
+AT_ONCE = {"$subtract": [NOW, to_milliseconds(timedelta(minutes=2))]}
+"""The due time of work that is due now, in the order in which it became due.
+
+Workers judge due times by their own clocks, which may be this much behind MongoDB's.
+"""
 WINDOW_IS_DUE = {"$gt": ["$window_due", None]}
 SERIES_HAS_CHANGED = {"$gt": ["$series_changed_at", None]}
 ITEMS_ARE_DROPPED = {"$gt": ["$items_dropped_at", None]}
@@ -61,21 +65,21 @@ class MailboxPipelines:
         is_paused = {"$eq": ["$status", MailboxStatus.PAUSED]}
         has_items = {"$gt": [{"$size": "$notified_items"}, 0]}
         has_requests = {"$gt": [{"$size": "$content_requests"}, 0]}
-        now_or_retry = {"$max": [NOW, "$retry_at"]}
+        now_or_retry = {"$max": [AT_ONCE, "$retry_at"]}
         spacing = {"$multiply": ["$window_spacing", 1000]}
-        spaced_at = {"$max": [NOW, {"$add": ["$complete_as_of", spacing]}]}
+        spaced_at = {"$max": [AT_ONCE, {"$add": ["$complete_as_of", spacing]}]}
         window_times = [_if(ITEMS_ARE_DROPPED, spaced_at)]
         if self.reconcile:
             window_times += [
                 _if(SERIES_HAS_CHANGED, spaced_at),
-                _if(WINDOW_IS_DUE, NOW),
-                {"$ifNull": ["$next_window_at", NOW]},
+                _if(WINDOW_IS_DUE, AT_ONCE),
+                {"$ifNull": ["$next_window_at", AT_ONCE]},
             ]
         window_at = {"$max": [{"$min": window_times}, "$window_retry_at", "$retry_at"]}
         has_window = {"$or": [self.reconcile, ITEMS_ARE_DROPPED]}
-        subscriptions_at = {"$max": [{"$ifNull": ["$subscriptions_due_at", NOW]}, "$retry_at"]}
+        subscriptions_at = {"$max": [{"$ifNull": ["$subscriptions_due_at", AT_ONCE]}, "$retry_at"]}
         sought_items_at = {"$max": ["$sought_items_due_at", "$retry_at"]}
-        content_at = {"$max": [NOW, "$content_retry_at"]}
+        content_at = {"$max": [AT_ONCE, "$content_retry_at"]}
         stuck_items_at = {"$max": ["$stuck_items_due_at", "$retry_at"]}
         return {
             "$set": {
@@ -83,17 +87,17 @@ class MailboxPipelines:
                     "$min": [
                         _if({"$and": [is_enrolled, has_items]}, now_or_retry),
                         # The answers of any other mailbox need no request to Graph.
-                        _if(has_requests, _if(is_enrolled, content_at, NOW)),
+                        _if(has_requests, _if(is_enrolled, content_at, AT_ONCE)),
                         _if({"$and": [is_enrolled, SOUGHT_ITEMS_EXIST]}, sought_items_at),
                     ]
                 },
                 Work.ROUTINE: {
                     "$min": [
-                        _if("$publish_pending", NOW),
+                        _if("$publish_pending", AT_ONCE),
                         _if({"$and": [is_enrolled, has_window]}, window_at),
                         _if(is_enrolled, subscriptions_at),
                         _if({"$and": [is_enrolled, STUCK_ITEMS_EXIST]}, stuck_items_at),
-                        _if(is_blocked, {"$ifNull": ["$retry_at", NOW]}),
+                        _if(is_blocked, {"$ifNull": ["$retry_at", AT_ONCE]}),
                         _if({"$and": [{"$not": [is_paused]}, PENDING_ITEMS_MAY_EXIST]}, now_or_retry),
                         "$next_expiry_at",
                         _if({"$and": [is_enrolled, ITEMS_ENTER]}, {"$max": ["$next_entry_at", "$retry_at"]}),
@@ -231,8 +235,7 @@ def _if(condition: Any, value: Any, otherwise: Any = None) -> Document:
 
 def grant_lease(holder: str, duration: timedelta) -> list[Document]:
     """Gives the lease to this holder, from now on."""
-    until = {"$add": [NOW, to_milliseconds(duration)]}
-    return [{"$set": {"lease": {"holder": {"$literal": holder}, "until": until}}}]
+    return [{"$set": {"lease": {"holder": {"$literal": holder}, "until": lease_end(duration)}}}]
 
 
 def acquire_lease(holder: str, duration: timedelta) -> list[Document]:
@@ -261,8 +264,6 @@ def acknowledge(version: int) -> list[Document]:
     ]
 
 
-def has_work_and_no_holder(work: Work) -> Document:
-    """Matches the mailboxes with due work of a class whose lease nobody holds."""
-    is_due = {"$lte": [f"${work}", NOW]}
-    is_free = {"$or": [{"$not": ["$lease"]}, {"$lt": ["$lease.until", NOW]}]}
-    return {work: {"$type": "date"}, "$expr": {"$and": [is_due, is_free]}}
+def has_work_and_no_holder(work: Work, now: datetime, duration: timedelta) -> Document:
+    """Matches the mailboxes with work that is due by the worker's clock, and whose lease nobody holds."""
+    return {work: {"$lte": now}, "$expr": has_ended("$lease.until", duration)}

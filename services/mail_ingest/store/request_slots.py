@@ -6,11 +6,9 @@ MongoDB's clock, so that a replica that is killed holds no slot for long.
 
 from datetime import timedelta
 
-from shared.clock import to_milliseconds
 from shared.keys import MailboxKey, join_key
+from shared.leases import has_ended, lease_end
 from shared.mongodb import DuplicateDocumentError, MongoCollection, MongoDatabase
-
-from .pipelines import NOW
 
 
 class RequestSlotCollection:
@@ -25,10 +23,10 @@ class RequestSlotCollection:
         Returns:
             False while another one has it.
         """
-        is_free = {"$lte": [{"$ifNull": ["$until", NOW]}, NOW]}
+        is_free = has_ended("$until", duration)
         granted = {
             "holder": {"$cond": [is_free, {"$literal": holder}, "$holder"]},
-            "until": {"$cond": [is_free, {"$add": [NOW, to_milliseconds(duration)]}, "$until"]},
+            "until": {"$cond": [is_free, lease_end(duration), "$until"]},
         }
         try:
             slot = await self._collection.find_one_and_update(

@@ -54,7 +54,7 @@ class InstanceClaim:
         instance, outage = self._instance, OutageLog(log, "waiting for MongoDB")
         first = current = await retry_until_available(self._claim, outage)
         while current.process != self._process:
-            if current.process == first.process and current.seen > first.seen:
+            if current.process == first.process and current.seen != first.seen:
                 await self._store.instances.report_refusal(instance, current.process)
                 raise MisconfiguredError(_twin(instance))
             await asyncio.sleep(CLAIM_PAUSE.total_seconds())

@@ -125,7 +125,9 @@ class SyncWorkers:
         self._leases_requested += 1
         holder = f"{self._name}.{self._leases_requested}"
         try:
-            mailbox = await self._store.mailboxes.acquire_lease(work, holder, self._settings.lease)
+            mailbox = await self._store.mailboxes.acquire_lease(
+                work, holder, self._settings.lease, self._clock()
+            )
         except (RetryableError, InvalidMessageError) as error:
             self._outage.failed(error)
             await asyncio.sleep(UNAVAILABLE_PAUSE.total_seconds())

@@ -6,7 +6,7 @@ clock, so that all replicas agree on which of them have ended.
 
 from datetime import timedelta
 
-from shared.clock import to_milliseconds
+from shared.leases import has_ended, lease_end
 from shared.mongodb import ASCENDING, Document, IndexModel, MongoCollection
 
 PUBLISH_LEASE = timedelta(seconds=15)
@@ -14,9 +14,7 @@ PUBLISH_LEASE = timedelta(seconds=15)
 PUBLISH_PENDING_INDEX = IndexModel(
     [("publish_pending", ASCENDING)], partialFilterExpression={"publish_pending": True}
 )
-NOT_LEASED: Document = {
-    "$or": [{"publish_lease": None}, {"$expr": {"$lt": ["$publish_lease.until", "$$NOW"]}}],
-}
+NOT_LEASED: Document = {"$expr": has_ended("$publish_lease.until", PUBLISH_LEASE)}
 """Finds the documents that no replica is publishing."""
 
 
@@ -26,8 +24,7 @@ def lease_fields(holder: str) -> Document:
     Args:
         holder: token of the replica.
     """
-    until = {"$add": ["$$NOW", to_milliseconds(PUBLISH_LEASE)]}
-    return {"publish_lease": {"holder": {"$literal": holder}, "until": until}}
+    return {"publish_lease": {"holder": {"$literal": holder}, "until": lease_end(PUBLISH_LEASE)}}
 
 
 async def lease_pending(collection: MongoCollection, holder: str, limit: int) -> list[Document]:

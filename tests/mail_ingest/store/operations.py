@@ -114,7 +114,7 @@ OPERATIONS: Mapping[str, Call] = {
     "ItemCollection.set_missing_counts": lambda s: s.items.set_missing_counts(ANN, {ITEM: 1}),
     # -- mailboxes
     "MailboxCollection.acknowledge": lambda s: s.mailboxes.acknowledge(ANN, 1),
-    "MailboxCollection.acquire_lease": lambda s: s.mailboxes.acquire_lease(Work.FRESH, "other", LEASE),
+    "MailboxCollection.acquire_lease": lambda s: s.mailboxes.acquire_lease(Work.FRESH, "other", LEASE, now()),
     "MailboxCollection.add_content_requests": lambda s: s.mailboxes.add_content_requests({ANN: [request()]}),
     "MailboxCollection.add_notified_items": lambda s: s.mailboxes.add_notified_items({ANN: [(EMAIL, ITEM)]}),
     "MailboxCollection.block_tenant": lambda s: s.mailboxes.block_tenant(TENANT, "policy", now(), now()),

@@ -48,8 +48,8 @@ async def test_notified_item_is_fresh_work_and_no_routine_work(store: Store) -> 
     assert after.fresh_due_at is not None
     assert after.fresh_due_at <= now()
     assert after.due_at == before.due_at
-    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "h", LEASE) is None
-    acquired = await store.mailboxes.acquire_lease(Work.FRESH, "h", LEASE)
+    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "h", LEASE, now()) is None
+    acquired = await store.mailboxes.acquire_lease(Work.FRESH, "h", LEASE, now())
     assert acquired is not None
     assert [each.item for each in acquired.notified_items] == ["i"]
 
@@ -155,7 +155,7 @@ async def test_item_that_enters_the_window_makes_the_mailbox_due_then(store: Sto
 
 async def test_holder_that_did_not_release_leaves_items_to_publish(store: Store) -> None:
     await store.mailboxes.add_notified_items({ANN: [(EMAIL, "i")]})
-    assert await store.mailboxes.acquire_lease(Work.FRESH, "killed", timedelta(milliseconds=1))
+    assert await store.mailboxes.acquire_lease(Work.FRESH, "killed", timedelta(milliseconds=1), now())
     await asyncio.sleep(0.01)
 
     held = await acquire(store)
@@ -174,7 +174,7 @@ async def test_unfinished_sync_leaves_items_to_publish(store: Store) -> None:
 
     await held.release_lease(is_unfinished=True)
 
-    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "next", LEASE)
+    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "next", LEASE, now())
 
 
 async def test_items_that_became_pending_meanwhile_stay_due(store: Store) -> None:

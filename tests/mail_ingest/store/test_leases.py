@@ -42,7 +42,10 @@ async def test_concurrent_workers_never_hold_the_same_mailbox(store: Store) -> N
     await store.mailboxes.enrol({BO: None}, now())
 
     acquired = await asyncio.gather(
-        *(store.mailboxes.acquire_lease(Work.ROUTINE, f"holder-{number}", LEASE) for number in range(20))
+        *(
+            store.mailboxes.acquire_lease(Work.ROUTINE, f"holder-{number}", LEASE, now())
+            for number in range(20)
+        )
     )
 
     assert sorted(mailbox.key for mailbox in acquired if mailbox) == [ANN, BO]
@@ -67,7 +70,7 @@ async def test_returned_replica_ends_its_own_leases_alone(store: Store) -> None:
 
     with pytest.raises(LeaseLostError):
         await first.read()
-    acquired = await store.mailboxes.acquire_lease(Work.ROUTINE, "replica-1/new.1", LEASE)
+    acquired = await store.mailboxes.acquire_lease(Work.ROUTINE, "replica-1/new.1", LEASE, now())
     assert acquired is not None
     assert acquired.key == first.key
     assert acquired.pending_items_due is not None

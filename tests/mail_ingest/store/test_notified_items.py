@@ -76,7 +76,7 @@ async def test_too_many_notified_items_become_a_window(store: Store) -> None:
     mailbox = await read(store)
     assert mailbox.notified_items == ()
     assert mailbox.items_dropped_at is not None
-    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "h", LEASE)
+    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "h", LEASE, now())
 
 
 async def test_notified_items_are_bounded_where_no_window_is_read(
@@ -91,7 +91,7 @@ async def test_notified_items_are_bounded_where_no_window_is_read(
     await store.mailboxes.report_series_change(ANN)
     await store.mailboxes.add_notified_items({ANN: many[:-1]})
     assert len((await read(store)).notified_items) == MAX_NOTIFIED_ITEMS_WITHOUT_WINDOWS
-    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "early", LEASE) is None
+    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "early", LEASE, now()) is None
     assert (await store.count_work())["windows due"] == 0
 
     await store.mailboxes.add_notified_items({ANN: many[-1:]})
@@ -101,7 +101,7 @@ async def test_notified_items_are_bounded_where_no_window_is_read(
     held = await acquire(store)
     await finish_window(held, await held.read())
     await held.release_lease()
-    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "late", LEASE) is None
+    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "late", LEASE, now()) is None
     await store.close()
 
 

@@ -103,7 +103,7 @@ class Office:
         """Runs the sync of the mailbox as a worker does."""
         self._syncs += 1
         holder = f"holder{self._syncs}"
-        mailbox = await self.store.mailboxes.acquire_lease(work, holder, LEASE)
+        mailbox = await self.store.mailboxes.acquire_lease(work, holder, LEASE, datetime.now(UTC))
         assert mailbox is not None, "the mailbox has no such work"
         lease = Lease(ANN, holder, LEASE, time.monotonic())
         await MailboxSync(self._dependencies, lease).run(mailbox, work)
@@ -244,7 +244,7 @@ async def test_tombstone_of_an_expired_item_is_published_after_a_crash_also_with
     await office.capture(withdrawn)
     later = now + timedelta(hours=1)
     await office.set(status=status, reason="no_mailbox", retry_at=later, next_expiry_at=now)
-    await office.store.mailboxes.acquire_lease(Work.ROUTINE, "killed", timedelta(milliseconds=-1))
+    await office.store.mailboxes.acquire_lease(Work.ROUTINE, "killed", timedelta(milliseconds=-1), now)
 
     await office.sync(Work.ROUTINE)
 

@@ -44,7 +44,7 @@ class Office:
     async def enrol(self, *names: str) -> None:
         for name in names:
             await self.store.mailboxes.enrol({MailboxKey(TENANT, name): ["a@contoso.com"]}, self.now)
-            assert await self.store.mailboxes.acquire_lease(Work.ROUTINE, "holder", LEASE)
+            assert await self.store.mailboxes.acquire_lease(Work.ROUTINE, "holder", LEASE, self.now)
 
     async def fail(self, name: str, failure: GraphFailure) -> None:
         """A sync of a mailbox that ends in a failure."""

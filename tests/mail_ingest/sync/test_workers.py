@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -43,7 +43,9 @@ class StubMailboxes:
     def __init__(self) -> None:
         self._with_work = [EXPIRED]
 
-    async def acquire_lease(self, work: Work, _holder: str, _duration: timedelta) -> Mailbox | None:
+    async def acquire_lease(
+        self, work: Work, _holder: str, _duration: timedelta, _now: datetime
+    ) -> Mailbox | None:
         return self._with_work.pop() if self._with_work and work is Work.ROUTINE else None
 
     def held(self, lease: Lease) -> Any:
@@ -72,7 +74,9 @@ class Mailboxes:
         self.due = set(due)
         self.started: list[Work] = []
 
-    async def acquire_lease(self, work: Work, _holder: str, _duration: timedelta) -> Mailbox | None:
+    async def acquire_lease(
+        self, work: Work, _holder: str, _duration: timedelta, _now: datetime
+    ) -> Mailbox | None:
         if work not in self.due:
             return None
         self.started.append(work)

@@ -4,11 +4,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from uuid import uuid4
 
+from services.tracking.domain.event_settings import EventSettings
 from services.tracking.domain.timeline import Suggestion
 from services.tracking.domain.track_request import TrackRequest, TrackRequestState, open_request
+from services.tracking.domain.visibility import DefaultReaders
 from services.tracking.store import (
     Document,
     FollowedMailbox,
+    Republication,
     Store,
     StoredPosition,
     capture_status_document,
@@ -40,6 +43,8 @@ TRACKED = tracked(ACTIVITY, (ANN, RENEWAL))
 [ENTRY] = regarding((ANN, RENEWAL))
 STATUS = MailboxChanged(status=MailboxStatus.ENROLLED, since=NOW)
 RECORD = CustomRecord(tenant=CONTOSO, type=RENEWAL.type, id=RENEWAL.id, name="Renewal")
+SETTINGS = EventSettings(DefaultReaders({"*": ("*",)}), publish_subjects=True)
+UNKNOWN = Republication("unknown", 1)
 OUTDATED = FollowedMailbox(MAILBOX, -1, {})
 """Another request came meanwhile."""
 
@@ -136,6 +141,16 @@ OPERATIONS: Mapping[str, Call] = {
     "RecordCollection.find_unpublished_changes": lambda s: s.records.find_unpublished_changes(["t/a/1"]),
     "RecordCollection.search": lambda s: s.records.search(CONTOSO, "ren", ["*"], 1),
     "RecordCollection.upsert_later": lambda s: s.records.upsert_later([_record_document(1)]),
+    # -- publishing again
+    "EventSettingsCollection.find": lambda s: s.event_settings.find(),
+    "EventSettingsCollection.find_announced": lambda s: s.event_settings.find_announced(),
+    "EventSettingsCollection.record_announced": lambda s: s.event_settings.record_announced(SETTINGS),
+    "EventSettingsCollection.replace": lambda s: s.event_settings.replace(SETTINGS),
+    "RepublicationCollection.count": lambda s: s.republications.count(),
+    "RepublicationCollection.finish": lambda s: s.republications.finish(UNKNOWN),
+    "RepublicationCollection.lease_next": lambda s: s.republications.lease_next("holder"),
+    "RepublicationCollection.release": lambda s: s.republications.release(UNKNOWN),
+    "RepublicationCollection.request": lambda s: s.republications.request([Republication(CONTOSO, 1)]),
     # -- the whole
     "Store.create_indexes": lambda s: s.create_indexes(),
     "Store.ping": lambda s: s.ping(),
@@ -177,13 +192,16 @@ OPERATIONS: Mapping[str, Call] = {
     "TrackedActivityCollection.find_identities": lambda s: s.tracked_activities.find_identities(
         CONTOSO, [ACTIVITY.identity], [RENEWAL]
     ),
+    "TrackedActivityCollection.find_max_revision": lambda s: s.tracked_activities.find_max_revision(
+        join_key(RENEWAL)
+    ),
+    "TrackedActivityCollection.find_tenants": lambda s: s.tracked_activities.find_tenants(),
+    "TrackedActivityCollection.lease_below": lambda s: s.tracked_activities.lease_below(
+        CONTOSO, TRACKED.revision, "holder", 1
+    ),
     "TrackedActivityCollection.find_page": lambda s: s.tracked_activities.find_page(RENEWAL, None, {}, 1),
     "TrackedActivityCollection.lease_pending": _lease_activities,
     "TrackedActivityCollection.record_copies": lambda s: s.tracked_activities.record_copies(TRACKED, TRACKED),
-    "TrackedActivityCollection.record_republication": lambda s: s.tracked_activities.record_republication(
-        [join_key(RENEWAL)], 1
-    ),
-    "TrackedActivityCollection.record_resend": lambda s: s.tracked_activities.record_resend(),
     "TrackedActivityCollection.replace_if_unchanged": lambda s: s.tracked_activities.replace_if_unchanged(
         TRACKED, TRACKED
     ),

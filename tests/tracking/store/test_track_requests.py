@@ -73,6 +73,16 @@ async def test_leased_request_is_left_alone_until_its_lease_ends(store: Store) -
     assert await store.track_requests.lease_pending("third", 10) == second
 
 
+async def test_lease_of_a_primary_that_was_ahead_holds_nobody_up(store: Store) -> None:
+    await store.track_requests.insert(request(), email())
+    leased = await store.track_requests.lease_pending("first", 1)
+    assert await store.track_requests.lease_pending("second", 1) == []
+    minute_later = {"publish_lease.until": {"$add": ["$publish_lease.until", 60_000]}}
+    await store.collection("track_requests").update_many({}, [{"$set": minute_later}])
+
+    assert await store.track_requests.lease_pending("second", 1) == leased
+
+
 async def test_request_is_pending_until_it_is_acknowledged_itself(store: Store) -> None:
     for item in ("m-1", "m-2"):
         await store.track_requests.insert(request(item, item), email(item=item))
