@@ -97,7 +97,14 @@ class IngestProcess:
         return self._http.request(method, self.url + path, headers=headers, json=body or None)
 
     def status(self) -> dict[str, Any]:
-        status: dict[str, Any] = self._http.get(f"{self.url}/status").json()
+        """What it says of itself; a busy machine may have no counts for a while."""
+        deadline = time.monotonic() + 20
+        while (
+            response := self._http.get(f"{self.url}/status")
+        ).status_code == httpx2.codes.SERVICE_UNAVAILABLE:
+            assert time.monotonic() < deadline, response.text
+            time.sleep(0.1)
+        status: dict[str, Any] = response.json()
         return status
 
     def work(self) -> dict[str, int]:
