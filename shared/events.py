@@ -312,7 +312,9 @@ class PublishedRegarding(MessagePart):
 
     type: str
     id: str
-    name: str | None = Field(default=None, description="Null when the record is deleted or refused.")
+    name: str | None = Field(
+        default=None, description="At most 200 characters; null when the record is deleted or refused."
+    )
     deleted: bool = False
     by: str = Field(description="Entra object id of the user who tracked it.")
     at: Timestamp
@@ -329,7 +331,9 @@ class ActivityTracked(Event):
     kind: ActivityKind
     direction: Direction | None = None
     owner: str = Field(description="Entra object id of the user whose copy is shown.")
-    subject: str | None = Field(default=None, description="Null when TRACKING_PUBLISH_SUBJECTS is off.")
+    subject: str | None = Field(
+        default=None, description="At most 1,000 characters; null when TRACKING_PUBLISH_SUBJECTS is off."
+    )
     at: Timestamp
     sent_at: Timestamp | None = None
     start: Timestamp | None = None
@@ -339,7 +343,9 @@ class ActivityTracked(Event):
     source_gone: bool = False
     internet_message_id: str | None = None
     ical_uid: str | None = None
-    regarding: tuple[PublishedRegarding, ...]
+    regarding: tuple[PublishedRegarding, ...] = Field(
+        description="At most 60. Empty when the state is too large to be published: nobody may read it."
+    )
     revision: Version = Field(description="A monotonic version; the greater one is the newer state.")
 
 

@@ -21,6 +21,8 @@ Id: TypeAlias = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^
 Name: TypeAlias = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]+$")]
 Address: TypeAlias = Annotated[str, Field(max_length=1000)]
 Reader: TypeAlias = Annotated[str, Field(max_length=64, pattern=r"^(\*|(user|group):[^/\s]+)$")]
+Readers: TypeAlias = Annotated[tuple[Reader, ...], Field(max_length=200)]
+"""With these the largest event about an activity that is tracked on 60 records fits its topic."""
 
 
 def _in_utc(value: object) -> object:
@@ -61,9 +63,8 @@ class Record(MessagePart):
         default=None,
         description="Orders the first 50 and the cut at 1,000; absent sorts oldest; UTC without a zone.",
     )
-    readers: tuple[Reader, ...] | None = Field(
+    readers: Readers | None = Field(
         default=None,
-        max_length=200,
         description="Readers of its timeline: `*`, `user:<oid>`, `group:<id>`; absent: the tenant's setting.",
     )
     emails: tuple[Address | None, ...] | None = Field(

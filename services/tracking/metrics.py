@@ -30,4 +30,8 @@ SOURCE_UPDATES = Counter(
 PUBLISHED = Counter(
     "tracking_published_total", "Messages of the outbox that Kafka has acknowledged.", ["topic"]
 )
+EVENTS_CLOSED = Counter(
+    "tracking_events_closed_total",
+    "States of tracked activities that are too large to be published; nobody may read them there.",
+)
 REFUSED_TOKENS = Counter("tracking_refused_tokens_total", "Requests without a valid token.")

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from shared.records import Reader
+from shared.records import Readers
 from shared.settings import AuthoritySettings, MongoSettings, ServiceSettings, ServiceTokenSettings, Url
 
 TenantId = Annotated[str, StringConstraints(pattern=r"^[^/\s]+$")]
@@ -42,7 +42,7 @@ class TrackingSettings(ServiceSettings, MongoSettings, AuthoritySettings, Servic
     mail_ingest_url: Url = Field(
         default="http://127.0.0.1:18081", description="mail-ingest's internal port, for previews."
     )
-    default_readers: dict[str, tuple[Reader, ...]] = Field(
+    default_readers: dict[str, Readers] = Field(
         default={"*": ("*",)},
         description=(
             'Readers of records that name none, by tenant; `*` for all other tenants: `{"*":["*"]}`.'

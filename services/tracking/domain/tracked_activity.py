@@ -22,6 +22,11 @@ ID_CHARACTERS = 40
 """Length of a tracked activity's id: 160 bits of a SHA-256 digest in hexadecimal."""
 
 
+PUBLISHED_NAME_CHARACTERS = 200
+PUBLISHED_SUBJECT_CHARACTERS = 1000
+"""Longer names of records and subjects are cut in events; Outlook's subjects have at most 255 characters."""
+
+
 @dataclass(frozen=True, slots=True)
 class TrackedActivity:
     """An activity that is shared with everyone who may read a record that it is regarding.
@@ -210,7 +215,7 @@ def to_event(
         kind=activity.kind,
         direction=activity.direction,
         owner=activity.mailbox,
-        subject=activity.subject if publish_subjects else None,
+        subject=activity.subject[:PUBLISHED_SUBJECT_CHARACTERS] if publish_subjects else None,
         at=activity.at,
         sent_at=activity.sent_at,
         start=activity.start,
@@ -228,6 +233,12 @@ def to_event(
     )
 
 
+def closed(event: ActivityTracked) -> ActivityTracked:
+    """An event that always fits its topic, for a state that does not: nobody may read it."""
+    without = {"subject": None, "internet_message_id": None, "ical_uid": None, "regarding": ()}
+    return event.model_copy(update=without)
+
+
 def _published_regarding(
     entry: Regarding, record: KnownRecord | None, resolve_readers: ResolveReaders
 ) -> PublishedRegarding:
@@ -238,7 +249,7 @@ def _published_regarding(
     return PublishedRegarding(
         type=entry.record.type,
         id=entry.record.id,
-        name=record.name if record is not None and present else None,
+        name=record.name[:PUBLISHED_NAME_CHARACTERS] if record and present and record.name else None,
         deleted=not present,
         by=entry.by,
         at=entry.at,

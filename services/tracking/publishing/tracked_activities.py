@@ -2,16 +2,17 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from services.tracking.domain.event_settings import EventSettings
-from services.tracking.domain.tracked_activity import TrackedActivity, to_event
+from services.tracking.domain.tracked_activity import TrackedActivity, closed, to_event
 from services.tracking.domain.visibility import KnownRecord
-from services.tracking.metrics import PUBLISHED
+from services.tracking.metrics import EVENTS_CLOSED, PUBLISHED
 from services.tracking.store import Store
 from shared.broker import KafkaClient
 from shared.clock import Clock
 from shared.errors import InvalidMessageError
+from shared.events import ActivityTracked
 from shared.keys import RecordKey
 from shared.messages import OutgoingMessage
 from shared.topics import TRACKED_ACTIVITIES
@@ -40,7 +41,8 @@ class TrackedActivityPublisher:
     async def publish(self, leased: Sequence[TrackedActivity]) -> int:
         """Publishes each state with the present names and readers of its records, and returns how many.
 
-        A state that Kafka does not take stays pending, and the others go on.
+        A state that Kafka does not take stays pending, and the others go on. One that is too large for the
+        topic is published without entries, so that nobody may read it.
 
         Raises:
             RetryableError: MongoDB or Kafka is unavailable.
@@ -57,7 +59,9 @@ class TrackedActivityPublisher:
         if published:
             await self._store.tracked_activities.acknowledge(published, self._clock())
             PUBLISHED.labels(TRACKED_ACTIVITIES.name).inc(len(published))
-        _raise_first(result for result in results if isinstance(result, BaseException))
+        for result in results:
+            if result is not None:
+                raise result
         return len(published)
 
     async def _publish_state(
@@ -78,15 +82,13 @@ class TrackedActivityPublisher:
         try:
             await self._kafka.producer.send(*messages, deadline=SEND_DEADLINE)
         except InvalidMessageError as error:
-            # The activity stays pending, and the others go on.
+            if not isinstance(event, ActivityTracked):
+                raise
+            # The state before it may have readers who may not read the activity any more.
+            EVENTS_CLOSED.inc()
             log.error(  # noqa: TRY400  # a traceback adds nothing
-                "tracked activity cannot be published, retrying",
+                "tracked activity is too large to be published, closed",
                 extra={"activity": tracked.id, "error": error.reason},
             )
-            raise
-
-
-def _raise_first(errors: Iterable[BaseException]) -> None:
-    for error in errors:
-        if not isinstance(error, InvalidMessageError):
-            raise error
+            message = OutgoingMessage(TRACKED_ACTIVITIES, tracked.key, closed(event), tracked.revision)
+            await self._kafka.producer.send(message, deadline=SEND_DEADLINE)

@@ -14,6 +14,7 @@ from typing import Any
 
 from services.tracking.domain.timeline import SUGGESTION_RETENTION_AFTER_WINDOW
 from services.tracking.domain.track_request import NO_ANSWER, Regarding, TrackRequest, TrackRequestState
+from shared.clock import UNIX_EPOCH
 from shared.events import Activity, ActivityKind
 from shared.keys import ItemKey, MailboxKey, RecordKey, join_key, split_key
 from shared.mongodb import ASCENDING, Document, DuplicateDocumentError, IndexModel, MongoCollection, Session
@@ -137,7 +138,7 @@ class TrackRequestCollection:
 
     async def count_open(self) -> int:
         """The number of requests that are stored as open."""
-        return await self._collection.count(OPEN)
+        return await self._collection.count(OPEN | {"deadline": {"$gt": UNIX_EPOCH}})  # which has an index
 
     async def count_publish_pending(self) -> int:
         """The number of requests that are not on `content-requests` yet."""

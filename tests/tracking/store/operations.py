@@ -183,8 +183,8 @@ OPERATIONS: Mapping[str, Call] = {
     "TrackedActivityCollection.find_by_content": _find_activity_in_a_transaction,
     "TrackedActivityCollection.find_by_copy": lambda s: s.tracked_activities.find_by_copy(ACTIVITY.key),
     "TrackedActivityCollection.find_by_key": lambda s: s.tracked_activities.find_by_key(TRACKED.key),
-    "TrackedActivityCollection.find_by_owner": lambda s: s.tracked_activities.find_by_owner(
-        ACTIVITY.key, ACTIVITY.identity, RENEWAL
+    "TrackedActivityCollection.find_by_identity": lambda s: s.tracked_activities.find_by_identity(
+        CONTOSO, ACTIVITY.identity
     ),
     "TrackedActivityCollection.find_followed": lambda s: _all(
         s.tracked_activities.find_followed(MAILBOX, NOW)
