@@ -5,6 +5,7 @@ headers hold the position, the error and the field path, and never a value of th
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from .errors import InvalidMessageError
 from .messages import ENVELOPE_HEADERS, Headers, ReceivedMessage
 from .producer import message_size
 from .telemetry import DEAD_LETTERS
-from .topics import MAX_DEAD_LETTER_BYTES, Topic
+from .topics import MAIL_INGEST, MATCHER, MAX_DEAD_LETTER_BYTES, TRACKING, Topic
 
 log = logging.getLogger(__name__)
 
@@ -44,16 +45,41 @@ async def write_dead_letters(
         )
 
 
+ORDER = rb"\d{1,20}(/\d{1,20}\.\d{1,20})?"
+"""Version, epoch and sequence at the end of an id."""
+ENVELOPE_FORMS = {
+    "ce_specversion": rb"1\.0",
+    "ce_source": f"{MAIL_INGEST}|{MATCHER}|{TRACKING}".encode(),
+    "ce_time": rb"[\dT:.+-]{1,40}",
+    "ce_version": rb"\d{1,20}",
+    "ce_epoch": rb"\d{1,20}",
+    "ce_sequence": rb"\d{1,20}",
+    "content-type": rb"application/json",
+}
+"""Name of a header of ours -> the form of its value. The other two repeat what is known: type and key."""
+
+
+def _is_of_envelope(message: ReceivedMessage[Any, Any], name: str, value: bytes | None) -> bool:
+    if value is None or name not in ENVELOPE_HEADERS:
+        return False
+    if name == "ce_type":
+        return value.decode(errors="replace") in message.topic.type_names
+    if name == "ce_id":
+        key, _, order = value.rpartition(b"@")
+        return key == message.record.key and bool(re.fullmatch(ORDER, order))
+    return bool(re.fullmatch(ENVELOPE_FORMS[name], value))
+
+
 def encode_dead_letter(
     message: ReceivedMessage[Any, Any], error: InvalidMessageError
 ) -> tuple[bytes | None, bytes | None, Headers]:
     """Key, value and headers of a dead letter; only the headers when the original is too large."""
     original = message.record
-    # Our envelope holds only ids. Headers of upstream systems may hold anything, so they are not copied.
+    # Our envelope holds only ids. Any other header may hold anything, so it is not copied.
     envelope: Headers = [
         (name, value)
         for name, value in original.headers
-        if message.topic.value_types and name in ENVELOPE_HEADERS and value is not None
+        if message.topic.value_types and _is_of_envelope(message, name, value)
     ]
     description: Headers = [
         ("dead_letter_topic", message.position.topic.encode()),

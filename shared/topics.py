@@ -119,6 +119,11 @@ class Topic(Generic[K, V]):
         return Retention(min(timedelta(days=14), self.retention.time or timedelta.max))
 
     @property
+    def type_names(self) -> frozenset[str]:
+        """The CloudEvents types on the topic."""
+        return frozenset({*self._type_by_name, self.tombstone_type})
+
+    @property
     def tombstone_type(self) -> str:
         """The CloudEvents type of a tombstone."""
         return f"{next(iter(self._type_by_name))}.gone"

@@ -97,9 +97,11 @@ class Peers:
 
     # -- another matcher --------------------------------------------------------------------------
 
-    async def write_as_other_matcher(self, item: str, message: ActivityMatched | None, epoch: int) -> None:
+    async def write_as_other_matcher(
+        self, item: str, message: ActivityMatched | None, epoch: int, sequence: int = 1
+    ) -> None:
         await self.kafka.producer.send(
-            OutgoingMessage(MATCHES, item_key(item), message, self.last_version, epoch, sequence=1)
+            OutgoingMessage(MATCHES, item_key(item), message, self.last_version, epoch, sequence)
         )
 
     # -- the reader -------------------------------------------------------------------------------

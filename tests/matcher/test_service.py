@@ -183,6 +183,23 @@ async def test_foreign_write_with_greater_epoch_is_overruled_by_a_new_restore(pe
         await peers.wait_for_matches({"m": ["ann", "o"]})
 
 
+@pytest.mark.parametrize("sequence", [1, 2, 10**6])
+async def test_foreign_write_with_our_own_epoch_is_overruled_by_a_new_restore(
+    peers: Peers, sequence: int
+) -> None:
+    """No matcher writes that; but readers believe the greater sequence for as long as the epoch stays."""
+    async with running_matcher(peers.environment):
+        await peers.publish_record("contact", "ann", emails=ANN)
+        await peers.capture(mail("m", ANN), mail("n", ANN))
+        await peers.wait_for_matches({"m": ["ann"], "n": ["ann"]})
+        last = peers.matches[-1]
+        other = next(item for item in ("m", "n") if item != item_of(last))
+
+        await peers.write_as_other_matcher(other, None, last.epoch, sequence)
+        await peers.publish_record("opportunity", "o", contact_id="ann")
+        await peers.wait_for_matches({"m": ["ann", "o"], "n": ["ann", "o"]})
+
+
 async def test_restore_overrules_a_smaller_epoch_left_in_the_log(peers: Peers) -> None:
     """Readers ignore the smaller epoch, but compaction keeps it: a restore must not rely on its value."""
     async with running_matcher(peers.environment) as matcher:

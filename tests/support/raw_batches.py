@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 NO_COMPRESSION, GZIP = 0, 1
-MAX_BATCH_BYTES = 2**20
+MAX_BATCH_BYTES = 2**26
 
 
 class RawMessage(NamedTuple):

@@ -30,6 +30,7 @@ class RestoredPartition:
         next_offset: offset on `activities` up to which all messages are applied and published.
         observed_offset: offset on `matches` up to which all messages are known.
         assignment: this replica's partitions when it was restored; each rebalance makes another set.
+        observed_sequence: `sequence` when `observed_offset` was taken.
         own_writes: number of messages that this replica has written behind `observed_offset`.
         complete: the restore has published all differences.
     """
@@ -41,6 +42,7 @@ class RestoredPartition:
     assignment: AbstractSet[TopicPartition]
     sequence: int = 0
     own_writes: int = 0
+    observed_sequence: int = 0
     complete: bool = False
 
     def has_only_own_writes(self, end_offset: int) -> bool:

@@ -13,6 +13,7 @@ from services.matcher.publishing.publisher import MatchPublisher
 from shared.broker import KafkaClient
 from shared.errors import RetryableError
 from shared.keys import ItemKey
+from shared.messages import InvalidMessage
 from shared.service import StopSignal
 from shared.topics import MATCHES
 
@@ -75,11 +76,13 @@ class ForeignWriteDetector:
             if not partition.has_only_own_writes(end):
                 await self._overrule(number, partition, end)
             partition.observed_offset, partition.own_writes = end, 0
+            partition.observed_sequence = partition.sequence
 
     async def _overrule(self, number: int, partition: RestoredPartition, end: int) -> None:
         """Publishes this replica's own state of each key that another one has written.
 
-        A greater epoch means that another replica has restored the partition; a new restore overrules it.
+        A greater epoch means that another replica has restored the partition. In the epoch of this replica
+        readers may take what is foreign for the later state. A new restore has a greater epoch than both.
         """
         foreign, greatest_epoch = await self._read_foreign_writes(number, partition, end)
         if foreign:
@@ -88,7 +91,7 @@ class ForeignWriteDetector:
                 extra={"partition": number, "keys": len(foreign), "epoch": greatest_epoch},
             )
             FOREIGN_WRITES.inc(len(foreign))
-        if greatest_epoch > partition.epoch:
+        if greatest_epoch >= partition.epoch:
             await self._owned.ensure_owned(number, partition)
             await self._restorer.restore_locked([number])
             return
@@ -100,16 +103,19 @@ class ForeignWriteDetector:
     async def _read_foreign_writes(
         self, number: int, partition: RestoredPartition, end: int
     ) -> tuple[dict[ItemKey | None, int], int]:
-        """(key -> version of the foreign message that is the last one of this key, greatest epoch).
+        """(key -> version of the foreign message that is the last one of this key, their greatest epoch).
 
-        Messages with an invalid key have the key None.
+        Messages with an invalid key have the key None. Readers ignore the epoch of an invalid message.
         """
         foreign: dict[ItemKey | None, int] = {}
-        greatest_epoch = 0
+        greatest_epoch, own_sequence = 0, partition.observed_sequence
         async for message in self._kafka.read_range(MATCHES, number, partition.observed_offset, end):
-            greatest_epoch = max(greatest_epoch, message.epoch)
-            if message.epoch == partition.epoch:
+            is_invalid = isinstance(message, InvalidMessage)
+            in_order = own_sequence < message.sequence <= partition.sequence
+            if message.epoch == partition.epoch and in_order and not is_invalid:
+                own_sequence = message.sequence
                 foreign.pop(message.key, None)  # our own message is the later one
             else:
                 foreign[message.key] = message.version
+                greatest_epoch = max(greatest_epoch, 0 if is_invalid else message.epoch)
         return foreign, greatest_epoch

@@ -128,11 +128,20 @@ class PartitionRestorer:
 
         greatest_epochs = dict.fromkeys(numbers, 0)
         observed_offsets: dict[int, int] = {}
+        latest: dict[ItemKey | None, tuple[int, int]] = {}
+        """Key -> (epoch, sequence) of what readers hold."""
         async for match_chunk in self._kafka.read_table(MATCHES, numbers):
             for message in match_chunk.messages:
                 number = message.position.partition
-                # Readers ignore a smaller epoch, but compaction may keep it: what they hold is uncertain.
-                certain = not isinstance(message, InvalidMessage) and message.epoch >= greatest_epochs[number]
+                # Readers ignore a smaller epoch or sequence, but compaction may keep it: what they hold is
+                # uncertain.
+                order = message.epoch, message.sequence
+                is_ignored = message.epoch < greatest_epochs[number] or order <= latest.get(
+                    message.key, (-1, 0)
+                )
+                certain = not isinstance(message, InvalidMessage) and not is_ignored
+                if certain:
+                    latest[message.key] = order
                 greatest_epochs[number] = max(greatest_epochs[number], message.epoch)
                 if message.key:
                     activities[number].observe_published(
