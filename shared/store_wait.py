@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-REQUEST_WAIT = timedelta(seconds=0.75)
+REQUEST_WAIT = timedelta(seconds=0.6)
 """For one operation; those of a healthy database take milliseconds."""
 
 _wait: ContextVar[timedelta | None] = ContextVar("store_wait", default=None)

@@ -44,7 +44,7 @@ async def test_a_started_service_has_health_status_and_metrics(
             assert (response.status_code, list(response.json())) == (200, keys)
         metrics = (await client.get(f"{it.url}/metrics")).text
         assert 'consumer_lag_messages{partition="0",service="matcher",topic="activities"} 0.0' in metrics
-        assert (await client.get(f"{it.url}/store-wait")).json() == "PT0.75S"
+        assert (await client.get(f"{it.url}/store-wait")).json() == "PT0.6S"
         page = await client.get(f"{it.url}/anything")
         assert (page.json(), page.headers[VERSION_HEADER]) == ("anything", VERSION)
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,6 @@ from typing import Any
 
 import httpx2
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
 from pymongo import MongoClient
 
 from shared.store_wait import with_bounded_store_wait
@@ -34,12 +32,13 @@ def hung_mongodb(mongodb_uri: str) -> Iterator[None]:
 
 def routes(app: FastAPI, parameters: Mapping[str, str]) -> list[tuple[str, str]]:
     """Method and path of all routes, with these values of the parameters in them."""
-    return [
-        (method, re.sub(r"{(\w+)(:path)?}", lambda match: parameters[match[1]], route.path))
-        for route in app.routes
-        if isinstance(route, APIRoute)
-        for method in sorted(route.methods or ())
+    found = [
+        (method.upper(), path.format_map(parameters))
+        for path, methods in app.openapi()["paths"].items()
+        for method in methods
     ]
+    assert found
+    return found
 
 
 async def assert_unavailable_at_once(
@@ -58,11 +57,15 @@ async def assert_unavailable_at_once(
     """
     transport = httpx2.ASGITransport(with_bounded_store_wait(app))
 
-    async def send(client: httpx2.AsyncClient, method: str, path: str) -> tuple[int, bool]:
+    async def send(client: httpx2.AsyncClient, method: str, path: str) -> float:
         begun = time.monotonic()
         response = await client.request(method, path, json=bodies.get(path), headers=headers)
-        return response.status_code, time.monotonic() - begun < LONGEST_ANSWER
+        assert response.status_code == 503, f"{method} {path}: {response.text}"
+        return time.monotonic() - begun
 
+    late = list(requests)
     async with httpx2.AsyncClient(transport=transport, base_url="http://service") as client:
-        found = await asyncio.gather(*(send(client, *request) for request in requests))
-    assert dict(zip(requests, found, strict=True)) == dict.fromkeys(requests, (503, True))
+        for _ in range(3):  # a machine under load delays one answer or another, but not each of three
+            durations = await asyncio.gather(*(send(client, *request) for request in late))
+            late = [each for each, seconds in zip(late, durations, strict=True) if seconds >= LONGEST_ANSWER]
+    assert late == []
