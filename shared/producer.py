@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import lru_cache
@@ -64,6 +65,9 @@ class Producer:
             max_request_size=MAX_DEAD_LETTER_BYTES,
             compression_type="lz4",
         )
+        # aiokafka gives up a batch whose partition has no leader for too long, and has counted it in the
+        # producer's sequence: Kafka refuses every later batch. Here only the deadline of `send` gives up.
+        producer._message_accumulator._batch_ttl = math.inf  # noqa: SLF001  # it has no option
         try:
             with kafka_errors(self._settings):
                 await producer.start()

@@ -13,6 +13,7 @@ from shared.broker import KafkaClient
 from shared.clock import system_clock
 from shared.errors import InvalidMessageError, RetryableError
 from shared.keys import ItemKey
+from shared.leaders import NO_LEADER
 from shared.messages import InvalidMessage, OutgoingMessage, decode
 from shared.producer import BATCH_THRESHOLD, EncodedMessage, message_size
 from shared.settings import KafkaSettings
@@ -147,6 +148,25 @@ async def test_a_message_that_kafka_refuses_is_fatal(
             [random_message(observer, MAX_MESSAGE_BYTES)], max_bytes=2 * MAX_MESSAGE_BYTES
         )
     assert isinstance(kafka_client.failed.exception(), MessageSizeTooLargeError)
+
+
+async def test_a_partition_without_a_leader_for_long_breaks_no_sequence(
+    kafka_client: KafkaClient, observer: KafkaObserver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be sent within a producer's time-out is sent later, and so is what follows."""
+    await kafka_client.producer.send(activity("one"))
+    producer = kafka_client.producer.client
+    assert producer is not None
+    with monkeypatch.context() as leaderless:
+        leaderless.setattr(producer.client.cluster, "leader_for_partition", lambda _: NO_LEADER)
+        with pytest.raises(RetryableError):
+            await kafka_client.producer.send(activity("one"), deadline=timedelta(seconds=0.5))
+        for batches in producer._message_accumulator._batches.values():
+            for batch in batches:
+                batch._ctime -= 3600
+        await asyncio.sleep(0.5)  # the producer looks for leaders ten times a second
+    await kafka_client.producer.send(activity("one"))
+    assert len(await observer.read_all(ACTIVITIES)) == 3
 
 
 async def test_content_of_900_kb_fits_with_its_envelope(

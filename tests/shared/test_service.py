@@ -36,7 +36,7 @@ async def test_a_started_service_has_health_status_and_metrics(
     async with process(settings, tmp_path / "it") as it, httpx2.AsyncClient(verify=False) as client:
         await eventually(lambda: it.has_logged("service started") and it.processed.total() == 2)
         for path, keys in {
-            "/health/live": ["consumes activities"],
+            "/health/live": ["consumes activities", "reaches Kafka"],
             "/health/ready": [],
             "/status": ["version", "activities lag"],
         }.items():
