@@ -97,7 +97,7 @@ def show(
 
 
 async def _publish(system: System, source: ArchiveSource) -> None:
-    async with Upstream(system.stack.kafka_bootstrap, f"{system.prefix}records") as upstream:
+    async with Upstream(system.kafka_bootstrap, f"{system.prefix}records") as upstream:
         await upstream.publish(map(dict, source.records))
 
 
@@ -183,7 +183,7 @@ def _check_no_common_address(system: System) -> None:
     """
     rows = map(json.loads, system.run_command("services.matcher", "addresses").splitlines())
     record_addresses = {normalise(address) for row in rows for address in row["addresses"]}
-    table, _ = asyncio.run(read_topic_table(system.stack.kafka_bootstrap, f"{system.prefix}activities"))
+    table, _ = asyncio.run(read_topic_table(system.kafka_bootstrap, f"{system.prefix}activities"))
     mail_addresses = {
         normalise(person["address"])
         for value, _ in table.values()

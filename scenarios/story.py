@@ -227,7 +227,7 @@ async def dashboard(system: System, events: list[dict[str, Any]]) -> AsyncIterat
     """Consume the public topic `tracked-activities` as any dashboard may, and append its events."""
     consumer = AIOKafkaConsumer(
         f"{system.prefix}tracked-activities",
-        bootstrap_servers=system.stack.kafka_bootstrap,
+        bootstrap_servers=system.kafka_bootstrap,
         auto_offset_reset="earliest",
     )
     await consumer.start()
@@ -264,7 +264,7 @@ async def play(system: System, tenant: TenantControl, *, watched: bool = False) 
         )
     async with contextlib.AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(
-            Upstream(system.stack.kafka_bootstrap, f"{system.prefix}records")
+            Upstream(system.kafka_bootstrap, f"{system.prefix}records")
         )
         ann, ben = [
             await stack.enter_async_context(sign_in(system, tenant, person.address, person.first_name))

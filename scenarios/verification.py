@@ -81,7 +81,7 @@ class Verification:
         return count
 
     def _upstream(self) -> Upstream:
-        return Upstream(self.system.stack.kafka_bootstrap, f"{self.system.prefix}records")
+        return Upstream(self.system.kafka_bootstrap, f"{self.system.prefix}records")
 
     def _administration(self) -> Administration:
         return Administration(self.system, self.tenant.id)
@@ -195,7 +195,7 @@ class Verification:
     async def write_results(self, out: Path) -> None:
         """Write the stored suggestions, the live activities, and the addresses of records to a folder."""
         table, self.written_activities = await read_topic_table(
-            self.system.stack.kafka_bootstrap, f"{self.system.prefix}activities"
+            self.system.kafka_bootstrap, f"{self.system.prefix}activities"
         )
         activities = {key: json.loads(value) for key, (value, _) in table.items()}
         write_results(out, self.system, self.tenant.id, self.names, activities)

@@ -21,19 +21,26 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import httpx2
 
 from deploy.local.modules import Interpreters, ModuleStarter
 from deploy.local.processes import Background, LocalError, Progress, Usage, choose_port, print_progress
 from deploy.local.programs import PROGRAMS, SHARED_SETTINGS, SIMULATOR, TENANT, Program, program_of
-from deploy.local.stack import LocalStack
 
 # A service drains within 10 s (docs/scaling.md); a process that still runs then is killed and reported.
 DRAIN_SECONDS = 10.0
 # A service starts in 2 s; on a busy machine, with tables to read, a start may take a minute.
 READY_SECONDS = 120.0
+
+
+class Stack(Protocol):
+    """Kafka and MongoDB, started."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The settings with which our programs connect to them."""
 
 
 class Process:
@@ -134,7 +141,7 @@ class System:
     """The simulator and the services on a stack.
 
     Args:
-        stack: Kafka and MongoDB, started.
+        stack: a `LocalStack` or a `Cluster`.
         folder: holds the logs, the process ids and the simulator's files.
         prefix: of the names of topics, groups and databases, so that several systems can share a stack.
         tenant: exists in the simulator; tracking accepts its tokens.
@@ -148,7 +155,7 @@ class System:
 
     def __init__(
         self,
-        stack: LocalStack,
+        stack: Stack,
         folder: Path,
         *,
         prefix: str = "",
@@ -160,7 +167,7 @@ class System:
         modules: ModuleStarter | None = None,
         progress: Progress = print_progress,
     ) -> None:
-        self.stack = stack
+        self._stack = stack
         self.folder = folder.resolve()
         self.prefix = prefix
         self.modules = modules or Interpreters(tied=tied)
@@ -179,6 +186,11 @@ class System:
 
     def __iter__(self) -> Iterator[Process]:
         return iter(self._processes.values())
+
+    @property
+    def kafka_bootstrap(self) -> str:
+        """The addresses of Kafka."""
+        return self._stack.environment["KAFKA_BOOTSTRAP_SERVERS"]
 
     @property
     def simulator(self) -> str:
@@ -318,7 +330,7 @@ class System:
         return {
             **SHARED_SETTINGS,
             **os.environ,
-            **self.stack.environment,
+            **self._stack.environment,
             "TOPIC_PREFIX": self.prefix,
             **self._env,
         }

@@ -307,7 +307,7 @@ async def test_guide_moves_a_system_to_more_partitions(world: World, ann: User) 
     """The last test of this module: afterwards the services read other topics."""
     deal, bootstrap, prefix = (
         ("opportunity", "fleet"),
-        world.system.stack.kafka_bootstrap,
+        world.system.kafka_bootstrap,
         f"{world.system.prefix}larger-",
     )
     records: list[dict[str, Any]] = [

@@ -5,6 +5,8 @@ import itertools
 
 from playwright.async_api import expect
 
+from deploy.local.stack import LocalStack
+
 from . import texts
 from .conftest import OpenBrowser
 from .office import Office
@@ -92,7 +94,7 @@ async def test_dismissed_item_is_hidden_and_new_stakeholder_adds_older_mail(
 
 
 async def test_page_recovers_from_restarts_of_tracking_and_mongodb(
-    office: Office, open_browser: OpenBrowser
+    office: Office, open_browser: OpenBrowser, stack: LocalStack
 ) -> None:
     address = office.add_user("Gil Rest")
     deal = await office.publish_opportunity()
@@ -111,8 +113,8 @@ async def test_page_recovers_from_restarts_of_tracking_and_mongodb(
     await browser.expect_live()
     await expect(browser.page.locator(".banner")).to_be_hidden()
 
-    office.system.stack.mongod.kill()
-    office.system.stack.start()
+    stack.mongod.kill()
+    stack.start()
     office.send(deal["from"], address, "After MongoDB was killed")
     await expect(browser.tile("After MongoDB was killed")).to_be_visible()
     assert await browser.page.evaluate("window.sameDocument"), "the page did not reload"
