@@ -51,7 +51,7 @@ status: $(INSTALLED)  ## print state, address, log and counts of each process
 verify: $(INSTALLED)  ## run archives through the whole system, and compare the results with the expected ones [MAIL MEETINGS RECORDS EXPECTED CHANGES EXPECTED_AFTER OUT REPLICAS]
 	@exec $(RUN) -m scenarios.verify $(foreach name,MAIL MEETINGS RECORDS EXPECTED CHANGES EXPECTED_AFTER OUT REPLICAS,$(call option,$(name)))
 
-chaos: $(INSTALLED)  ## run the whole system under faults, and judge all that is published and answered [SEED=n CHANGES=n KILLS=n MAILBOXES=n; ONLY=capture: mail-ingest alone, under the faults of Graph]
+chaos: $(INSTALLED)  ## run the whole system under faults, and judge all that is published and answered [SEED=n CHANGES=n KILLS=n MAILBOXES=n; ONLY=capture: mail-ingest alone, under the faults of Graph; ONLY=cluster: under faults of brokers and MongoDB members]
 	@exec $(RUN) -m scenarios.chaos $(foreach name,ONLY SEED CHANGES KILLS MAILBOXES,$(call option,$(name)))
 
 lint: $(INSTALLED)  ## check style, types, imports, dependencies, vocabulary, containers and the files of the repository

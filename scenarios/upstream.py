@@ -21,18 +21,24 @@ class Upstream:
     Args:
         bootstrap: the bootstrap servers of Kafka.
         topic: the name of the topic of records.
+        options: of the producer.
     """
 
-    def __init__(self, bootstrap: str, topic: str = "records") -> None:
+    def __init__(self, bootstrap: str, topic: str = "records", **options: Any) -> None:
         self._bootstrap = bootstrap
+        self._options = options
         self._topic = topic
         self._producer: AIOKafkaProducer | None = None
 
     async def __aenter__(self) -> Self:
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._bootstrap, enable_idempotence=True, linger_ms=5
+            bootstrap_servers=self._bootstrap, enable_idempotence=True, linger_ms=5, **self._options
         )
-        await self._producer.start()
+        try:
+            await self._producer.start()
+        except BaseException:
+            await self._producer.stop()
+            raise
         return self
 
     async def __aexit__(

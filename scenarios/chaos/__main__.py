@@ -9,18 +9,21 @@ import logging
 import secrets
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import httpx2
 
+from deploy.local.cluster import Cluster
 from deploy.local.processes import LocalError, local_dir, print_progress
 from deploy.local.stack import LocalStack
 from simulator.control.client import ControlError
 
 from . import capture
+from .cluster import run as cluster
 from .whole import run as whole
 
 
@@ -33,22 +36,34 @@ class Report(Protocol):
     def lines(self) -> Iterator[str]: ...
 
 
+@contextmanager
+def empty_stack(folder: Path) -> Iterator[LocalStack]:
+    """A Kafka and a MongoDB without any data."""
+    stack = LocalStack(folder, tied=True)
+    stack.erase()
+    with stack:
+        yield stack
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """What can be run.
 
     Attributes:
-        run: gets the stack, the folder of the logs, the seed and the size.
-        size: a dataclass; options of the command line replace its fields.
+        run: gets the servers, the folder of the logs, the seed and the size.
+        sizes: one of each run, a dataclass; options of the command line replace its fields.
+        servers: start Kafka and MongoDB, in a folder.
     """
 
-    run: Callable[[LocalStack, Path, int, Any], Coroutine[Any, Any, Report]]
-    size: Any
+    run: Callable[[Any, Path, int, Any], Coroutine[Any, Any, Report]]
+    sizes: Sequence[Any]
+    servers: Callable[[Path], AbstractContextManager[Any]] = empty_stack
 
 
 SECTIONS: Mapping[str, Section] = {
-    "whole": Section(whole.run_whole, whole.Size()),
-    "capture": Section(capture.run_capture, capture.Size()),
+    "whole": Section(whole.run_whole, [whole.Size()]),
+    "capture": Section(capture.run_capture, [capture.Size()]),
+    "cluster": Section(cluster.run_cluster, cluster.SIZES, Cluster),
 }
 """By their names in ONLY=; the first one is run without it."""
 SIZES = {"changes": 1, "kills": 0, "mailboxes": 1}
@@ -87,22 +102,27 @@ def main() -> None:
     seed = secrets.randbelow(100_000) if args.seed is None else args.seed
     section = SECTIONS[args.only]
     given = {name: value for name in SIZES if (value := getattr(args, name)) is not None}
-    folder = local_dir() / "chaos"
-    stack = LocalStack(folder, tied=True)
+    if unknown := [name for name in given if not hasattr(section.sizes[0], name)]:
+        sys.exit(f"FAILED: the section {args.only} has no {' and no '.join(unknown)}")
     try:
-        stack.erase()
-        with stack:
-            report = asyncio.run(section.run(stack, folder, seed, replace(section.size, **given)))
+        reports = [run(section, seed, replace(size, **given)) for size in section.sizes]
     except (LocalError, ControlError, httpx2.HTTPError) as error:
         sys.exit(f"FAILED: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+    is_right = all(report.is_right for report in reports)
+    print_progress("everything is right" if is_right else f"FAILED; the same choices again: SEED={seed}")
+    sys.exit(0 if is_right else 1)
+
+
+def run(section: Section, seed: int, size: Any) -> Report:
+    """One run on servers of its own."""
+    folder = local_dir() / "chaos"
+    with section.servers(folder) as servers:
+        report = asyncio.run(section.run(servers, folder, seed, size))
     for line in report.lines():
         print_progress(line)
-    print_progress(
-        "everything is right" if report.is_right else f"FAILED; the same choices again: SEED={seed}"
-    )
-    sys.exit(0 if report.is_right else 1)
+    return report
 
 
 if __name__ == "__main__":
