@@ -64,13 +64,24 @@ class RecordHistory:
         found.append(Moment(start, END, dict(crm), Join(crm)))
         return found
 
-    def states(self, record_id: RecordId, first: datetime, last: datetime) -> list[Record | None]:
-        """What a record was at any time from `first` to `last`."""
+    def states(
+        self, record_id: RecordId, first: datetime, last: datetime, *, deleted_too: bool = False
+    ) -> list[Record | None]:
+        """What a record was at any time from `first` to `last`.
+
+        Args:
+            record_id: the record.
+            first: the beginning of the time.
+            last: its end.
+            deleted_too: a deleted record is what it was before its deletion, not None.
+        """
         own = [change for change in self.changes if change.record_id == record_id]
         sent = bisect_right(own, last, key=lambda change: change.sent)
         before = bisect_left(own, first, key=lambda change: change.acknowledged)
-        earlier = [own[before - 1].record] if before else [None]
-        return [*earlier, *(change.record for change in own[before:sent])]
+        states: list[Record | None] = [None]
+        for change in own[:sent]:
+            states.append(states[-1] if change.record is None and deleted_too else change.record)
+        return states[before:]
 
 
 def during(moments: Sequence[Moment], first: datetime, last: datetime) -> Iterator[Moment]:
@@ -191,9 +202,12 @@ class History:
         timeline = self.timelines.get(item, [])
         return next((each.expected for each in timeline if each.touches(self.until, self.until)), None)
 
-    def may_read(self, user: str, record_id: RecordId, first: datetime, last: datetime) -> bool:
-        """Whether a user may have read a record at any time from `first` to `last`."""
-        return any(is_reader(user, state) for state in self.records.states(record_id, first, last))
+    def may_read(
+        self, user: str, record_id: RecordId, first: datetime, last: datetime, *, deleted_too: bool = False
+    ) -> bool:
+        """Whether a user may have read a record at any time from `first` to `last`; see `states`."""
+        states = self.records.states(record_id, first, last, deleted_too=deleted_too)
+        return any(is_reader(user, state) for state in states)
 
     def restored_since(self, service: str, time: datetime) -> bool:
         """Whether a service's database was put back as it had been before a time, after that time."""

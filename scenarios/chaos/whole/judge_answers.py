@@ -1,8 +1,9 @@
 """Judges what readers were answered: all the time while they poll, and of every record at the end.
 
 * **Private stays private.** A suggestion is answered to the owner of its mailbox alone. A record that is
-  closed to a reader for more than `CLOSED_WITHIN` is neither answered to this reader nor named on a tile.
-  Each entry of a tile was requested, and none is answered after the answer to its untrack.
+  closed to a reader for more than `CLOSED_WITHIN` is neither answered to this reader nor named on a tile; a
+  deleted one keeps its last readers on tiles. Each entry of a tile was requested, and none is answered after
+  the answer to its untrack.
 * **Nothing is there twice.**
 * **The end is exact.** Each owner sees on each record what the brute-force join suggests, but for what this
   owner has dismissed there and what is tracked there; and everything that is tracked there.
@@ -66,8 +67,8 @@ def _check_privacy(verdict: Verdict, history: History, tracks: Tracks, answer: A
             if untrack is not None and untrack.received < answer.sent:
                 text = f"untracked with {untrack.status} at {untrack.received:%H:%M:%S.%f}, and answered"
                 add(what, f"{text} at {answer.sent:%H:%M:%S.%f}")
-            if not history.may_read(answer.reader, entry.record, first, answer.received) and (
-                entry.record != answer.record
+            if entry.record != answer.record and not history.may_read(
+                answer.reader, entry.record, first, answer.received, deleted_too=True
             ):
                 add(what, "named on another record, and closed to the reader")
 

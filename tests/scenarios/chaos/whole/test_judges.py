@@ -258,6 +258,15 @@ def test_tile_that_names_a_closed_record_is_wrongly_public(story: Story) -> None
     assert story.found() == {Wrong.WRONGLY_PUBLIC}
 
 
+def test_tile_may_name_a_deleted_record_that_could_be_read(story: Story) -> None:
+    story.calls(20, Operation.TRACK, CARLA, "e1")
+    story.calls(25, Operation.UNTRACK, CARLA, TRACKED, status=None)
+    story.deletes_record(30, CARLA)
+    story.answers(60, BEN, DEAL, tracked=[(TRACKED, entry(20.5, CARLA))])
+    story.publishes_record(100, CARLA)
+    assert story.found() == set()
+
+
 def test_entry_that_nobody_requested_is_wrongly_public(story: Story) -> None:
     story.tracks(60, event(entry(), entry(50, CARLA, BEN)))
     story.tracks(70, event())
