@@ -43,7 +43,7 @@ from .messages import MessageDecoder, ReceivedMessage
 from .producer import Producer
 from .reconnection import give_up_consumer, give_up_producer, is_available, is_out_of_reach
 from .settings import KafkaSettings
-from .tables import TableChunk, read_range, read_table, table_consumer
+from .tables import TableChunk, has_messages, read_range, read_table, table_consumer
 from .topics import Topic
 
 __all__ = [
@@ -250,3 +250,7 @@ class KafkaClient(KafkaCluster):
     ) -> AsyncIterator[ReceivedMessage[K, V]]:
         """Reads a part of one partition; see `tables.read_range`."""
         return read_range(self, topic, partition, start, end)
+
+    async def has_messages(self, partition: TopicPartition, start: int, end: int) -> bool:
+        """Whether a part of a partition has any message; see `tables.has_messages`."""
+        return await has_messages(self, partition, start, end)

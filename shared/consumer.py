@@ -122,6 +122,7 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
         self._resume_task: asyncio.Task[None] | None = None
         self._next_offsets: dict[TopicPartition, int] = {}
         self._last_timestamps_ms: dict[TopicPartition, int] = {}
+        self._uncommitted: dict[TopicPartition, int] = {}
         self._uncommitted_since: float | None = None
         self._member_id = ""
         self._identity_losses: deque[float] = deque(maxlen=TWIN_LOSSES)
@@ -199,6 +200,7 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
             await asyncio.gather(self._resume_task, return_exceptions=True)
         async with self._batch_lock:
             self.assigned = frozenset()
+            self._uncommitted.clear()
             self._uncommitted_since = None
             self._next_offsets.clear()
             self._last_timestamps_ms.clear()
@@ -256,6 +258,22 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
             self._connected().seek(tp, offset)
         self._gate_open = True
         self._resume()
+
+    async def seek_again(self) -> None:
+        """Requests the start offsets again, as after an assignment; the batch in flight is done before."""
+        if self._start_offsets is None or not self.assigned or self._stopped:
+            return
+        self._gate_open = False
+        if self._resume_task:
+            self._resume_task.cancel()
+            await asyncio.gather(self._resume_task, return_exceptions=True)
+        async with self._batch_lock:
+            self._next_offsets.clear()
+            self._uncommitted.clear()
+            self._uncommitted_since = None
+            if self.assigned and not self._stopped:
+                self._pause()
+                self._resume_task = asyncio.create_task(self._seek(self._start_offsets))
 
     def _pause(self) -> None:
         self.paused = True
@@ -340,11 +358,14 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
     # -- commits ----------------------------------------------------------------------------------
 
     async def _commit(self, after: dict[TopicPartition, int]) -> None:
+        offsets = self._uncommitted | after
         try:
             async with asyncio.timeout(COMMIT_TIMEOUT.total_seconds()):
-                await self._connected().commit(after)
+                await self._connected().commit(offsets)
+            self._uncommitted.clear()
             self._uncommitted_since = None
         except LATE_COMMIT_ERRORS as late:
+            self._uncommitted.clear()
             self._uncommitted_since = None
             log.info(
                 "commit after the partition moved, ignored",
@@ -352,6 +373,7 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
             )
         except (KafkaError, TimeoutError) as error:
             # Harmless: `commit_overdue` or the next commit covers it, or the messages come again.
+            self._uncommitted = offsets
             self._uncommitted_since = self._uncommitted_since or time.time()
             log.warning(
                 "commit failed, retrying with the next one",
@@ -362,7 +384,7 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
         """Commits the offsets whose commit failed when their batch was done."""
         if self._uncommitted_since and self._gate_open and not self._batch_lock.locked():
             async with self._batch_lock:
-                await self._commit(dict(self._next_offsets))
+                await self._commit({})
 
     async def commit_offsets(self, offsets: dict[TopicPartition, int], within: timedelta) -> None:
         """Commits offsets outside of a batch, to prove that the group still has this member.

@@ -350,10 +350,15 @@ class ActivityTracked(Event):
 
 
 class ActivityUntracked(Event):
-    """The last regarding entry was removed; a tombstone follows."""
+    """The last regarding entry was removed, or the activity is lost; a tombstone follows."""
 
     ce_type: ClassVar[str] = "autocapture.activity.untracked"
     key_fields: ClassVar[Mapping[str, str]] = {"tenant": "tenant", "activity": "activity"}
     tenant: str
     activity: str
     revision: Version
+    lost: bool = Field(
+        default=False,
+        description="The content is lost with the database that had it; no user has untracked the activity. "
+        "The tombstone follows when an administrator closes the case.",
+    )

@@ -113,6 +113,15 @@ async def read_range(
                     yield decoder(record)
 
 
+async def has_messages(cluster: KafkaCluster, partition: TopicPartition, start: int, end: int) -> bool:
+    """Whether there is any message in a partition from offset `start` up to, not including, `end`."""
+    async with _TableReader(cluster, {partition: start}) as reader:
+        while reader.positions[partition] < end:
+            for record in (await reader.poll()).get(partition, []):
+                return bool(record.offset < end)
+    return False
+
+
 class _TableReader:
     """Reads partitions from given offsets on; its consumer is replaced when the cluster's clients are.
 

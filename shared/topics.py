@@ -210,7 +210,7 @@ TRACKED_ACTIVITIES: Topic[TrackedActivityKey, ActivityTracked | ActivityUntracke
     TrackedActivityKey,
     (ActivityTracked, ActivityUntracked),
     TRACKING,
-    (ANYONE,),
+    (ANYONE, TRACKING),
     Retention(),
 )
 

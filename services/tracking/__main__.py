@@ -63,17 +63,32 @@ def _serve(settings: "TrackingSettings") -> None:
     run(lambda: create_app(settings, system_clock))
 
 
-async def _run_command(settings: "TrackingSettings", name: str) -> None:
+async def _run_command(settings: "TrackingSettings", chosen: argparse.Namespace) -> None:
     from shared.telemetry import log_as_json
 
+    from .recovery.commands import RESTORED_COMMANDS
     from .store import Store
 
     log_as_json(settings.log_level)
     store = Store(settings)
     try:
-        await COMMANDS[name](store)
+        if chosen.command == "restored":
+            await RESTORED_COMMANDS[chosen.action](store, chosen)
+        else:
+            await COMMANDS[chosen.command](store)
     finally:
         await store.close()
+
+
+def _add_restored(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    about = "What a lost or restored database cannot bring back."
+    actions = commands.add_parser("restored", help=about).add_subparsers(dest="action", required=True)
+    listing = actions.add_parser("list", help="Prints the open cases, a JSON line each: ids only.")
+    listing.add_argument("--all", action="store_true", help="closed ones, too")
+    closing = actions.add_parser("close", help="Closes cases: lost activities leave tracked-activities.")
+    which = closing.add_mutually_exclusive_group(required=True)
+    which.add_argument("case", nargs="*", default=[], help="as `restored list` prints it")
+    which.add_argument("--all", action="store_true", help="every open case")
 
 
 def main() -> None:
@@ -88,9 +103,10 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command")
     for name, command in COMMANDS.items():
         commands.add_parser(name, help=(command.__doc__ or "").strip())
-    chosen = parser.parse_args().command
+    _add_restored(commands)
+    chosen = parser.parse_args()
     settings = load_settings(TrackingSettings)
-    if chosen is None:
+    if chosen.command is None:
         _serve(settings)
         return
     try:

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 from shared.broker import KafkaClient
 from shared.clock import Clock
@@ -12,7 +13,7 @@ from shared.http_server import HttpInterface
 from shared.retry import OutageLog, retry_until_available
 from shared.service import Service
 from shared.telemetry import Health
-from shared.topics import CONTENT, MAILBOXES, MATCHES, RECORDS, TRACKING
+from shared.topics import CONTENT, MAILBOXES, MATCHES, RECORDS, TRACKED_ACTIVITIES, TRACKING, Topic
 
 from .actions.dismiss import DismissActions
 from .actions.track import TrackActions
@@ -31,6 +32,8 @@ from .publishing.relay import OutboxRelay
 from .publishing.republication import Republisher
 from .publishing.tracked_activities import TrackedActivityPublisher
 from .read_positions import ReadPositions
+from .recovery.store_recovery import StoreRecovery
+from .recovery.tracked_topic import TrackedTopicReader
 from .settings import TrackingSettings
 from .signin import AuthorityKeys, SignIn
 from .store import Store
@@ -52,6 +55,7 @@ async def create_app(
     *,
     keys: AuthorityKeys | None = None,
     previews: PreviewsClient | None = None,
+    in_use: bool = False,
 ) -> Service:
     """The service, ready to run.
 
@@ -60,6 +64,7 @@ async def create_app(
         clock: the server's clock.
         keys: replaces the authority in tests.
         previews: replaces mail-ingest in tests.
+        in_use: the store is in use from the beginning, in tests without Kafka.
     """
     store = Store(settings)
     kafka = KafkaClient(settings, TRACKING, clock, settings.instance)
@@ -71,6 +76,9 @@ async def create_app(
     relay = OutboxRelay(store, kafka, tracked_activities, clock)
     republisher = Republisher(store, tracked_activities)
     following = FollowPublisher(store, kafka, clock)
+    recovery = StoreRecovery(store, kafka, clock, in_use=in_use)
+    for outbox in (relay, republisher, following):
+        outbox.refusal = recovery.refusal
 
     access = TimelineAccess(store, readers, clock)
     services = TimelineServices(
@@ -81,29 +89,38 @@ async def create_app(
         dismiss=DismissActions(store, access),
         own_text=OwnTextReader(access, previews),
     )
-    streams = TimelineStreams(store, access)
+    streams = TimelineStreams(store, access, recovery.refusal)
     signin = SignIn(keys, settings.audience, settings.tenants, clock)
-    api = create_application(services, streams, signin, page_routes(settings))
+    api = create_application(services, streams, signin, page_routes(settings), recovery.refusal)
 
     matches = kafka.consumer(MATCHES, max_records=MAX_MATCHES_PER_BATCH)
     records = kafka.consumer(RECORDS)
     mailboxes = kafka.consumer(MAILBOXES)
     content = kafka.consumer(CONTENT, max_records=MAX_CONTENTS_PER_BATCH)
+    tracked = kafka.consumer(TRACKED_ACTIVITIES)
+
+    def positions(topic: Topic[Any, Any]) -> ReadPositions:
+        return ReadPositions(
+            topic, store, kafka, clock, recovery.wait_until_readable, recovery.on_store_behind
+        )
+
     handlers = Handlers(
         store,
         relay,
         following,
         republisher,
         clock,
-        matches=ReadPositions(store, kafka, clock),
-        records=ReadPositions(store, kafka, clock),
-        mailboxes=ReadPositions(store, kafka, clock),
-        content=ReadPositions(store, kafka, clock),
+        matches=positions(MATCHES),
+        records=positions(RECORDS),
+        mailboxes=positions(MAILBOXES),
+        content=positions(CONTENT),
     )
+    tracked_topic = TrackedTopicReader(store, relay, positions(TRACKED_ACTIVITIES), clock)
     matches.handle(handlers.on_matches, handlers.matches.start_offsets)
     records.handle(handlers.on_records, handlers.records.start_offsets)
     mailboxes.handle(handlers.on_mailboxes, handlers.mailboxes.start_offsets)
     content.handle(handlers.on_content, handlers.content.start_offsets)
+    tracked.handle(tracked_topic.on_batch, tracked_topic.positions.start_offsets)
 
     async def prepare_store() -> None:
         await store.create_indexes()
@@ -125,9 +142,11 @@ async def create_app(
         "republication": republisher.heartbeat.age_seconds,
         "following": following.heartbeat.age_seconds,
         "streams": streams.heartbeat.age_seconds,
+        "recovery": recovery.heartbeat.age_seconds,
     }
     health.readiness |= {
         "mongodb": lambda: check_mongodb(store),
+        "recovery": lambda: check_recovery(recovery),
         "positions": lambda: check_positions(handlers),
     }
     health.status |= {
@@ -138,6 +157,8 @@ async def create_app(
         "publish pending tracked activities": store.tracked_activities.count_publish_pending,
         "publish pending followed mailboxes": store.followed_mailboxes.count_publish_pending,
         "streams": streams.count_open,
+        "recovery": recovery.refusal,
+        "open restore cases": store.restore_cases.count_open,
     }
     return Service(
         TRACKING,
@@ -150,6 +171,7 @@ async def create_app(
             "republication": republisher.run,
             "following": following.run,
             "streams": streams.run,
+            "recovery": recovery.run,
         },
         resources=resources,
     )
@@ -162,6 +184,14 @@ async def check_mongodb(store: Store) -> str | None:
     except RetryableError as error:
         return str(error)
     return None
+
+
+async def check_recovery(recovery: StoreRecovery) -> str | None:
+    """Why the store must not be used now, or None."""
+    try:
+        return await recovery.refusal()
+    except RetryableError as error:
+        return str(error)
 
 
 async def check_positions(handlers: Handlers) -> str | None:

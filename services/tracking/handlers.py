@@ -19,7 +19,7 @@ from .actions.update_tracked import SourceUpdates
 from .metrics import RECORDS_IGNORED, SUGGESTIONS
 from .publishing.following import FollowPublisher
 from .publishing.relay import OutboxRelay
-from .publishing.republication import Republisher, request_republication
+from .publishing.republication import Republisher, republish_changed_records
 from .read_positions import ReadPositions, partition_of
 from .store import (
     Document,
@@ -84,7 +84,8 @@ class Handlers:
                 continue
             max_epochs[tp] = message.epoch
             try:
-                document = suggestion_document(message, now)
+                generation = self.matches.generation(partition_of(message))
+                document = suggestion_document(message, now, generation)
             except InvalidMessageError as error:
                 batch.dead_letter(message, error)
                 continue
@@ -110,18 +111,16 @@ class Handlers:
         written = await self._store.records.upsert_later(list(latest.values()))
         RECORDS_IGNORED.inc(len(latest) - written)
         ids = sorted({record_id for record_id, *_ in latest})
-        if changes := await self._store.records.find_unpublished_changes(ids):
-            closing = {record: change["closes"] for record, change in changes.items()}
-            if await request_republication(self._store, closing, self._clock()):
-                self._republisher.wake()
-            await self._store.records.clear_unpublished_changes(changes)
+        if await republish_changed_records(self._store, ids, self._clock()):
+            self._republisher.wake()
         await self.records.advance(batch)
 
     async def on_mailboxes(self, batch: Batch[MailboxKey, MailboxChanged]) -> None:
         """Stores the state of capture of each mailbox."""
         latest: dict[str, Document] = {}
         for message in batch.valid:
-            document = capture_status_document(message)
+            generation = self.mailboxes.generation(partition_of(message))
+            document = capture_status_document(message, generation)
             other = latest.get(document["_id"])
             if other is None or other["version"] <= document["version"]:
                 latest[document["_id"]] = document

@@ -1,6 +1,6 @@
 """The metrics of tracking."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 SUGGESTIONS = Counter(
     "tracking_suggestions_total",
@@ -35,3 +35,22 @@ EVENTS_CLOSED = Counter(
     "States of tracked activities that are too large to be published; nobody may read them there.",
 )
 REFUSED_TOKENS = Counter("tracking_refused_tokens_total", "Requests without a valid token.")
+RECOVERIES = Counter(
+    "tracking_recoveries_total",
+    "Recoveries of the store by cause: lost; restored (an older copy); away (stopped for longer than "
+    "tombstones are kept).",
+    ["cause"],
+)
+RECOVERED_ACTIVITIES = Counter(
+    "tracking_recovered_activities_total",
+    "Tracked activities that a recovery found to differ from their topic, by outcome: tracked (some entries "
+    "were untracked since the copy); untracked; lost (tracked since the copy).",
+    ["outcome"],
+)
+LATE_STATES = Counter(
+    "tracking_late_states_total",
+    "States on tracked-activities that were delivered after a newer one, and overruled.",
+)
+RECOVERING = Gauge(
+    "tracking_recovering", "1 while the store is not in use: the API answers 503 and nothing is published."
+)

@@ -105,6 +105,13 @@ class Bus:
         body = {"tenant": key.tenant, "type": key.type, "id": key.id} | fields
         await self.raw(RECORDS, key, json.dumps(body).encode())
 
+    async def records(self, key: RecordKey, *changes: dict[str, Any]) -> None:
+        """An upstream system publishes these states of a record, one after another."""
+        name, encoded = self.kafka.full_name(RECORDS), join_key(key).encode()
+        body = {"tenant": key.tenant, "type": key.type, "id": key.id}
+        values = [json.dumps(body | change).encode() for change in changes]
+        await self.kafka.producer.send_encoded([(name, encoded, value, []) for value in values])
+
     async def raw(
         self, topic: Topic[Any, Any], key: MessageKey, value: bytes | None, headers: Headers | None = None
     ) -> None:
@@ -256,6 +263,19 @@ class Tracking:
     def __init__(self, service: Service) -> None:
         self.service = service
 
+    async def faults(self) -> dict[str, str]:
+        """Why it is not ready."""
+        checks = tuple(self.service.health.readiness.items())
+        return {name: why for name, check in checks if (why := await check())}
+
+    async def until_ready(self) -> None:
+        """Waits until it is ready."""
+
+        async def ready() -> bool:
+            return not await self.faults()
+
+        await until(ready, 60, "it is not ready")
+
     async def until_quiet(self, seconds: float = 30, *, except_for: frozenset[str] = frozenset()) -> None:
         """Waits until no work waits, except for these keys of `/status`."""
         names = [name for name in WAITING_WORK if name not in except_for]
@@ -270,29 +290,33 @@ class Tracking:
 
 
 @contextlib.asynccontextmanager
-async def a_tracking(
+async def a_starting_tracking(
     environment: dict[str, str], keys: AuthorityKeys | None = None
 ) -> AsyncIterator[Tracking]:
-    """tracking in this process, ready; it stops as after SIGTERM."""
+    """tracking in this process, from the beginning of its start; it stops as after SIGTERM."""
     service = await create_app(settings_from(environment), system_clock, keys=keys)
     running = asyncio.create_task(service.run())
-
-    async def ready() -> bool:
-        assert not running.done(), "it stopped at its start"
-        return not any([await check() for check in tuple(service.health.readiness.values())])
-
     try:
-        await until(ready, 30, "it is not ready")
         yield Tracking(service)
     finally:
         service.stop_signal.set()
         await running
 
 
-async def run_command(environment: dict[str, str], name: str) -> str:
+@contextlib.asynccontextmanager
+async def a_tracking(
+    environment: dict[str, str], keys: AuthorityKeys | None = None
+) -> AsyncIterator[Tracking]:
+    """tracking in this process, ready."""
+    async with a_starting_tracking(environment, keys) as tracking:
+        await tracking.until_ready()
+        yield tracking
+
+
+async def run_command(environment: dict[str, str], *arguments: str) -> str:
     """Runs a command of tracking, and returns what it prints to stdout."""
     env = os.environ | environment | PROCESS_ENVIRONMENT
-    ran = await asyncio.to_thread(forks.run, "services.tracking", name, env=env)
+    ran = await asyncio.to_thread(forks.run, "services.tracking", *arguments, env=env)
     ran.check_returncode()
     return ran.stdout
 

@@ -1,6 +1,6 @@
 """The service in this process, on the real MongoDB, with Kafka not connected; and a world to fill it with."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -12,9 +12,11 @@ import pytest
 from services.tracking.app import create_app
 from services.tracking.content.previews import PreviewsClient
 from services.tracking.domain.visibility import User
+from services.tracking.read_positions import ReadPositions
 from services.tracking.settings import TrackingSettings
 from services.tracking.signin import AuthorityKeys
 from services.tracking.store import Store, capture_status_document, record_document, suggestion_document
+from shared.broker import KafkaClient, TopicPartition
 from shared.errors import InvalidMessageError
 from shared.events import Activity, MailboxChanged, MailboxStatus
 from shared.keys import K, RecordKey
@@ -41,6 +43,32 @@ class SettableClock:
 
     def __call__(self) -> datetime:
         return self.now
+
+
+@dataclass
+class EndlessKafka:
+    """A Kafka whose partitions all end at one offset, and whose topics have one id."""
+
+    end: int
+    topic_id: str
+
+    async def end_offsets(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        return dict.fromkeys(partitions, self.end)
+
+    async def topic_ids(self, names: Sequence[str]) -> dict[str, str]:
+        return dict.fromkeys(names, self.topic_id)
+
+
+def read_positions(
+    store: Store, end: int = 1000, topic_id: str = "id", on_store_behind: Callable[[], None] = lambda: None
+) -> ReadPositions:
+    """Positions of a replica in a store that is in use."""
+
+    async def at_once(_: Topic[Any, Any]) -> None:
+        return
+
+    kafka = cast("KafkaClient", EndlessKafka(end, topic_id))
+    return ReadPositions(RECORDS, store, kafka, SettableClock(), at_once, on_store_behind)
 
 
 @dataclass
@@ -205,6 +233,7 @@ def build(settings: TrackingSettings) -> Callable[[], Awaitable[World]]:
                 settings.service_token,
                 httpx2.MockTransport(mail_ingest.respond),
             ),
+            in_use=True,
         )
         app = service.http[0].app
         service.health.add_routes(app)  # this and the next two are what Service.run does

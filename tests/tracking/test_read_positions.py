@@ -1,32 +1,24 @@
 """Where reading starts, on the real MongoDB with both drivers."""
 
-from typing import Any, cast
+from typing import Any
+
+import pytest
 
 from services.tracking.read_positions import ReadPositions
 from services.tracking.store import Store
-from shared.broker import Batch, KafkaClient, TopicPartition
-from shared.errors import InvalidMessageError
+from shared.broker import Batch, TopicPartition
+from shared.errors import InvalidMessageError, RetryableError
 from shared.keys import RecordKey
 from shared.messages import ReceivedMessage
 from shared.records import CustomRecord
 from shared.topics import RECORDS
 
-from .conftest import SettableClock, invalid_message, valid_message
+from .conftest import invalid_message, read_positions, valid_message
 from .worlds import CONTOSO
 
 PARTITION, OTHER_PARTITION = TopicPartition("records", 0), TopicPartition("records", 1)
 KEY = RecordKey(CONTOSO, "project", "apollo")
 VALUE = CustomRecord(tenant=CONTOSO, type="project", id="apollo")
-
-
-class FakeKafka:
-    """A Kafka whose partitions all end at one offset."""
-
-    def __init__(self, end: int) -> None:
-        self._end = end
-
-    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return dict.fromkeys(partitions, self._end)
 
 
 def batch_of(*messages: ReceivedMessage[RecordKey, Any]) -> Batch[RecordKey, Any]:
@@ -43,7 +35,7 @@ def bad(offset: int) -> ReceivedMessage[RecordKey, Any]:
 
 async def started(store: Store, end: int) -> tuple[ReadPositions, int | None]:
     """The positions as a replica finds them, and the offset where it starts to read partition 0."""
-    positions = ReadPositions(store, cast("KafkaClient", FakeKafka(end)), SettableClock())
+    positions = read_positions(store, end)
     known_before = positions.known
     start = await positions.start_offsets([PARTITION, OTHER_PARTITION])
     assert (known_before, positions.known) == (False, True)
@@ -72,7 +64,7 @@ async def test_position_does_not_pass_a_message_whose_dead_letter_is_not_written
 async def test_refused_message_holds_up_its_own_partition_alone(store: Store) -> None:
     positions, _ = await started(store, end=10)
     await positions.advance(batch_of(bad(0), good(0, partition=1), good(5, partition=1)))
-    again = ReadPositions(store, cast("KafkaClient", FakeKafka(10)), SettableClock())
+    again = read_positions(store, 10)
     start = await again.start_offsets([PARTITION, OTHER_PARTITION])
     assert start == {PARTITION: 0, OTHER_PARTITION: 6}
 
@@ -91,3 +83,37 @@ async def test_topic_that_ends_before_the_position_is_read_from_its_start(store:
     again, start = await started(store, end=3)
     assert (start, again.max_epochs()) == (0, {PARTITION: 7, OTHER_PARTITION: 0})
     assert again.generation(PARTITION) > positions.generation(PARTITION)
+
+
+async def test_topic_with_another_id_is_read_from_its_start_although_it_is_longer(store: Store) -> None:
+    positions, _ = await started(store, end=10)
+    await positions.advance(batch_of(good(9)), {PARTITION: 7})
+    anew = read_positions(store, 50, "another id")
+    assert (await anew.start_offsets([PARTITION, OTHER_PARTITION]))[PARTITION] == 0
+    assert anew.generation(PARTITION) > positions.generation(PARTITION)
+    assert (await started(store, end=50))[1] == 0
+
+
+async def test_store_that_is_behind_its_writer_is_reported(store: Store) -> None:
+    reports: list[None] = []
+    positions = read_positions(store, 10, on_store_behind=lambda: reports.append(None))
+    await positions.start_offsets([PARTITION])
+    await positions.advance(batch_of(good(0)))
+    copy = await store.read_positions.find_by_partition(["records/0"])
+    await positions.advance(batch_of(good(1)))
+    await store.read_positions.put(copy)
+    with pytest.raises(RetryableError):
+        await positions.advance(batch_of(good(2)))
+    assert len(reports) == 1
+    assert await store.read_positions.find_by_partition(["records/0"]) == copy
+
+
+async def test_replica_that_was_paused_takes_back_no_position(store: Store) -> None:
+    paused, owner = read_positions(store, 10), read_positions(store, 10)
+    await paused.start_offsets([PARTITION])
+    await owner.start_offsets([PARTITION])
+    await owner.advance(batch_of(good(5)), {PARTITION: 7})
+    await paused.advance(batch_of(good(2)), {PARTITION: 6})
+    await owner.advance(batch_of(good(6)), {PARTITION: 7})
+    stored = (await store.read_positions.find_by_partition(["records/0"]))["records/0"]
+    assert (stored.next_offset, stored.read_to, stored.max_epoch) == (7, 7, 7)

@@ -4,10 +4,11 @@ from fastapi import Request, Response
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.tracking.publishing.outbox_loop import Refusal
 from services.tracking.signin import SignIn, UnauthorizedError
 from shared.errors import RetryableError
 
-from .errors import MAX_BODY_BYTES, body_too_large, problem_for
+from .errors import MAX_BODY_BYTES, body_too_large, not_in_use, problem_for
 
 API_PREFIX = "/api/v1"
 SECURITY_HEADERS = {
@@ -49,6 +50,28 @@ class SignedInUsersOnly:
         if "transfer-encoding" in headers or int(headers.get("content-length", 0)) > MAX_BODY_BYTES:
             return body_too_large()
         return None
+
+
+class StoreInUse:
+    """Answers requests to the API with a 503 and the reason while the store must not be used."""
+
+    def __init__(self, app: ASGIApp, refusal: Refusal) -> None:
+        self._app = app
+        self._refusal = refusal
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        app = self._app
+        if scope["type"] == "http" and scope["path"].startswith(API_PREFIX):
+            app = await self._problem(Request(scope)) or app
+        await app(scope, receive, send)
+
+    async def _problem(self, request: Request) -> Response | None:
+        try:
+            why = await self._refusal()
+        except RetryableError as error:
+            return problem_for(request, error)
+        return not_in_use(why) if why else None
 
 
 class SecurityHeaders:

@@ -58,3 +58,8 @@ HANDLED_ERRORS = (NotFoundError, ConflictError, TextUnavailableError, RetryableE
 def body_too_large() -> Response:
     """The response to a body of more than `MAX_BODY_BYTES`."""
     return problem_response(413, "too_large", f"at most {MAX_BODY_BYTES} bytes, with a Content-Length")
+
+
+def not_in_use(why: str) -> Response:
+    """The response while the store must not be used."""
+    return problem_response(503, "recovering", f"try again in a moment: {why}", headers={"Retry-After": "2"})

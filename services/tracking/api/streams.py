@@ -15,6 +15,7 @@ from time import monotonic
 
 from services.tracking.domain.errors import NotFoundError
 from services.tracking.domain.visibility import User
+from services.tracking.publishing.outbox_loop import Refusal
 from services.tracking.store import Change, Store
 from services.tracking.timeline.access import TimelineAccess
 from shared.errors import RetryableError
@@ -48,12 +49,14 @@ class TimelineStreams:
     Args:
         store: whose changes are watched.
         access: checks the user again before each event.
+        refusal: why the store must not be used now, or None.
     """
 
-    def __init__(self, store: Store, access: TimelineAccess) -> None:
+    def __init__(self, store: Store, access: TimelineAccess, refusal: Refusal) -> None:
         self.heartbeat = Heartbeat()
         self._change_feed = store.change_feed
         self._access = access
+        self._refusal = refusal
         self._streams: set[_Stream] = set()
         self._opened = asyncio.Event()
         self._closing = False
@@ -85,6 +88,8 @@ class TimelineStreams:
                 stream.changed.clear()
                 number += 1
                 try:
+                    if await self._refusal():
+                        return  # the page connects again, and gets the reason
                     if key:
                         await self._access.find_record(user, key)
                 except NotFoundError:

@@ -37,6 +37,7 @@ class TrackedActivity:
         regarding: empty once untracked.
         revision: a monotonic version; each change that shows has a greater one.
         copies: the items that it was tracked from, one or more of each user who has an entry.
+        lost: the database that had its content is lost; no user has untracked it.
     """
 
     tenant: str
@@ -46,6 +47,7 @@ class TrackedActivity:
     regarding: tuple[Regarding, ...]
     revision: int
     copies: tuple[TrackedCopy, ...] = ()
+    lost: bool = False
 
     @property
     def key(self) -> TrackedActivityKey:
@@ -121,6 +123,8 @@ def add_regarding(
     is_known = any(copy.item == activity.key for copy in before.copies)
     return replace(
         before,
+        identity=activity.identity,  # that of a lost activity is unknown
+        lost=False,
         content=before.content if before.is_tracked else content,
         regarding=before.regarding + new,
         revision=next_version(now, before.revision),
@@ -207,7 +211,9 @@ def to_event(
     It holds no body and no addresses, and each entry has its record's present name and readers.
     """
     if tracked.content is None:
-        return ActivityUntracked(tenant=tracked.tenant, activity=tracked.id, revision=tracked.revision)
+        return ActivityUntracked(
+            tenant=tracked.tenant, activity=tracked.id, revision=tracked.revision, lost=tracked.lost
+        )
     activity = tracked.content.activity
     return ActivityTracked(
         tenant=tracked.tenant,

@@ -4,7 +4,9 @@ import asyncio
 import contextlib
 import logging
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from typing import TypeAlias
 
 from shared.errors import InvalidMessageError, RetryableError
 from shared.heartbeat import Heartbeat
@@ -16,6 +18,12 @@ log = logging.getLogger(__name__)
 SEND_DEADLINE = timedelta(seconds=10)
 """Kafka must acknowledge well before the lease ends."""
 
+Refusal: TypeAlias = Callable[[], Awaitable[str | None]]
+
+
+async def _never_refuses() -> None:
+    """The refusal of a store that is always in use."""
+
 
 class OutboxLoop(ABC):
     """Publishes what is pending for as long as the service runs.
@@ -23,10 +31,14 @@ class OutboxLoop(ABC):
     Args:
         failure: the event of the log while Kafka or MongoDB is unavailable.
         poll_interval: interval at which a replica looks for what others recorded and did not publish.
+
+    Attributes:
+        refusal: why the store must not be used now, or None; the loop rests meanwhile.
     """
 
     def __init__(self, failure: str, poll_interval: timedelta) -> None:
         self.heartbeat = Heartbeat()
+        self.refusal: Refusal = _never_refuses
         self._failure = failure
         self._poll_interval = poll_interval
         self._work_recorded = asyncio.Event()
@@ -51,7 +63,7 @@ class OutboxLoop(ABC):
             self.heartbeat.beat()
             self._work_recorded.clear()
             try:
-                published = await self.publish_pending()
+                published = 0 if await self.refusal() else await self.publish_pending()
             except (RetryableError, InvalidMessageError) as error:
                 outage.failed(error)
             else:

@@ -7,7 +7,7 @@ themselves hold, by their revisions, which of them are done, and the relay publi
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import uuid4
 
@@ -59,6 +59,19 @@ class Republisher(OutboxLoop):
         else:
             await self._store.republications.finish(due)
         return 1
+
+
+async def republish_changed_records(store: Store, ids: Sequence[str], now: datetime) -> int:
+    """Requests that the tracked activities of those of these records that have changed are published again.
+
+    Returns:
+        The number of changed records that have tracked activities.
+    """
+    changes = await store.records.find_unpublished_changes(ids)
+    closing = {record: bool(change["closes"]) for record, change in changes.items()}
+    requested = await request_republication(store, closing, now)
+    await store.records.clear_unpublished_changes(changes)
+    return requested
 
 
 async def request_republication(store: Store, scopes: Mapping[str, bool], now: datetime) -> int:

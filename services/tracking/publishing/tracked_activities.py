@@ -77,7 +77,7 @@ class TrackedActivityPublisher:
             publish_subjects=settings.publish_subjects,
         )
         messages = [OutgoingMessage(TRACKED_ACTIVITIES, tracked.key, event, tracked.revision)]
-        if not tracked.is_tracked:
+        if not tracked.is_tracked and not tracked.lost:
             messages.append(OutgoingMessage(TRACKED_ACTIVITIES, tracked.key, None, tracked.revision))
         try:
             await self._kafka.producer.send(*messages, deadline=SEND_DEADLINE)

@@ -19,7 +19,10 @@ from .followed_mailboxes import FollowedMailbox, FollowedMailboxCollection
 from .read_positions import ReadPositionCollection, StoredPosition
 from .records import RecordCollection, record_document
 from .republications import Republication, RepublicationCollection
+from .restore_cases import RestoreCaseCollection
+from .store_state import Recovery, StoreState, StoreStateCollection
 from .suggestions import SuggestionCollection, suggestion_document
+from .topic_states import NewerState, StoredRevisions, TopicStates
 from .track_requests import TrackRequestCollection
 from .tracked_activities import TrackedActivityCollection
 
@@ -27,10 +30,14 @@ __all__ = [
     "Change",
     "Document",
     "FollowedMailbox",
+    "NewerState",
+    "Recovery",
     "Republication",
     "Session",
     "Store",
+    "StoreState",
     "StoredPosition",
+    "StoredRevisions",
     "capture_status_document",
     "record_document",
     "suggestion_document",
@@ -57,6 +64,11 @@ class Store(MongoDatabase):
         self.event_settings = EventSettingsCollection(self.collection("event_settings"))
         self.followed_mailboxes = FollowedMailboxCollection(self.collection("followed_mailboxes"))
         self.read_positions = ReadPositionCollection(self.collection("read_positions"))
+        self.state = StoreStateCollection(self.collection("store_state"))
+        self.topic_states = TopicStates(
+            self.collection("tracked_activities"), self.collection("newer_states")
+        )
+        self.restore_cases = RestoreCaseCollection(self.collection("restore_cases"))
         self.change_feed = ChangeFeed(self)
 
     async def create_indexes(self) -> None:

@@ -1,7 +1,7 @@
 """The state of capture of each mailbox.
 
 {_id: "tenant/mailbox", status, reason, since, complete_as_of, refused_kinds: [{kind, reason, since}],
- no_notifications, version}
+ no_notifications, version, generation}
 """
 
 from collections.abc import Sequence
@@ -15,9 +15,20 @@ from shared.mongodb import Document, MongoCollection, UpdateOne
 from .documents import replace_if
 
 
-def capture_status_document(message: ValidMessage[MailboxKey, MailboxChanged]) -> Document:
-    """The document for a message on `mailboxes`; a tombstone means removed."""
-    document: Document = {"_id": join_key(message.key), "version": message.version}
+def capture_status_document(
+    message: ValidMessage[MailboxKey, MailboxChanged], generation: int = 0
+) -> Document:
+    """The document for a message on `mailboxes`; a tombstone means removed.
+
+    Args:
+        message: the message.
+        generation: of its partition's offsets, see `StoredPosition`.
+    """
+    document: Document = {
+        "_id": join_key(message.key),
+        "version": message.version,
+        "generation": generation,
+    }
     if isinstance(message, TombstoneMessage):
         return document | {"status": MailboxStatus.REMOVED.value}
     mailbox = message.value
@@ -52,6 +63,10 @@ class CaptureStatusCollection:
                 for document in documents
             ]
         )
+
+    async def delete_not_on_topic(self, generation: int) -> int:
+        """Deletes the states that were not read in this generation, and returns how many."""
+        return await self._collection.delete_many({"generation": {"$not": {"$gte": generation}}})
 
     async def find_by_mailbox(self, mailbox: MailboxKey) -> CaptureStatus | None:
         """The state of a mailbox; None when it was never enrolled."""

@@ -14,7 +14,10 @@ from shared.mongodb import Document, MongoDatabase
 OWNED_COLLECTIONS = frozenset({"suggestions", "dismissals", "capture_statuses"})
 """The ids of their documents begin with `tenant/oid`."""
 OUTBOX_COLLECTIONS = ("track_requests", "tracked_activities")
-INVISIBLE_FIELDS = frozenset({"publish_pending", "publish_lease", "delete_at", "copies", "revision"})
+INVISIBLE_FIELDS = frozenset(
+    {"publish_pending", "publish_lease", "topic_revision", "topic_generation"}
+    | {"delete_at", "copies", "revision"}
+)
 """A change of these fields alone, of the outbox and of what is known of followed items, shows nothing.
 
 A state that shows something else is a replacement of its document.

@@ -8,7 +8,7 @@ taken away since.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
 from services.tracking.domain.visibility import KnownRecord, RecordAbsence
@@ -19,6 +19,9 @@ from shared.records import AnyRecord
 
 MAX_SEARCH_CHARACTERS = 200
 """Characters of a name that can be searched; an index entry must stay small."""
+
+PAGE_SIZE = 500
+"""Records that are deleted at once."""
 
 
 def record_document(
@@ -107,6 +110,36 @@ class RecordCollection:
                 for record_id, change in changes.items()
             ]
         )
+
+    async def delete_not_on_topic(
+        self, generation: int, new_topics: Collection[str]
+    ) -> AsyncIterator[list[str]]:
+        """Deletes the records that were not read in this generation, as their tombstones would.
+
+        Args:
+            generation: of the positions from which the topics were read again.
+            new_topics: names of topics that were made anew: what they lack is not gone.
+
+        Yields:
+            The ids of deleted records, some at a time.
+        """
+        not_read = {
+            "order.0": {"$lt": generation},
+            "source.0": {"$nin": sorted(new_topics)},
+            "absence": {"$ne": RecordAbsence.DELETED.value},
+        }
+        while deleted := [
+            {
+                "_id": document["_id"],
+                "tenant": document["tenant"],
+                "source": document["source"],
+                "order": [generation, 0],
+                "absence": RecordAbsence.DELETED.value,
+            }
+            async for document in self._collection.find(not_read, {"tenant": 1, "source": 1}, limit=PAGE_SIZE)
+        ]:
+            await self.upsert_later(deleted)
+            yield [document["_id"] for document in deleted]
 
     async def find_by_key(self, key: RecordKey) -> KnownRecord | None:
         """The record of a key, absent or not."""

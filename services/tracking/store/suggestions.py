@@ -2,7 +2,7 @@
 
     {_id: "tenant/mailbox/item", owner: "tenant/mailbox", live: true, activity, phrases, reasons, records,
      reason_indexes, truncated, identity, at, visible_from, visible_until, version, epoch, sequence,
-     partition, delete_at}
+     partition, generation, delete_at}
 
 A dense mail matches hundreds of records for the same few reasons. Therefore `records` are "type/id" of
 the owner's tenant; `reasons` holds each distinct list of reasons once, and `reason_indexes` holds, for
@@ -28,8 +28,15 @@ SUGGESTION_PAGE_SIZE = 200
 """Suggestions that are read at once; most timelines need one page."""
 
 
-def suggestion_document(message: ValidMessage[ItemKey, ActivityMatched], now: datetime) -> Document:
+def suggestion_document(
+    message: ValidMessage[ItemKey, ActivityMatched], now: datetime, generation: int = 0
+) -> Document:
     """The document for a message on `matches`.
+
+    Args:
+        message: the message.
+        now: from which a withdrawn one is kept.
+        generation: of its partition's offsets, see `StoredPosition`.
 
     Raises:
         InvalidMessageError: a reason refers to a rule or a participant that is missing.
@@ -41,6 +48,7 @@ def suggestion_document(message: ValidMessage[ItemKey, ActivityMatched], now: da
         "epoch": message.epoch,
         "sequence": message.sequence,
         "partition": message.position.partition,
+        "generation": generation,
     }
     if isinstance(message, TombstoneMessage) or not message.value.matches:
         return document | {"delete_at": now + TOMBSTONE_RETENTION}
@@ -123,7 +131,10 @@ class SuggestionCollection:
         self._collection = collection
 
     async def upsert_newer(self, documents: Sequence[Document]) -> int:
-        """Stores each document with a greater (epoch, sequence) than the stored one; returns how many had."""
+        """Stores each document with a greater (epoch, sequence) than the stored one; returns their number.
+
+        When a partition is read again from its start, the same (epoch, sequence) is stored again.
+        """
         result = await self._collection.bulk_write(
             [
                 UpdateOne({"_id": document["_id"]}, _replace_if_newer(document), upsert=True)
@@ -188,6 +199,10 @@ class SuggestionCollection:
         records = dict.fromkeys([record async for suggestion in newest for record in suggestion["records"]])
         return [RecordKey(owner.tenant, *record.split("/")) for record in list(records)[:limit]]
 
+    async def delete_not_on_topic(self, generation: int) -> int:
+        """Deletes the suggestions that were not read in this generation, and returns how many."""
+        return await self._collection.delete_many({"generation": {"$not": {"$gte": generation}}})
+
     async def count_live(self) -> int:
         """The number of suggestions that are not withdrawn."""
         return await self._collection.count({"live": True})
@@ -207,4 +222,11 @@ def _visible(owner: MailboxKey, now: datetime) -> Document:
 def _replace_if_newer(document: Document) -> list[Document]:
     epoch, sequence = document["epoch"], document["sequence"]
     same_epoch = {"$and": [{"$eq": ["$epoch", epoch]}, {"$lt": ["$sequence", sequence]}]}
-    return replace_if({"$or": [{"$lt": ["$epoch", epoch]}, same_epoch]}, document)
+    read_again = {
+        "$and": [
+            {"$eq": ["$epoch", epoch]},
+            {"$eq": ["$sequence", sequence]},
+            {"$lt": ["$generation", document["generation"]]},
+        ]
+    }
+    return replace_if({"$or": [{"$lt": ["$epoch", epoch]}, same_epoch, read_again]}, document)

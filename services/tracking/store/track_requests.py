@@ -125,6 +125,12 @@ class TrackRequestCollection:
         )
         return failed.modified
 
+    async def fail_open(self) -> int:
+        """Fails every open request, and returns how many there were."""
+        return (
+            await self._collection.update_many(OPEN, _closing(TrackRequestState.FAILED, NO_ANSWER))
+        ).modified
+
     async def lease_pending(self, holder: str, limit: int) -> list[TrackRequest]:
         """Leases requests that are not on `content-requests` yet; see `publish_leases`."""
         return [_to_request(document) for document in await lease_pending(self._collection, holder, limit)]

@@ -20,7 +20,16 @@ from services.tracking.domain.tracked_activity import TrackedActivity, activity_
 from services.tracking.domain.tracked_copy import TrackedCopy
 from shared.events import Content
 from shared.keys import ItemKey, MailboxKey, RecordKey, TrackedActivityKey, join_key, split_key
-from shared.mongodb import ASCENDING, DESCENDING, Document, IndexModel, MongoCollection, Session, UpdateOne
+from shared.mongodb import (
+    ASCENDING,
+    DESCENDING,
+    Document,
+    DuplicateDocumentError,
+    IndexModel,
+    MongoCollection,
+    Session,
+    UpdateOne,
+)
 from shared.topics import TOMBSTONE_RETENTION
 
 from .documents import (
@@ -47,6 +56,8 @@ def _document(tracked: TrackedActivity) -> Document:
         "revision": tracked.revision,
         "publish_pending": True,
     }
+    if tracked.lost:
+        document["lost"] = True
     if tracked.content is None:
         return document
     activity, content = tracked.content.activity, tracked.content
@@ -75,6 +86,7 @@ def _to_tracked(document: Mapping[str, Any]) -> TrackedActivity:
         tuple(map(to_regarding, document["regarding"])),
         document["revision"],
         tuple(map(to_copy, document["copies"])),
+        document.get("lost", False),
     )
 
 
@@ -203,7 +215,10 @@ class TrackedActivityCollection:
             {join_key(entry.record) for state in (tracked, before) if state for entry in state.regarding}
         )
         if before is None:
-            await self._collection.insert_one(document, session=session)
+            try:
+                await self._collection.insert_one(document, session=session)
+            except DuplicateDocumentError:
+                return False
             return True
         replaced = await self._collection.replace_one(_unchanged(before), document, session=session)
         return replaced.matched > 0
@@ -267,7 +282,8 @@ class TrackedActivityCollection:
         writes = []
         for tracked in published:
             document_id = join_key(tracked.key)
-            expiry = {} if tracked.is_tracked else {"$set": {"delete_at": now + TOMBSTONE_RETENTION}}
+            stays = tracked.is_tracked or tracked.lost
+            expiry = {} if stays else {"$set": {"delete_at": now + TOMBSTONE_RETENTION}}
             writes.append(
                 UpdateOne(
                     {"_id": document_id, "revision": tracked.revision},

@@ -76,7 +76,8 @@ async def test_mongodb_outage_is_a_503_within_a_second(settings: TrackingSetting
     nowhere = settings.model_copy(
         update={"mongodb_uri": SecretStr("mongodb://127.0.0.1:9/?directConnection=true")}
     )
-    service = await create_app(nowhere, clock, keys=AuthorityKeys(URL, clock, transport=authority.transport))
+    keys = AuthorityKeys(URL, clock, transport=authority.transport)
+    service = await create_app(nowhere, clock, keys=keys, in_use=True)
     durations = []
     async with httpx2.AsyncClient(
         transport=httpx2.ASGITransport(with_bounded_store_wait(service.http[0].app)),

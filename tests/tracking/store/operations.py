@@ -5,15 +5,19 @@ from contextlib import aclosing
 from uuid import uuid4
 
 from services.tracking.domain.event_settings import EventSettings
+from services.tracking.domain.recovery import Cause
 from services.tracking.domain.timeline import Suggestion
 from services.tracking.domain.track_request import TrackRequest, TrackRequestState, open_request
 from services.tracking.domain.visibility import DefaultReaders
 from services.tracking.store import (
     Document,
     FollowedMailbox,
+    NewerState,
+    Recovery,
     Republication,
     Store,
     StoredPosition,
+    StoredRevisions,
     capture_status_document,
     record_document,
     suggestion_document,
@@ -45,6 +49,8 @@ STATUS = MailboxChanged(status=MailboxStatus.ENROLLED, since=NOW)
 RECORD = CustomRecord(tenant=CONTOSO, type=RENEWAL.type, id=RENEWAL.id, name="Renewal")
 SETTINGS = EventSettings(DefaultReaders({"*": ("*",)}), publish_subjects=True)
 UNKNOWN = Republication("unknown", 1)
+POSITIONS = {"matches/0": StoredPosition(1, 1, 1, 1, "id")}
+RECOVERY = Recovery(1, Cause.RESTORED, None, is_long=True, new_topics=frozenset(), ends=[])
 OUTDATED = FollowedMailbox(MAILBOX, -1, {})
 """Another request came meanwhile."""
 
@@ -109,6 +115,7 @@ async def prepare(store: Store) -> None:
 
 
 OPERATIONS: Mapping[str, Call] = {
+    "CaptureStatusCollection.delete_not_on_topic": lambda s: s.capture_statuses.delete_not_on_topic(0),
     "CaptureStatusCollection.find_by_mailbox": lambda s: s.capture_statuses.find_by_mailbox(MAILBOX),
     "CaptureStatusCollection.upsert_newer": lambda s: s.capture_statuses.upsert_newer(
         [capture_status_document(valid_message(MAILBOXES, MAILBOX, STATUS))]
@@ -128,9 +135,13 @@ OPERATIONS: Mapping[str, Call] = {
     "FollowedMailboxCollection.request_before": lambda s: s.followed_mailboxes.request_before(NOW),
     # -- read positions
     "ReadPositionCollection.find_by_partition": lambda s: s.read_positions.find_by_partition(["matches/0"]),
-    "ReadPositionCollection.upsert": lambda s: s.read_positions.upsert(
-        {"matches/0": StoredPosition(1, 1, 1)}
+    "ReadPositionCollection.accept": lambda s: s.read_positions.accept(POSITIONS),
+    "ReadPositionCollection.advance": lambda s: s.read_positions.advance(
+        {name: (position, position) for name, position in POSITIONS.items()}
     ),
+    "ReadPositionCollection.any_stored": lambda s: s.read_positions.any_stored(),
+    "ReadPositionCollection.begin_generation": lambda s: s.read_positions.begin_generation(["matches/0"], 1),
+    "ReadPositionCollection.put": lambda s: s.read_positions.put(POSITIONS),
     # -- records
     "RecordCollection.clear_unpublished_changes": lambda s: s.records.clear_unpublished_changes(
         {join_key(RENEWAL): [1, 1]}
@@ -151,12 +162,37 @@ OPERATIONS: Mapping[str, Call] = {
     "RepublicationCollection.lease_next": lambda s: s.republications.lease_next("holder"),
     "RepublicationCollection.release": lambda s: s.republications.release(UNKNOWN),
     "RepublicationCollection.request": lambda s: s.republications.request([Republication(CONTOSO, 1)]),
+    "RecordCollection.delete_not_on_topic": lambda s: _all(s.records.delete_not_on_topic(0, [])),
+    # -- a lost or restored store
+    "RestoreCaseCollection.close": lambda s: s.restore_cases.close("1/dismissals"),
+    "RestoreCaseCollection.count_open": lambda s: s.restore_cases.count_open(),
+    "RestoreCaseCollection.find": lambda s: _all(s.restore_cases.find()),
+    "RestoreCaseCollection.find_one": lambda s: s.restore_cases.find_one("1/dismissals"),
+    "RestoreCaseCollection.open_activity": lambda s: s.restore_cases.open_activity(
+        1, TRACKED.key, (), None, NOW
+    ),
+    "RestoreCaseCollection.open_dismissals": lambda s: s.restore_cases.open_dismissals(1, None, NOW),
+    "StoreStateCollection.create": lambda s: s.state.create(1),
+    "StoreStateCollection.find": lambda s: s.state.find(),
+    "StoreStateCollection.finish_recovery": lambda s: s.state.finish_recovery(1),
+    "StoreStateCollection.open_recovery": lambda s: s.state.open_recovery(RECOVERY),
+    "StoreStateCollection.renew": lambda s: s.state.renew(0, 1),
+    "TopicStates.close_lost": lambda s: s.topic_states.close_lost(TRACKED.key),
+    "TopicStates.delete_newer": lambda s: s.topic_states.delete_newer([TRACKED.key]),
+    "TopicStates.find_newer": lambda s: _all(s.topic_states.find_newer()),
+    "TopicStates.find_not_on_topic": lambda s: _all(s.topic_states.find_not_on_topic(0, pending=False)),
+    "TopicStates.find_revisions": lambda s: s.topic_states.find_revisions([TRACKED.key]),
+    "TopicStates.has_newer": lambda s: s.topic_states.has_newer(),
+    "TopicStates.overrule": lambda s: s.topic_states.overrule({TRACKED.key: StoredRevisions(1, 1, 1)}, 1),
+    "TopicStates.put_newer": lambda s: s.topic_states.put_newer([NewerState(TRACKED.key, 1, None)]),
+    "TopicStates.record_read": lambda s: s.topic_states.record_read({TRACKED.key: StoredRevisions(1, 1, 1)}),
     # -- the whole
     "Store.create_indexes": lambda s: s.create_indexes(),
     "Store.ping": lambda s: s.ping(),
     "Store.transaction": _write_in_a_transaction,
     # -- suggestions
     "SuggestionCollection.count_live": lambda s: s.suggestions.count_live(),
+    "SuggestionCollection.delete_not_on_topic": lambda s: s.suggestions.delete_not_on_topic(0),
     "SuggestionCollection.export_live": lambda s: _all(s.suggestions.export_live()),
     "SuggestionCollection.find_identities": lambda s: s.suggestions.find_identities(MAILBOX, [RENEWAL], NOW),
     "SuggestionCollection.find_on_record": lambda s: s.suggestions.find_on_record(ACTIVITY.key, ACCOUNT),
@@ -170,6 +206,7 @@ OPERATIONS: Mapping[str, Call] = {
     "TrackRequestCollection.close": lambda s: s.track_requests.close("r", TrackRequestState.DONE),
     "TrackRequestCollection.count_open": lambda s: s.track_requests.count_open(),
     "TrackRequestCollection.count_publish_pending": lambda s: s.track_requests.count_publish_pending(),
+    "TrackRequestCollection.fail_open": lambda s: s.track_requests.fail_open(),
     "TrackRequestCollection.fail_overdue": lambda s: s.track_requests.fail_overdue(NOW),
     "TrackRequestCollection.find_by_id": _find_request_in_a_transaction,
     "TrackRequestCollection.find_for_record": lambda s: s.track_requests.find_for_record(MAILBOX, RENEWAL),
@@ -207,6 +244,8 @@ OPERATIONS: Mapping[str, Call] = {
     ),
 }
 EXPECT_DUPLICATES = {
+    "StoreStateCollection.create",
+    "StoreStateCollection.open_recovery",
     "TrackRequestCollection.insert",
     "TrackRequestCollection.lease_pending",  # its case inserts a request
 }
