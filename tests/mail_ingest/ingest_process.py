@@ -97,7 +97,7 @@ class IngestProcess:
         return self._http.request(method, self.url + path, headers=headers, json=body or None)
 
     def status(self) -> dict[str, Any]:
-        """What it says of itself; a busy machine may have no counts for a while."""
+        """Its counts; a busy machine may have none for a while."""
         deadline = time.monotonic() + 20
         while (
             response := self._http.get(f"{self.url}/status")

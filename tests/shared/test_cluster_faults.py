@@ -61,7 +61,7 @@ class World:
         return cast("KafkaClient", self.consumer.cluster)
 
     async def write(self) -> None:
-        """Writes a message after another, to all partitions in turn."""
+        """Writes a message after another, to all partitions."""
         for version in range(1, 1_000_000):
             activity = EMAIL.model_copy(update={"item": f"item-{version}"})
             with contextlib.suppress(RetryableError):
@@ -75,7 +75,7 @@ class World:
             self.table |= {message.version for message in chunk.messages}
 
     async def observe_freshness(self) -> None:
-        """What is unread is younger than the age of what is said to be read."""
+        """What is unread is younger than the age that is shown for the reading."""
         while True:
             age, now = self.freshness.age_seconds(), time.monotonic()
             unread = [at for version, at in self.acknowledged.items() if version not in self.received]
