@@ -38,7 +38,7 @@ class Api:
         self._resources = AsyncExitStack()
         self._calls = count()
         self.answers: Counter[str] = Counter()
-        """Status -> the number of answers."""
+        """Status, and the reason of a 503 -> the number of answers."""
 
     @property
     def replicas(self) -> Sequence[str]:
@@ -78,8 +78,9 @@ class Api:
         except httpx2.HTTPError as error:
             self.answers[type(error).__name__] += 1
             return None, {}
-        self.answers[str(response.status_code)] += 1
         body = response.json() if response.content else {}
+        reason = f": {body['detail']}" if response.status_code == httpx2.codes.SERVICE_UNAVAILABLE else ""
+        self.answers[f"{response.status_code}{reason}"] += 1
         return response.status_code, body
 
     async def __aenter__(self) -> Self:
