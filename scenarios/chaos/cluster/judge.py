@@ -45,6 +45,7 @@ class Evidence:
         tracked: key -> the activity, of `tracked-activities`.
         stored: the subjects of the tracked activities of tracking's database.
         shown: (owner, record) -> the subjects of the tracked activities in the answers of the API.
+        failed: subject -> state and reason of a suggestion that a Track did not change.
         leaks: records that were shown although they were closed.
         at: the end.
     """
@@ -57,6 +58,7 @@ class Evidence:
     tracked: Mapping[str, Tracked]
     stored: Sequence[str]
     shown: Mapping[tuple[str, str], Sequence[str]]
+    failed: Mapping[str, str]
     leaks: Sequence[Leak]
     at: datetime
 
@@ -114,7 +116,9 @@ def _tracks(evidence: Evidence, checked: Counter[str]) -> Iterator[Found]:
             if count > 1:
                 yield Wrong.DUPLICATED, mail.subject, f"is {count} times {place}"
             if mail.must_be_tracked and not count:
-                yield Wrong.LOST, mail.subject, f"was tracked and is not {place}"
+                reason = evidence.failed.get(mail.subject)
+                text = f"was tracked and is not {place}; its state is {reason or 'unknown'}"
+                yield Wrong.LOST, mail.subject, text
             if mail.must_not_be_tracked and count:
                 kind = Wrong.STALE if mail.untrack_answered else Wrong.EXTRA
                 yield kind, mail.subject, f"is tracked {place}, and must not be"

@@ -107,6 +107,18 @@ async def read_shown(api: Api, mails: Iterable[Mail]) -> dict[tuple[str, str], l
     }
 
 
+async def read_failed(api: Api, mails: Iterable[Mail]) -> dict[str, str]:
+    """The states of the suggestions that were to be tracked: subject -> state and reason."""
+    found: dict[str, str] = {}
+    for mail in mails:
+        if mail.must_be_tracked:
+            _, timeline = await api.timeline(mail.owner, mail.record)
+            for tile in timeline.get("suggestions", ()):
+                if tile["item"] == mail.item:
+                    found[mail.subject] = f"{tile['state']} ({tile['reason']})"
+    return found
+
+
 async def _pages(api: Api, owner: User, record: str) -> Any:
     query: dict[str, str] = {"limit": "100"}
     while True:

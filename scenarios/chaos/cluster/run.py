@@ -234,6 +234,7 @@ class ClusterRun:
             tracked=await results.read_tracked(self.system),
             stored=await asyncio.to_thread(results.read_stored, self.cluster, self.system),
             shown=await results.read_shown(self.api, load.mails),
+            failed=await results.read_failed(self.api, load.mails),
             leaks=guard.leaks,
             at=datetime.now(UTC),
         )

@@ -44,6 +44,7 @@ def evidence(**changes: Any) -> Evidence:
         tracked={"tenant/one": Tracked("Mail 1", frozenset({ENTRY}))},
         stored=["Mail 1"],
         shown={("ann", "contact/contact-0"): ["Mail 1"]},
+        failed={},
         leaks=[],
         at=datetime(2026, 11, 30, tzinfo=UTC),
     )
@@ -92,6 +93,13 @@ def without(table: Any, item: Any) -> Any:
 )
 def test_each_fault_is_found(changes: dict[str, Any], found: Wrong) -> None:
     assert [each.kind for each in judge(evidence(**changes)).findings] == [found]
+
+
+def test_state_of_a_lost_track_is_named() -> None:
+    verdict = judge(evidence(stored=[], failed={"Mail 1": "failed (gone)"}))
+    assert [each.text for each in verdict.findings] == [
+        "was tracked and is not in tracking's store; its state is failed (gone)"
+    ]
 
 
 def test_call_without_an_answer_may_have_succeeded_or_not() -> None:
