@@ -49,6 +49,7 @@ HEADERS = {
     "ce_version": "a monotonic version: a reader with a greater one of this key ignores the message",
     "ce_epoch": "on `matches`: version of the writer's partition restore; readers ignore a smaller one",
     "ce_sequence": "on `matches`: number of the writer's message within the epoch",
+    "ce_resent": "on `activities`: `true` where it repeats an earlier message, which the topic may have lost",
     "content-type": "`application/json`",
 }
 """Meaning of the headers of `shared/messages.py`."""

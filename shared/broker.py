@@ -23,7 +23,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -43,7 +43,7 @@ from .messages import MessageDecoder, ReceivedMessage
 from .producer import Producer
 from .reconnection import give_up_consumer, give_up_producer, is_available, is_out_of_reach
 from .settings import KafkaSettings
-from .tables import TableChunk, has_messages, read_range, read_table, table_consumer
+from .tables import TableChunk, TableTail, has_messages, read_range, read_table, table_consumer
 from .topics import Topic
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "Producer",
     "StartOffsets",
     "TableChunk",
+    "TableTail",
     "TopicConsumer",
     "TopicPartition",
 ]
@@ -239,11 +240,16 @@ class KafkaClient(KafkaCluster):
         topic: Topic[K, V],
         partitions: Sequence[int] | None = None,
         *,
+        start: Mapping[TopicPartition, int] | None = None,
         follow: bool = False,
         decoder: MessageDecoder[K, V] | None = None,
     ) -> AsyncIterator[TableChunk[K, V]]:
         """Reads a compacted topic from its start; see `tables.read_table`."""
-        return read_table(self, topic, partitions, follow=follow, decoder=decoder)
+        return read_table(self, topic, partitions, start=start, follow=follow, decoder=decoder)
+
+    def tail(self, topic: Topic[K, V], start: Mapping[TopicPartition, int]) -> TableTail[K, V]:
+        """A reader that goes on in a topic whenever it is asked to; see `TableTail`."""
+        return TableTail(self, topic, start)
 
     def read_range(
         self, topic: Topic[K, V], partition: int, start: int, end: int

@@ -36,6 +36,11 @@ def to_micros(time: datetime) -> int:
     return (time - UNIX_EPOCH) // timedelta(microseconds=1)
 
 
+def from_micros(micros: int) -> datetime:
+    """The time of a version."""
+    return UNIX_EPOCH + timedelta(microseconds=micros)
+
+
 def to_milliseconds(duration: timedelta) -> int:
     """A duration in the unit of Kafka's and MongoDB's settings."""
     return duration // timedelta(milliseconds=1)

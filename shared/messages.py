@@ -35,9 +35,11 @@ ENVELOPE_HEADERS = (
     "ce_version",
     "ce_epoch",
     "ce_sequence",
+    "ce_resent",
     "content-type",
 )
 """The headers of our own messages. They hold ids, times and numbers, never text that people wrote."""
+RESENT = ("ce_resent", b"true")
 
 
 # -- sending --------------------------------------------------------------------------------------
@@ -51,6 +53,7 @@ class OutgoingMessage:
         value: None sends a tombstone.
         version: a monotonic version of the thing; a message that has none carries the time of sending.
         epoch, sequence: set only on `matches`.
+        resent: it repeats an earlier message, which the topic may have lost.
     """
 
     topic: Topic[Any, Any]
@@ -59,6 +62,7 @@ class OutgoingMessage:
     version: int
     epoch: int | None = None
     sequence: int | None = None
+    resent: bool = False
 
     def encode(self, source: str, now: datetime) -> tuple[bytes, bytes | None, Headers]:
         """Kafka's key, value and headers."""
@@ -81,6 +85,8 @@ class OutgoingMessage:
                 ("ce_epoch", str(self.epoch).encode()),
                 ("ce_sequence", str(self.sequence).encode()),
             ]
+        if self.resent:
+            headers.append(RESENT)
         return key, None if self.value is None else self.value.model_dump_json().encode(), headers
 
 
@@ -119,6 +125,11 @@ class _Envelope(Generic[K]):
     epoch: int
     sequence: int
     record: KafkaRecord
+
+    @property
+    def is_resent(self) -> bool:
+        """True when it repeats an earlier message, which the topic may have lost."""
+        return RESENT in self.record.headers
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,16 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Generic, Self, TypeVar
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from .cluster import KafkaCluster
 from .connection import client_options, kafka_errors
+from .errors import RetryableError
 from .keys import K
 from .messages import KafkaRecord, MessageDecoder, ReceivedMessage
 from .retry import OutageLog, retry_until_available
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 CHUNK_MESSAGES = 1000
 """Messages that are decoded at once; this blocks the event loop for about 20 ms."""
 POLL_TIMEOUT_MS = 100
+TAIL_TIMEOUT = timedelta(seconds=5)
+"""A tail gives up a Kafka that is away after this time; its caller asks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ async def read_table(
     topic: Topic[K, V],
     partitions: Sequence[int] | None = None,
     *,
+    start: Mapping[TopicPartition, int] | None = None,
     follow: bool = False,
     decoder: MessageDecoder[K, V] | None = None,
 ) -> AsyncIterator[TableChunk[K, V]]:
@@ -72,6 +77,7 @@ async def read_table(
         cluster: the connection.
         topic: the table.
         partitions: all when absent.
+        start: the offsets from which partitions are read; each from its start when absent.
         follow: goes on for ever, with a chunk (perhaps an empty one) at least every 100 ms; otherwise the
             reading ends where the table ended when it began.
         decoder: replaces the topic's own decoder.
@@ -88,7 +94,8 @@ async def read_table(
 
     # A reader that follows for ever does not end because Kafka is away when it begins.
     ends = await (retry_until_available(find_ends, _outage()) if follow else find_ends())
-    async with _TableReader(cluster, dict.fromkeys(ends, 0)) as reader:
+    offsets = {tp: start.get(tp, 0) if start else 0 for tp in ends}
+    async with _TableReader(cluster, offsets) as reader:
         caught_up = False
         while follow or not caught_up:
             fetched = await reader.poll()
@@ -120,6 +127,58 @@ async def has_messages(cluster: KafkaCluster, partition: TopicPartition, start: 
             for record in (await reader.poll()).get(partition, []):
                 return bool(record.offset < end)
     return False
+
+
+class TableTail(Generic[K, V]):
+    """Reads on in a topic whenever it is asked to.
+
+    Args:
+        cluster: the connection.
+        topic: the table.
+        start: the first offset of each partition.
+    """
+
+    def __init__(
+        self, cluster: KafkaCluster, topic: Topic[K, V], start: Mapping[TopicPartition, int]
+    ) -> None:
+        self._cluster = cluster
+        self._decoders: Mapping[str, MessageDecoder[K, V]] = cluster.decoders(topic)
+        self._reader = _TableReader(cluster, dict(start))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._reader.__aexit__()
+
+    async def read(self) -> AsyncIterator[TableChunk[K, V]]:
+        """What has come since the last call, in chunks; the last one has `caught_up` set.
+
+        Raises:
+            RetryableError: Kafka does not answer; the next call goes on.
+        """
+        ends = await self._cluster.end_offsets(list(self._reader.positions))
+        caught_up = False
+        while not caught_up:
+            fetched: dict[TopicPartition, list[KafkaRecord]] = {}
+            if not self._is_at(ends):
+                fetched = await self._poll()
+            caught_up = self._is_at(ends)
+            messages = [
+                self._decoders[tp.topic](record) for tp, records in fetched.items() for record in records
+            ]
+            yield TableChunk(messages, caught_up, dict(self._reader.positions))
+
+    def _is_at(self, ends: Mapping[TopicPartition, int]) -> bool:
+        return all(self._reader.positions[tp] >= end for tp, end in ends.items())
+
+    async def _poll(self) -> dict[TopicPartition, list[KafkaRecord]]:
+        try:
+            async with asyncio.timeout(TAIL_TIMEOUT.total_seconds()):
+                return await self._reader.poll()
+        except TimeoutError:
+            self._reader.reconnect()  # what was fetched and not returned is fetched again
+            raise RetryableError("Kafka does not return messages") from None
 
 
 class _TableReader:
@@ -166,6 +225,10 @@ class _TableReader:
             async with asyncio.timeout(POLL_TIMEOUT_MS / 1000):
                 self.positions |= {tp: await consumer.position(tp) for tp in self.positions}
         return fetched
+
+    def reconnect(self) -> None:
+        """The next poll begins at `positions`, with another consumer."""
+        self._generation = -1
 
     def highwater(self, tp: TopicPartition) -> int:
         """The end of a partition as of the last poll."""

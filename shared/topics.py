@@ -170,14 +170,14 @@ GRAPH_NOTIFICATIONS: Topic[MailboxKey, ItemNotified | LifecycleNotified] = Topic
     Retention(7 * DAY),
 )
 MAILBOXES: Topic[MailboxKey, MailboxChanged] = Topic(
-    "mailboxes", MailboxKey, (MailboxChanged,), MAIL_INGEST, (TRACKING,), Retention()
+    "mailboxes", MailboxKey, (MailboxChanged,), MAIL_INGEST, (TRACKING, MAIL_INGEST), Retention()
 )
 ACTIVITIES: Topic[ItemKey, Activity] = Topic(
     "activities",
     ItemKey,
     (Activity,),
     MAIL_INGEST,
-    (MATCHER,),
+    (MATCHER, MAIL_INGEST),
     PRIVATE_RETENTION,
     max_value_bytes=MAX_ACTIVITY_BYTES,
 )

@@ -23,6 +23,9 @@ from .graph.graph import Graph
 from .handlers import Handlers
 from .notifications.webhook import INTERFACE, MAX_BODY_BYTES, Webhook
 from .publishing.outbox import OutboxPublisher
+from .recovery.comparison import StoreComparison
+from .recovery.gate import StoreGate
+from .recovery.guard import StoreGuard
 from .settings import IngestSettings
 from .store.database import Store
 from .store.documents import Work
@@ -44,11 +47,16 @@ async def create_app(settings: IngestSettings, clock: Clock, *, graph: Graph | N
     kafka = KafkaClient(settings, MAIL_INGEST, clock, settings.instance)
     store = Store(settings)
     graph = graph or Graph(settings, KINDS)
-    workers = SyncWorkers(Dependencies(store, graph, OutboxPublisher(kafka.producer), clock, settings, KINDS))
+    gate = StoreGate()
+    dependencies = Dependencies(store, graph, OutboxPublisher(kafka.producer), clock, settings, KINDS)
+    workers = SyncWorkers(dependencies, gate)
     claim = InstanceClaim(store, settings.instance)
+    notifications, content_requests = kafka.consumer(GRAPH_NOTIFICATIONS), kafka.consumer(CONTENT_REQUESTS)
+    comparison = StoreComparison(store, kafka, [notifications, content_requests], clock)
+    guard = StoreGuard(store, kafka, comparison, gate, clock)
     handlers = Handlers(store, kafka.producer, clock, workers.wake)
-    kafka.consumer(GRAPH_NOTIFICATIONS).handle(handlers.on_notifications)
-    kafka.consumer(CONTENT_REQUESTS).handle(handlers.on_content_requests)
+    notifications.handle(guard.guarded(handlers.on_notifications), gate.start_offsets)
+    content_requests.handle(guard.guarded(handlers.on_content_requests), gate.start_offsets)
 
     @contextlib.asynccontextmanager
     async def resources() -> AsyncIterator[None]:
@@ -65,9 +73,10 @@ async def create_app(settings: IngestSettings, clock: Clock, *, graph: Graph | N
         Previews(store, ItemTexts(store.request_slots, graph)),
         settings.service_token,
         lambda: workers.wake(Work.ROUTINE),
+        gate,
     )
     limits = HttpLimits.from_settings(settings)
-    webhook = Webhook(store, kafka.producer, clock).create_app()
+    webhook = Webhook(store, kafka.producer, clock, gate).create_app()
     service = Service(
         MAIL_INGEST,
         kafka,
@@ -78,10 +87,13 @@ async def create_app(settings: IngestSettings, clock: Clock, *, graph: Graph | N
                 INTERFACE, *settings.webhook_address, webhook, replace(limits, body_bytes=MAX_BODY_BYTES)
             ),
         ],
-        loops={"workers": workers.run, "instance": claim.run},
+        loops={"workers": workers.run, "instance": claim.run, "store": guard.run},
         resources=resources,
     )
     service.health.liveness["workers"] = workers.heartbeat.age_seconds
+    service.health.liveness["store"] = guard.heartbeat.age_seconds
+    service.health.readiness["store"] = gate.why_closed
+    service.health.status["recovery"] = guard.describe
     service.health.readiness["mongodb"] = lambda: _check_mongodb(store)
     service.health.status["waiting"] = store.count_work
     service.health.status["processes refused under this INSTANCE"] = claim.count_refused

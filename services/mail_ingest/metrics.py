@@ -1,6 +1,6 @@
 """The metrics of mail-ingest. Labels are reasons, kinds and codes; never ids, addresses or text."""
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 NOTIFICATIONS_ACCEPTED = Counter(
     "notifications_accepted_total", "Notifications that Kafka had before Graph was answered.", ["kind"]
@@ -42,6 +42,23 @@ WINDOWS_FAILED = Counter(
 CONTENT_ANSWERS = Counter("content_answers_total", "Answers to content requests.", ["outcome"])
 FOLLOWED_ANSWERS = Counter(
     "followed_answers_total", "Changes of followed items that were published on content.", ["change"]
+)
+RECOVERING = Gauge(
+    "store_recovering", "1 while the database is recovered from the topics, and Graph is answered with 503."
+)
+RECOVERIES = Counter(
+    "store_recoveries_total", "Recoveries of a lost or older database, by what proved it.", ["sign"]
+)
+RECOVERED_DOCUMENTS = Counter(
+    "store_recovered_documents_total", "Documents that recoveries took in from the topics.", ["collection"]
+)
+LATE_MESSAGES = Counter(
+    "late_messages_total",
+    "Messages that Kafka stored after newer ones of their keys; they are overruled.",
+    ["topic"],
+)
+TOPICS_MADE_ANEW = Counter(
+    "topics_made_anew_total", "Topics that were lost and created again, and are filled again.", ["topic"]
 )
 INSTANCE_TWINS = Counter(
     "instance_twins_total", "Processes that were refused because this one runs under the same INSTANCE."

@@ -282,6 +282,21 @@ class World:
         with self._service.database() as database:
             database[collection].insert_many(documents)
 
+    def copy_database(self) -> dict[str, list[dict[str, Any]]]:
+        """All documents of the service's database."""
+        with self._service.database() as database:
+            return {name: list(database[name].find()) for name in database.list_collection_names()}
+
+    def replace_database(self, documents: dict[str, list[dict[str, Any]]]) -> None:
+        """Replaces the documents of the service's database; without any it is as if it were lost."""
+        with self._service.database() as database:
+            for name in database.list_collection_names():
+                if name != "system.profile":
+                    database[name].delete_many({})
+            for name, copied in documents.items():
+                if copied and name != "system.profile":
+                    database[name].insert_many(copied)
+
     def is_held(self) -> bool:
         """True when a worker holds a lease of the tenant's mailboxes."""
         return bool(self.documents("mailboxes", lease={"$ne": None}))

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -15,7 +16,15 @@ from shared.broker import Batch, KafkaClient, TopicConsumer, TopicPartition
 from shared.errors import InvalidMessageError, RetryableError
 from shared.events import Activity
 from shared.keys import ItemKey
-from shared.messages import InvalidMessage, MessagePosition, OutgoingMessage, ReceivedMessage, ValueMessage
+from shared.messages import (
+    RESENT,
+    InvalidMessage,
+    MessagePosition,
+    OutgoingMessage,
+    ReceivedMessage,
+    TombstoneMessage,
+    ValueMessage,
+)
 from shared.topics import ACTIVITIES, Topic
 
 from .worlds import NOW, World, activity, item_key
@@ -24,8 +33,8 @@ ANN = "ann@fabrikam.com"
 KEY, OTHER = item_key("item-1"), item_key("item-2")
 SESSION_TIMEOUT = timedelta(milliseconds=200)
 PARTITION = TopicPartition(ACTIVITIES.name, 0)
-RECORD = cast("Any", None)
-"""Kafka's record of a message; the matcher does not read it."""
+RECORD: Any = SimpleNamespace(headers=[])
+"""Kafka's record of a message; of it the matcher reads the headers alone."""
 
 
 class FakeKafka:
@@ -140,3 +149,21 @@ async def test_invalid_activity_is_withdrawn_and_its_neighbour_published() -> No
 
     published = [(message.key, message.value is None) for message in replica.kafka.sent[1:]]
     assert published == [(KEY, True), (OTHER, False)]
+
+
+async def test_resent_tombstone_is_published_though_nothing_is_known_of_its_item() -> None:
+    """`matches` was lost with `activities`, and readers still have what was there."""
+    replica = Replica()
+    await replica.publisher.publish_pending(0)
+    record: Any = SimpleNamespace(headers=[RESENT])
+    position = MessagePosition(ACTIVITIES.name, 0, 1)
+    resent: ReceivedMessage[ItemKey, Activity] = TombstoneMessage(
+        ACTIVITIES, position, OTHER, 1, 0, 0, record
+    )
+    usual: ReceivedMessage[ItemKey, Activity] = TombstoneMessage(
+        ACTIVITIES, position, item_key("item-3"), 1, 0, 0, RECORD
+    )
+
+    await replica.handlers.on_activities(Batch([resent, usual]))
+
+    assert [(message.key, message.value) for message in replica.kafka.sent[1:]] == [(OTHER, None)]

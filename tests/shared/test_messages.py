@@ -53,9 +53,9 @@ KEYS: dict[type[Any], MessageKey] = {
 
 
 def encode(
-    topic: AnyTopic, value: Event | None, version: int = 5, **order: int
+    topic: AnyTopic, value: Event | None, version: int = 5, **more: Any
 ) -> tuple[bytes, bytes | None, Headers]:
-    return OutgoingMessage(topic, KEYS[topic.key_type], value, version, **order).encode("matcher", NOW)
+    return OutgoingMessage(topic, KEYS[topic.key_type], value, version, **more).encode("matcher", NOW)
 
 
 def decode_any(topic: AnyTopic, record: KafkaRecord) -> ReceivedMessage[Any, Any]:
@@ -125,8 +125,16 @@ def test_ids_differ_when_version_epoch_or_sequence_differ() -> None:
 
 
 def test_all_sent_headers_are_envelope_headers() -> None:
-    _, _, headers = encode(MATCHES, MATCHED, epoch=8, sequence=3)
+    _, _, headers = encode(MATCHES, MATCHED, epoch=8, sequence=3, resent=True)
     assert {name for name, _ in headers} == set(ENVELOPE_HEADERS)
+
+
+@pytest.mark.parametrize("resent", [True, False])
+def test_reader_learns_that_a_message_is_resent(resent: bool) -> None:
+    for value in (MATCHED, None):
+        message = decode(MATCHES, kafka_record(*encode(MATCHES, value, resent=resent)))
+        assert not isinstance(message, InvalidMessage)
+        assert message.is_resent == resent
 
 
 def test_unknown_fields_are_ignored() -> None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from services.mail_ingest.content.previews import Previews, PreviewUnavailableError
 from services.mail_ingest.domain.status_changes import StatusChange
 from services.mail_ingest.graph.errors import MailboxBlockedError
+from services.mail_ingest.recovery.gate import StoreClosedError, StoreGate
 from shared.errors import RetryableError
 from shared.events import ActivityKind
 from shared.keys import ItemKey, K, MailboxKey, split_key
@@ -67,7 +68,11 @@ class StuckItemsRequest(_RequestBody):
 
 
 def create_api(
-    administration: MailboxAdministration, previews: Previews, token: SecretStr, wake: Callable[[], None]
+    administration: MailboxAdministration,
+    previews: Previews,
+    token: SecretStr,
+    wake: Callable[[], None],
+    gate: StoreGate,
 ) -> FastAPI:
     """The internal interface; the service adds health, metrics and status.
 
@@ -76,8 +81,9 @@ def create_api(
         previews: the texts.
         token: the callers' credential; with an empty one every call is refused.
         wake: called when there is work for the workers.
+        gate: while it is closed, every call is answered with 503.
     """
-    router = APIRouter(dependencies=[Depends(_require_token(token))])
+    router = APIRouter(dependencies=[Depends(_require_token(token)), Depends(_require_open(gate))])
 
     @router.post("/previews")
     async def preview(body: PreviewRequest) -> dict[str, Any]:
@@ -189,6 +195,10 @@ def _register_errors(app: FastAPI) -> None:
     async def on_blocked(_: Request, error: MailboxBlockedError) -> Response:
         return problem_response(409, error.reason, "Graph refuses the mailbox")
 
+    @app.exception_handler(StoreClosedError)
+    async def on_closed(_: Request, error: Exception) -> Response:
+        return problem_response(503, "unavailable", str(error), headers={"Retry-After": RETRY_AFTER_SECONDS})
+
     @app.exception_handler(RetryableError)
     async def on_unavailable(_: Request, __: Exception) -> Response:
         return problem_response(
@@ -197,6 +207,13 @@ def _register_errors(app: FastAPI) -> None:
             "Graph or MongoDB does not answer",
             headers={"Retry-After": RETRY_AFTER_SECONDS},
         )
+
+
+def _require_open(gate: StoreGate) -> Callable[[], None]:
+    def check() -> None:
+        gate.check()
+
+    return check
 
 
 def _require_token(token: SecretStr) -> Callable[..., None]:

@@ -16,6 +16,9 @@ from .capture import within_window
 from .kinds import KindTable
 from .payload_reader import Oddity
 
+DIGEST_LENGTH = 32
+"""Hexadecimal digits of an activity's SHA-256 that are stored."""
+
 
 class Absence(StrEnum):
     """Why an item cannot be read."""
@@ -35,13 +38,15 @@ class CapturedItem:
         digest: of the activity as it was published; empty when there is none. Read flags, categories and
             moves change the change key and leave the digest as it is.
         version: of this state; a monotonic version.
-        at, leaves_at: position of the activity on the timeline, and end of its capture window.
+        at, leaves_at: position of the activity on the timeline, and end of its capture window; of a gone one:
+            as it was published last.
         first_seen: position of an activity whose own time lay in the future when it was first seen.
         gone: since when the item is not an activity; None while it is one.
         refused: the reason of an item that never was an activity.
         enters_at: when a refused item becomes an activity by the clock alone, if nothing changes.
         missing: complete windows in a row that lacked it (`ViewLiveness`).
         publish_pending: recorded, and Kafka may not have it.
+        resent: the pending publication repeats an earlier one, which a topic may have lost.
     """
 
     item: str
@@ -57,6 +62,12 @@ class CapturedItem:
     enters_at: datetime | None = None
     missing: int = 0
     publish_pending: bool = False
+    resent: bool = False
+
+    @property
+    def is_resend_pending(self) -> bool:
+        """True until Kafka has acknowledged what `resend` has made pending."""
+        return self.publish_pending and self.resent
 
     def is_expired(self, now: datetime) -> bool:
         """True when the item has left the capture window."""
@@ -87,7 +98,7 @@ class ObservedItem:
         """Equal for equal activities; empty for any other state."""
         if not isinstance(self.state, Activity):
             return ""
-        return sha256(self.state.model_dump_json().encode()).hexdigest()[:32]
+        return sha256(self.state.model_dump_json().encode()).hexdigest()[:DIGEST_LENGTH]
 
     @property
     def reason(self) -> str:
@@ -187,12 +198,13 @@ def item_update(
         digest=observed.digest,
         version=next_version(now, previous_version),
         at=activity.at if activity else None,
-        leaves_at=activity.visible_until if activity else None,
+        leaves_at=activity.visible_until if activity else (captured.leaves_at if captured else None),
         first_seen=observed.first_seen or (captured.first_seen if captured else None),
         gone=None if activity else now,
         refused=refusal.reason if refusal else None,
         enters_at=refusal.enters_at if refusal else None,
         publish_pending=action in PUBLISHED_ACTIONS,
+        resent=action in PUBLISHED_ACTIONS and captured is not None and captured.is_resend_pending,
     )
     return ItemUpdate(updated, previous_version)
 

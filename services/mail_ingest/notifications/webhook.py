@@ -16,6 +16,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 
 from services.mail_ingest.domain.subscriptions import LIFECYCLE_PATH, NOTIFICATION_PATH, GraphSubscription
 from services.mail_ingest.metrics import NOTIFICATIONS_ACCEPTED, NOTIFICATIONS_DROPPED, WEBHOOKS_UNAVAILABLE
+from services.mail_ingest.recovery.gate import StoreGate
 from services.mail_ingest.store.database import Store
 from shared.broker import Producer
 from shared.clock import Clock, next_version
@@ -49,7 +50,8 @@ RETRY_AFTER_SECONDS = "5"
 class Webhook:
     """Handles Graph's POST requests."""
 
-    def __init__(self, store: Store, producer: Producer, clock: Clock) -> None:
+    def __init__(self, store: Store, producer: Producer, clock: Clock, gate: StoreGate) -> None:
+        self._gate = gate
         self._subscriptions = SubscriptionCache(store)
         self._producer = producer
         self._clock = clock
@@ -76,13 +78,14 @@ class Webhook:
         if values is None:
             return _refuse(400, "malformed", "the body is not a collection of notifications")
         try:
+            self._gate.check()
             messages = await self._publish(_readable(values), deadline)
         except (RetryableError, TimeoutError):
             WEBHOOKS_UNAVAILABLE.inc()
             return problem_response(
                 503,
                 "unavailable",
-                "the notifications cannot be stored now",
+                self._gate.reason or "the notifications cannot be stored now",
                 headers={"Retry-After": RETRY_AFTER_SECONDS},
             )
         for message in messages:

@@ -155,8 +155,9 @@ class ActivityPublisher:
         A time of the mailbox that is over does not count: this sync may have replaced it already.
         """
         now = self._clock()
-        leaves_at = _soonest(each.update.captured.leaves_at for each in planned)
-        enters_at = _soonest(each.update.captured.enters_at for each in planned)
+        updated = [each.update.captured for each in planned]
+        leaves_at = _soonest(each.leaves_at for each in updated if each.gone is None)
+        enters_at = _soonest(each.enters_at for each in updated)
         is_expiry_sooner = _is_sooner(leaves_at, mailbox.next_expiry_at, now)
         if is_expiry_sooner or _is_sooner(enters_at, mailbox.next_entry_at, now):
             await self._held.add_clock_times(leaves_at, enters_at)
@@ -180,6 +181,7 @@ class ActivityPublisher:
                 ItemKey(mailbox.tenant, mailbox.mailbox, plan.observed.item),
                 _value_of(plan),
                 plan.update.captured.version,
+                resent=plan.update.captured.resent,
             )
             for plan in to_publish
         ]

@@ -16,6 +16,10 @@ from .followed_items import FollowedItemCollection
 from .instances import InstanceCollection
 from .items import ItemCollection
 from .mailboxes import MailboxCollection
+from .marks import MarkCollection
+from .pipelines import MailboxPipelines
+from .published_states import ItemStates, MailboxStates
+from .recovered import RecoveredStates
 from .request_slots import RequestSlotCollection
 from .stuck_items import StuckItemCollection
 from .subscriptions import SubscriptionCollection
@@ -41,6 +45,11 @@ class Store:
         self.tenants = TenantCollection(self._database)
         self.audit = AuditCollection(self._database)
         self.instances = InstanceCollection(self._database)
+        self.marks = MarkCollection(self._database)
+        pipelines = MailboxPipelines(settings.reconcile)
+        self.recovered = RecoveredStates(self._database, pipelines)
+        self.item_states = ItemStates(self._database, pipelines)
+        self.mailbox_states = MailboxStates(self._database, pipelines)
 
     async def create_indexes(self) -> None:
         """Creates the indexes that are missing."""
@@ -75,6 +84,8 @@ class Store:
     ) -> AsyncIterator[tuple[MailboxKey, int]]:
         """Records mailboxes, and all their live items, as pending, in the order of their keys.
 
+        Tombstones that readers may still need are published again, too.
+
         Args:
             tenant: only mailboxes of this tenant.
             mailbox: only mailboxes of this owner.
@@ -85,7 +96,7 @@ class Store:
             After each page: the last mailbox that is done, and the number of items of the page.
         """
         async for keys in self.mailboxes.walk(tenant, mailbox, after):
-            count = sum([await self.items.mark_pending(key) for key in keys])
+            count = sum([await self.items.mark_pending(key, now) for key in keys])
             await self.mailboxes.mark_items_pending(keys)
             await self.mailboxes.mark_pending(keys, next_version(now))
             yield keys[-1], count

@@ -11,6 +11,7 @@
 | `tenants` | its id | `TenantBlock` without `tenant`, while the tenant is blocked |
 | `audit` | MongoDB's | `AuditEntry` |
 | `instances` | INSTANCE | see `instances.py` |
+| `marks` | full name of a topic | see `marks.py` |
 
 `DocumentForm` reads and writes all of them: a named tuple is stored as its parts joined by `/`, a set as a
 sorted list, an event as its JSON.

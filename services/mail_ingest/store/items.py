@@ -173,8 +173,9 @@ class ItemCollection:
         Returns:
             False when an item was at another version: it is pending again, under a higher version.
         """
+        is_published = {"$set": {"publish_pending": False, "resent": False}}
         published = [
-            UpdateOne({"_id": _id(owner, item), "version": version}, {"$set": {"publish_pending": False}})
+            UpdateOne({"_id": _id(owner, item), "version": version}, is_published)
             for item, version in versions.items()
         ]
         if (await self._collection.bulk_write(published)).matched == len(published):
@@ -193,17 +194,22 @@ class ItemCollection:
             ]
         )
 
-    async def mark_pending(self, owner: MailboxKey) -> int:
+    async def mark_pending(self, owner: MailboxKey, now: datetime) -> int:
         """Records every live item of a mailbox as pending, some at a time.
+
+        Also the gone ones that a reader may still show: a topic that was made anew lacks their tombstones.
 
         Returns:
             The number of these items.
         """
         count = 0
-        async for keys in walk(self._collection, {"gone": None}, join_key(owner)):
-            is_live = {"_id": {"$in": keys}, "gone": None}
+        is_published = {"$or": [{"gone": None}, {"leaves_at": {"$gt": now}}]}
+        async for keys in walk(self._collection, is_published, join_key(owner)):
             count += (
-                await self._collection.update_many(is_live, {"$set": {"publish_pending": True}})
+                await self._collection.update_many(
+                    {"_id": {"$in": keys}, **is_published},
+                    {"$set": {"publish_pending": True, "resent": True}},
+                )
             ).matched
         return count
 

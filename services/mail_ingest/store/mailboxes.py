@@ -96,6 +96,10 @@ class MailboxCollection:
         document = await self._collection.find_one({"_id": join_key(key)})
         return MAILBOX.read(document) if document else None
 
+    async def is_empty(self) -> bool:
+        """Whether there is no mailbox at all, removed ones included."""
+        return await self._collection.find_one({"_id": {"$gt": ""}}, {"_id": 1}) is None
+
     async def find_page(self, tenant: str | None, after: MailboxKey | None, limit: int) -> list[Mailbox]:
         """The next mailboxes of a tenant, or of all, in the order of their keys."""
         page = await read_page(self._collection, tenant, after and join_key(after), limit)

@@ -17,6 +17,7 @@ from uuid import uuid4
 from services.mail_ingest.domain.retries import BlockReason
 from services.mail_ingest.graph.errors import GraphUnavailableError, MailboxBlockedError
 from services.mail_ingest.metrics import LEASES_LOST
+from services.mail_ingest.recovery.gate import StoreGate
 from services.mail_ingest.store.documents import Mailbox, Work
 from services.mail_ingest.store.held_mailbox import HeldMailbox
 from services.mail_ingest.store.lease import Lease, LeaseLostError, lease_prefix
@@ -37,6 +38,8 @@ ROUTINE_BURST = timedelta(seconds=1)
 """Routine syncs that were not begun within this time may be made up for at once."""
 UNAVAILABLE_PAUSE = timedelta(seconds=1)
 """Between attempts while Kafka or MongoDB is unavailable."""
+CLOSED_PAUSE = timedelta(seconds=0.2)
+"""Until the gate is looked at again."""
 STOP_TIMEOUT = timedelta(seconds=5)
 """When the service stops, syncs in progress have this time; the next holder continues those cut short."""
 RENEWALS_PER_LEASE = 3
@@ -49,7 +52,8 @@ class SyncWorkers:
     does not wait while windows, renewals and resends are worked off. Routine syncs begin at a bounded rate.
     """
 
-    def __init__(self, dependencies: Dependencies) -> None:
+    def __init__(self, dependencies: Dependencies, gate: StoreGate) -> None:
+        self._gate = gate
         self._dependencies = dependencies
         self._store = dependencies.store
         self._settings = dependencies.settings
@@ -75,7 +79,9 @@ class SyncWorkers:
             while not stop_signal:
                 self.heartbeat.beat()
                 self._woken.clear()
-                if not (await self._start_sync(Work.FRESH) or await self._start_sync(Work.ROUTINE)):
+                if not self._gate.is_open:
+                    await stop_signal.sleep(CLOSED_PAUSE)
+                elif not (await self._start_sync(Work.FRESH) or await self._start_sync(Work.ROUTINE)):
                     await self._rest(stop)
         finally:
             stop.cancel()

@@ -189,13 +189,15 @@ def apply_activity_message(
     """Applies a message of `activities` to the live activities of its partition.
 
     An activity whose last message is invalid is gone, as after a tombstone. An invalid message without a
-    key changes nothing.
+    key changes nothing. After a resent message the activity is published again, or its tombstone: what
+    readers have of it may be older than the topics.
     """
     match message:
-        case ValueMessage():
-            live.apply(message.key, message.value, message.version, now)
-        case TombstoneMessage():
-            live.apply(message.key, None, message.version, now)
+        case ValueMessage() | TombstoneMessage():
+            value = message.value if isinstance(message, ValueMessage) else None
+            live.apply(message.key, value, message.version, now)
+            if message.is_resent:
+                live.observe_published(message.key, message.version, None, certain=False)
         case InvalidMessage():
             if message.key:
                 live.apply_invalid(message.key, message.version, now)

@@ -7,6 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from services.mail_ingest.administration.api import create_api
+from tests.mail_ingest.gates import open_gate
 
 TOKEN = "the-credential-of-the-service"
 
@@ -33,7 +34,7 @@ async def test_only_the_service_token_opens_the_internal_port(
     configured: str, given: str | None, status: int
 ) -> None:
     administration, previews = cast("Any", StubAdministration()), cast("Any", None)
-    app = create_api(administration, previews, SecretStr(configured), lambda: None)
+    app = create_api(administration, previews, SecretStr(configured), lambda: None, open_gate())
     headers = {"Authorization": given} if given else {}
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://internal") as client:
         assert (await client.get("/mailboxes", headers=headers)).status_code == status

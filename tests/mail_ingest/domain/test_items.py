@@ -102,6 +102,23 @@ def test_update_of_a_refused_item_has_the_reason_and_is_not_published() -> None:
     assert item_update(captured(), observed(DRAFT), ItemAction.WITHDRAW, NOW).captured.publish_pending
 
 
+@pytest.mark.parametrize("state, action", [(CHANGED, ItemAction.PUBLISH), (DRAFT, ItemAction.WITHDRAW)])
+def test_resent_item_stays_resent_until_kafka_has_it(state: ObservedState, action: ItemAction) -> None:
+    pending = captured(publish_pending=True, resent=True)
+
+    assert item_update(pending, observed(state), action, NOW).captured.is_resend_pending
+    published = replace(pending, publish_pending=False)
+    assert not item_update(published, observed(state), action, NOW).captured.is_resend_pending
+
+
+def test_gone_item_keeps_the_end_of_its_window() -> None:
+    live = captured(leaves_at=NOW)
+
+    gone = item_update(live, absent(live, Absence.NOT_FOUND), ItemAction.WITHDRAW, NOW).captured
+
+    assert (gone.leaves_at, gone.gone) == (NOW, NOW)
+
+
 def test_item_expires_at_the_end_of_its_window() -> None:
     assert captured(leaves_at=NOW).is_expired(NOW)
     assert not captured(leaves_at=NOW + timedelta(microseconds=1)).is_expired(NOW)

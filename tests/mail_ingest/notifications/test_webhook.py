@@ -19,6 +19,7 @@ from shared.broker import Producer
 from shared.errors import RetryableError
 from shared.events import ActivityKind, ItemNotified
 from shared.messages import OutgoingMessage
+from tests.mail_ingest.gates import open_gate
 from tests.mail_ingest.graphs import ANN, NOW
 
 SECRET = "the-secret-of-this-subscription"
@@ -76,7 +77,7 @@ async def post(
 ) -> int:
     """Posts notifications, and returns the status of the response."""
     store = SimpleNamespace(subscriptions=subscriptions or StubSubscriptions())
-    webhook = Webhook(cast("Store", store), cast("Producer", kafka), lambda: NOW)
+    webhook = Webhook(cast("Store", store), cast("Producer", kafka), lambda: NOW, open_gate())
     transport = httpx2.ASGITransport(webhook.create_app())
     async with httpx2.AsyncClient(transport=transport, base_url="http://webhook") as client:
         return (await client.post("/graph/notifications", json={"value": notifications})).status_code

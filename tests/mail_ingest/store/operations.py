@@ -11,12 +11,15 @@ from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.documents import AuditEntry, Mailbox, NotifiedItem, Work
 from services.mail_ingest.store.held_mailbox import HeldMailbox
 from services.mail_ingest.store.lease import LeaseLostError
+from services.mail_ingest.store.marks import TopicMark
 from shared.events import Followed, MailboxStatus
+from shared.keys import ItemKey
 
 from .stores import ANN, BO, EMAIL, LEASE, acquire, held_by, now, request, stuck, update
 
 TENANT, OTHER_TENANT = "t", "blocked"
 ITEM = "i"
+ITEM_KEY = ItemKey(ANN.tenant, ANN.mailbox, ITEM)
 SUBSCRIPTION = GraphSubscription("s", ANN, EMAIL, "secret", graph_id="g", renew_at=now())
 NAMED = Followed(item=ITEM, kind=EMAIL, version=1, until=now() + timedelta(days=1))
 ENROLLED = [MailboxStatus.ENROLLED]
@@ -90,6 +93,27 @@ OPERATIONS: Mapping[str, Call] = {
     "HeldMailbox.set_fields": _held(lambda h: h.set_fields(failures=0)),
     "HeldMailbox.set_profile": _held(lambda h: h.set_profile("addresses", frozenset(), None, now())),
     # -- instances
+    # -- recovery
+    "ItemStates.find": lambda s: s.item_states.find([ITEM_KEY]),
+    "ItemStates.make_due": lambda s: s.item_states.make_due([ITEM_KEY]),
+    "ItemStates.overrule": lambda s: s.item_states.overrule({ITEM_KEY: 1}),
+    "MailboxStates.find": lambda s: s.mailbox_states.find([ANN]),
+    "MailboxStates.make_due": lambda s: s.mailbox_states.make_due([ANN]),
+    "MailboxStates.overrule": lambda s: s.mailbox_states.overrule({ANN: 1}),
+    "MailboxCollection.is_empty": lambda s: s.mailboxes.is_empty(),
+    "MarkCollection.advance": lambda s: s.marks.advance("topic", TopicMark("id"), {0: 1}),
+    "MarkCollection.find_all": lambda s: s.marks.find_all(),
+    "MarkCollection.replace": lambda s: s.marks.replace({"topic": TopicMark("id", {0: 1})}),
+    "RecoveredStates.begin_anew": lambda s: s.recovered.begin_anew([ANN]),
+    "RecoveredStates.remove_mailboxes": lambda s: s.recovered.remove_mailboxes(["t/nobody"], 1, now()),
+    "RecoveredStates.take_in_items": lambda s: s.recovered.take_in_items(
+        {ITEM_KEY: update(ITEM, 0, 1).captured}
+    ),
+    "RecoveredStates.take_in_mailboxes": lambda s: s.recovered.take_in_mailboxes([_seen()]),
+    "RecoveredStates.walk_published_items": lambda s: _all(s.recovered.walk_published_items()),
+    "RecoveredStates.walk_published_mailboxes": lambda s: _all(s.recovered.walk_published_mailboxes()),
+    "RecoveredStates.withdraw_items": lambda s: s.recovered.withdraw_items(["t/ann/other"], 1, now()),
+    # -- instances
     "InstanceCollection.claim": lambda s: s.instances.claim("replica-1", "process", LEASE),
     "InstanceCollection.release": lambda s: s.instances.release("replica-1", "other"),
     "InstanceCollection.report_refusal": lambda s: s.instances.report_refusal("replica-1", "process"),
@@ -107,7 +131,7 @@ OPERATIONS: Mapping[str, Call] = {
     "ItemCollection.find_pending": lambda s: s.items.find_pending(ANN, 1),
     "ItemCollection.find_pending_tombstones": lambda s: s.items.find_pending_tombstones(ANN, 1),
     "ItemCollection.forget_entries": lambda s: s.items.forget_entries(ANN, [ITEM], now()),
-    "ItemCollection.mark_pending": lambda s: s.items.mark_pending(ANN),
+    "ItemCollection.mark_pending": lambda s: s.items.mark_pending(ANN, now()),
     "ItemCollection.next_entry": lambda s: s.items.next_entry(ANN),
     "ItemCollection.next_expiry": lambda s: s.items.next_expiry(ANN),
     "ItemCollection.record": lambda s: s.items.record(ANN, "holder", [update("new", 0, 1)]),
@@ -187,6 +211,8 @@ OPERATIONS: Mapping[str, Call] = {
 EXPECT_DUPLICATES = {
     "ItemCollection.record",
     "MailboxCollection.enrol",
+    "RecoveredStates.take_in_items",
+    "RecoveredStates.take_in_mailboxes",
     "RequestSlotCollection.acquire",
     "TenantCollection.insert",
 }

@@ -1,6 +1,7 @@
 """An item's and a mailbox's state is recorded under rising versions, and pending until it is acknowledged."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 
 from services.mail_ingest.store.database import Store
@@ -108,3 +109,18 @@ async def test_resend_makes_live_items_and_mailboxes_pending(store: Store) -> No
 
     assert [captured.item for captured in await store.items.find_pending(ANN, 10)] == ["live"]
     assert (await read(store)).publish_pending
+
+
+async def test_resend_makes_tombstones_pending_that_a_reader_may_need(store: Store) -> None:
+    """A reader shows an item until its window ends, unless it gets the tombstone."""
+    shown, over = update("shown", 0, 10, gone=True), update("over", 0, 10, gone=True)
+    visible = replace(shown.captured, leaves_at=now() + timedelta(days=1))
+    await record(store, "h", replace(shown, captured=visible), over)
+    await store.acknowledge_items(ANN, {"shown": 10, "over": 10})
+
+    assert [page async for page in store.resend("t", "ann", now())] == [(ANN, 1)]
+
+    (pending,) = await store.items.find_pending(ANN, 10)
+    assert (pending.item, pending.is_resend_pending) == ("shown", True)
+    await store.acknowledge_items(ANN, {"shown": 10})
+    assert not (await store.items.find(ANN, ["shown"]))["shown"].resent

@@ -18,6 +18,7 @@ from services.mail_ingest.sync.mailbox_sync import Dependencies
 from services.mail_ingest.sync.workers import SyncWorkers
 from shared.events import MailboxStatus
 from shared.service import StopSignal
+from tests.mail_ingest.gates import open_gate
 from tests.mail_ingest.graphs import ANN, NOW
 
 SUBJECT = "Between us"
@@ -57,7 +58,9 @@ async def test_log_of_an_unexpected_error_has_no_part_of_its_text(caplog: pytest
     store = SimpleNamespace(mailboxes=StubMailboxes(), items=FailingItems(stop_signal), request_slots=None)
     settings = IngestSettings(workers=1)
     unused = cast("Any", None)
-    workers = SyncWorkers(Dependencies(cast("Any", store), unused, unused, lambda: NOW, settings, KINDS))
+    workers = SyncWorkers(
+        Dependencies(cast("Any", store), unused, unused, lambda: NOW, settings, KINDS), open_gate()
+    )
 
     with caplog.at_level(logging.DEBUG):
         async with asyncio.timeout(30):
@@ -97,7 +100,7 @@ async def run_workers(mailboxes: Mailboxes, *, seconds: float, **settings: Any) 
     """The classes of the syncs that workers begin in this time."""
     unused, store = cast("Any", None), cast("Any", SimpleNamespace(mailboxes=mailboxes))
     configured = IngestSettings(**settings)
-    workers = EndlessSyncs(Dependencies(store, unused, unused, lambda: NOW, configured, KINDS))
+    workers = EndlessSyncs(Dependencies(store, unused, unused, lambda: NOW, configured, KINDS), open_gate())
     running = asyncio.create_task(workers.run(StopSignal()))
     await asyncio.sleep(seconds)
     running.cancel()

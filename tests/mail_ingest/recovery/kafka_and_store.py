@@ -1,0 +1,162 @@
+"""A database and topics of one test, and what mail-ingest and its processes of long ago have put there."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import SecretStr
+
+from services.mail_ingest.domain.items import CapturedItem
+from services.mail_ingest.recovery.comparison import StoreComparison
+from services.mail_ingest.recovery.gate import StoreGate
+from services.mail_ingest.recovery.guard import StoreGuard
+from services.mail_ingest.settings import IngestSettings
+from services.mail_ingest.store.database import Store
+from services.mail_ingest.store.documents import Mailbox
+from shared.broker import KafkaClient
+from shared.clock import next_version, system_clock
+from shared.events import Activity, ActivityKind, MailboxStatus
+from shared.keys import ItemKey, MailboxKey
+from shared.messages import OutgoingMessage
+from shared.service import StopSignal
+from shared.topics import ACTIVITIES, CONTENT_REQUESTS, GRAPH_NOTIFICATIONS, MAIL_INGEST, MAILBOXES
+from tests.mail_ingest.store.stores import update
+from tests.support.topics import create_topics, delete_topics
+
+LOOK_EVERY = timedelta(seconds=0.2)
+
+ANN, BO = MailboxKey("t", "ann"), MailboxKey("t", "bo")
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def activity(item: str, owner: MailboxKey = ANN) -> Activity:
+    """An e-mail that arrived an hour ago."""
+    at = now() - timedelta(hours=1)
+    return Activity(
+        tenant=owner.tenant,
+        mailbox=owner.mailbox,
+        item=item,
+        kind=ActivityKind.EMAIL,
+        identity=item,
+        at=at,
+        received_at=at,
+        visible_from=at,
+        visible_until=at + timedelta(days=3),
+    )
+
+
+@dataclass
+class Bench:
+    """mail-ingest's recovery without the rest of mail-ingest.
+
+    Attributes:
+        last_version: of what was published.
+    """
+
+    settings: IngestSettings
+    store: Store
+    kafka: KafkaClient
+    last_version: int = 0
+
+    # -- topics -----------------------------------------------------------------------------------
+
+    async def publish(
+        self, item: str, *, value: bool = True, version: int = 0, owner: MailboxKey = ANN
+    ) -> int:
+        """Publishes an activity, or a tombstone, and returns its version."""
+        key = ItemKey(owner.tenant, owner.mailbox, item)
+        self.last_version = version or next_version(now(), self.last_version)
+        message = OutgoingMessage(
+            ACTIVITIES, key, activity(item, owner) if value else None, self.last_version
+        )
+        await self.kafka.producer.send(message)
+        return self.last_version
+
+    async def publish_mailbox(self, mailbox: Mailbox, version: int = 0) -> int:
+        """Publishes the state of a mailbox, and returns its version."""
+        self.last_version = version or next_version(now(), self.last_version)
+        await self.kafka.producer.send(
+            OutgoingMessage(MAILBOXES, mailbox.key, mailbox.to_event(), self.last_version)
+        )
+        return self.last_version
+
+    async def make_topics_anew(self) -> None:
+        """Deletes all topics, and creates them again."""
+        await delete_topics(self.settings.kafka_bootstrap_servers, self.settings.topic_prefix)
+        await create_topics(self.settings, MAIL_INGEST)
+
+    # -- the database -----------------------------------------------------------------------------
+
+    async def record(self, item: str, version: int, owner: MailboxKey = ANN) -> None:
+        """Records an item as published under this version."""
+        await self.store.items.record(owner, "writer", [update(item, 0, version)])
+        await self.store.items.acknowledge(owner, {item: version})
+
+    async def item(self, item: str, owner: MailboxKey = ANN) -> CapturedItem | None:
+        return (await self.store.items.find(owner, [item])).get(item)
+
+    async def mailbox(self, key: MailboxKey) -> Mailbox:
+        found = await self.store.mailboxes.find(key)
+        assert found is not None
+        return found
+
+    # -- the service ------------------------------------------------------------------------------
+
+    def guard(self) -> StoreGuard:
+        """A service that has just started."""
+        consumers = [self.kafka.consumer(topic) for topic in (GRAPH_NOTIFICATIONS, CONTENT_REQUESTS)]
+        comparison = StoreComparison(self.store, self.kafka, consumers, system_clock)
+        return StoreGuard(self.store, self.kafka, comparison, StoreGate(), system_clock, LOOK_EVERY)
+
+    @asynccontextmanager
+    async def started(self) -> AsyncIterator[StoreGuard]:
+        """A service whose gate is open."""
+        guard, stop = self.guard(), StopSignal()
+        running = asyncio.create_task(guard.run(stop))
+        try:
+            async with asyncio.timeout(60):
+                await guard.gate.start_offsets([])
+            yield guard
+        finally:
+            stop.set()
+            await running
+
+    async def restart(self) -> dict[str, Any]:
+        """What a service does at its start, as it describes it."""
+        async with self.started() as guard:
+            return await guard.describe()
+
+
+def enrolled(key: MailboxKey, **fields: Any) -> Mailbox:
+    return Mailbox(key.tenant, key.mailbox, MailboxStatus.ENROLLED, now(), **fields)
+
+
+def removed(key: MailboxKey) -> Mailbox:
+    return Mailbox(key.tenant, key.mailbox, MailboxStatus.REMOVED, now())
+
+
+@asynccontextmanager
+async def opened_bench(bootstrap: str, mongodb_uri: str, database: str, prefix: str) -> AsyncIterator[Bench]:
+    settings = IngestSettings(
+        kafka_bootstrap_servers=bootstrap,
+        kafka_replication=1,
+        kafka_partitions=2,
+        topic_prefix=prefix,
+        mongodb_uri=SecretStr(mongodb_uri),
+        mongodb_database=database,
+    )
+    await create_topics(settings, MAIL_INGEST)
+    store, kafka = Store(settings), KafkaClient(settings, MAIL_INGEST, system_clock)
+    await store.create_indexes()
+    await kafka.start()
+    try:
+        yield Bench(settings, store, kafka)
+    finally:
+        await kafka.stop()
+        await store.close()

@@ -1,0 +1,233 @@
+"""What a start finds out about the database by the topics, and what the database has after it."""
+
+from datetime import timedelta
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+
+from shared.clock import to_micros
+from shared.events import MailboxStatus
+from shared.topics import GRAPH_NOTIFICATIONS
+from tests.mail_ingest.world import eventually
+
+from .kafka_and_store import ANN, BO, Bench, enrolled, now, removed
+
+LONG_AGO = timedelta(days=20)
+"""Longer than Kafka keeps tombstones."""
+
+
+async def forget_all(bench: Bench) -> None:
+    """Loses the database."""
+    for name in ("mailboxes", "items", "marks"):
+        await bench.store._database.collection(name).delete_many({})
+
+
+async def captured(bench: Bench, *items: str) -> int:
+    """Enrols a mailbox, captures these items, and starts the service once; returns the last version."""
+    await bench.store.mailboxes.enrol({ANN: None}, now())
+    await bench.store.mailboxes.acknowledge(ANN, (await bench.mailbox(ANN)).version)
+    await bench.publish_mailbox(enrolled(ANN), (await bench.mailbox(ANN)).version)
+    for item in items:
+        await bench.record(item, await bench.publish(item))
+    await bench.restart()
+    return bench.last_version
+
+
+async def test_new_database_beside_new_topics_is_used(bench: Bench) -> None:
+    for _ in range(2):
+        assert (await bench.restart())["last recovery"] is None
+
+
+async def test_restart_after_a_crash_recovers_nothing(bench: Bench) -> None:
+    await captured(bench, "a")
+    await bench.record("b", await bench.publish("b"))  # after the last mark
+
+    assert (await bench.restart())["last recovery"] is None
+    assert (await bench.mailbox(ANN)).pending_items_due is None
+
+
+async def test_lost_database_is_taken_in_from_the_topics(bench: Bench) -> None:
+    ann_version = await bench.publish_mailbox(enrolled(ANN, enrolled_at=now()))
+    await bench.publish_mailbox(removed(BO))
+    live, gone = await bench.publish("live"), await bench.publish("gone", value=False)
+
+    assert (await bench.restart())["last recovery"] == "database_empty"
+
+    ann, bo = await bench.mailbox(ANN), await bench.mailbox(BO)
+    assert (ann.status, ann.version, bo.status) == ("enrolled", ann_version, "removed")
+    assert ann.window_due is not None
+    assert ann.enrolled_at is not None
+    item, tombstone = await bench.item("live"), await bench.item("gone")
+    assert item is not None
+    assert tombstone is not None
+    assert (item.version, item.gone, tombstone.version) == (live, None, gone)
+    assert tombstone.gone is not None
+    assert not item.publish_pending
+    assert (await bench.restart())["last recovery"] is None
+
+
+async def test_older_copy_gets_the_newer_states(bench: Bench) -> None:
+    before = await captured(bench, "changed", "deleted")
+    await bench.publish("changed")
+    deleted = await bench.publish("deleted", value=False)
+    await bench.publish_mailbox(removed(ANN))
+
+    assert (await bench.restart())["last recovery"] == "message_newer"
+
+    changed, gone = await bench.item("changed"), await bench.item("deleted")
+    assert changed is not None
+    assert gone is not None
+    assert changed.version > before
+    assert (gone.version, gone.gone is None) == (deleted, False)
+    assert (await bench.mailbox(ANN)).status is MailboxStatus.REMOVED
+    assert (await bench.mailbox(ANN)).pending_items_due is not None, "its items are withdrawn"
+
+
+async def test_copy_older_than_the_tombstones_loses_what_the_topics_no_longer_have(bench: Bench) -> None:
+    await captured(bench, "kept")
+    await bench.record("gone for long", to_micros(now() - LONG_AGO))
+    await bench.store.mailboxes.enrol({BO: None}, now() - LONG_AGO)
+    await bench.store.mailboxes.acknowledge(BO, (await bench.mailbox(BO)).version)
+    await bench.publish("since the copy")
+
+    done = await bench.restart()
+
+    assert (done["mailboxes removed"], done["items withdrawn"]) == (1, 1)
+    gone, kept = await bench.item("gone for long"), await bench.item("kept")
+    assert gone is not None
+    assert kept is not None
+    assert (gone.gone is None, gone.publish_pending, gone.resent) == (False, True, True)
+    assert kept.gone is None
+    assert (await bench.mailbox(BO)).status is MailboxStatus.REMOVED
+    assert (await bench.mailbox(ANN)).status is MailboxStatus.ENROLLED
+
+
+async def test_tombstone_whose_document_is_deleted_proves_nothing(bench: Bench) -> None:
+    await captured(bench, "live")
+    await bench.publish("forgotten", value=False, version=to_micros(now() - LONG_AGO))
+
+    assert (await bench.restart())["last recovery"] is None
+
+
+async def test_commit_beyond_the_database_proves_an_older_copy(bench: Bench) -> None:
+    await captured(bench)
+    group = bench.kafka.full_name(f"mail-ingest.{GRAPH_NOTIFICATIONS.name}")
+    consumer = AIOKafkaConsumer(bootstrap_servers=bench.settings.kafka_bootstrap_servers, group_id=group)
+    await consumer.start()
+    tp = TopicPartition(bench.kafka.full_name(GRAPH_NOTIFICATIONS), 1)
+    consumer.assign([tp])
+    await consumer.commit({tp: OffsetAndMetadata(7, "")})
+    await consumer.stop()
+
+    assert (await bench.restart())["last recovery"] == "commit_ahead"
+    assert (await bench.restart())["last recovery"] is None
+
+
+async def test_topic_made_anew_gets_all_again_though_it_has_outgrown_its_mark(bench: Bench) -> None:
+    last = await captured(bench, "live", "gone")
+    await bench.make_topics_anew()
+    for number in range(5):  # more than before
+        await bench.record(f"new {number}", await bench.publish(f"new {number}"))
+
+    assert (await bench.restart())["last recovery"] is None
+
+    item = await bench.item("live")
+    assert item is not None
+    assert (item.publish_pending, item.resent, item.version <= last) == (True, True, True)
+    mailbox = await bench.mailbox(ANN)
+    assert mailbox.publish_pending
+    assert mailbox.pending_items_due is not None
+    await bench.store.items.acknowledge(ANN, {"live": item.version})
+    await bench.restart()
+    again = await bench.item("live")
+    assert again is not None
+    assert not again.publish_pending, "it was published again once"
+
+
+async def test_database_that_is_replaced_under_a_running_service_is_recovered(bench: Bench) -> None:
+    await captured(bench, "live")
+
+    async with bench.started() as guard:
+        await forget_all(bench)
+        await eventually(lambda: not guard.gate.is_open)
+        await guard.gate.start_offsets([])
+        assert (await guard.describe())["last recovery"] == "database_empty"
+
+    assert await bench.item("live") is not None
+
+
+# -- late messages --------------------------------------------------------------------------------
+
+
+async def test_late_activity_is_overruled(bench: Bench) -> None:
+    """As of a killed process: nobody acknowledges it."""
+    await captured(bench)
+    old, newer = await bench.publish("unrelated"), await bench.publish("item")
+    await bench.record("unrelated", old)
+    await bench.record("item", newer)
+    await bench.publish("item", version=newer - 1)
+
+    async with bench.started():
+        await eventually(lambda: is_overruled(bench, newer))
+
+    assert (await bench.mailbox(ANN)).pending_items_due is not None
+
+
+async def is_overruled(bench: Bench, version: int) -> bool:
+    item = await bench.item("item")
+    return item is not None and item.publish_pending and item.version > version
+
+
+async def test_late_state_of_a_mailbox_is_overruled(bench: Bench) -> None:
+    await captured(bench)
+    newer = (await bench.mailbox(ANN)).version
+    await bench.publish_mailbox(removed(ANN), version=newer - 1)
+
+    async with bench.started():
+
+        async def is_pending() -> bool:
+            mailbox = await bench.mailbox(ANN)
+            return mailbox.publish_pending and mailbox.version > newer
+
+        await eventually(is_pending)
+
+    assert (await bench.mailbox(ANN)).status is MailboxStatus.ENROLLED
+
+
+async def test_acknowledgement_that_a_kill_cuts_short_is_found(bench: Bench) -> None:
+    """The item is pending again, and its mailbox was not made due for it."""
+    await captured(bench)
+    newer = await bench.publish("item", value=False)
+    await bench.record("item", newer)
+    await bench.publish("item", version=newer - 1)
+    await bench.store.items.acknowledge(ANN, {"item": newer - 1})
+    assert (await bench.mailbox(ANN)).pending_items_due is None
+
+    async with bench.started():
+
+        async def is_due() -> bool:
+            return (await bench.mailbox(ANN)).pending_items_due is not None
+
+        await eventually(is_due)
+
+
+async def test_message_that_comes_before_its_newer_one_is_left_alone(bench: Bench) -> None:
+    await captured(bench)
+    older = await bench.publish("item")
+    async with bench.started():
+        newer = await bench.publish("item")
+        assert newer > older
+        await bench.record("item", newer)
+        await eventually(lambda: is_settled(bench))
+
+    item = await bench.item("item")
+    assert item is not None
+    assert (item.version, item.publish_pending) == (newer, False)
+
+
+async def is_settled(bench: Bench) -> bool:
+    """Whether the mark has passed all messages on `activities`."""
+    name = bench.kafka.full_name("activities")
+    mark = (await bench.store.marks.find_all())[name]
+    ends = await bench.kafka.end_offsets([TopicPartition(name, number) for number in range(2)])
+    return all(mark.offsets.get(tp.partition, 0) == end for tp, end in ends.items())
