@@ -248,7 +248,7 @@ class KafkaClient(KafkaCluster):
         return read_table(self, topic, partitions, start=start, follow=follow, decoder=decoder)
 
     def tail(self, topic: Topic[K, V], start: Mapping[TopicPartition, int]) -> TableTail[K, V]:
-        """A reader that goes on in a topic whenever it is asked to; see `TableTail`."""
+        """A reader that goes on in a topic at each call; see `TableTail`."""
         return TableTail(self, topic, start)
 
     def read_range(

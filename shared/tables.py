@@ -26,7 +26,7 @@ CHUNK_MESSAGES = 1000
 """Messages that are decoded at once; this blocks the event loop for about 20 ms."""
 POLL_TIMEOUT_MS = 100
 TAIL_TIMEOUT = timedelta(seconds=5)
-"""A tail gives up a Kafka that is away after this time; its caller asks again."""
+"""A tail gives up a Kafka that is away after this time; its caller repeats the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ async def has_messages(cluster: KafkaCluster, partition: TopicPartition, start: 
 
 
 class TableTail(Generic[K, V]):
-    """Reads on in a topic whenever it is asked to.
+    """Reads on in a topic at each call.
 
     Args:
         cluster: the connection.

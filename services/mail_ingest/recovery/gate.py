@@ -10,7 +10,7 @@ COMPARING = "the database is being compared with the topics"
 
 
 class StoreClosedError(RetryableError):
-    """The database may not be used yet; the text says why."""
+    """The database may not be used yet; the text is the reason."""
 
 
 class StoreGate:

@@ -123,11 +123,11 @@ class StoreGuard:
         for name, (tail, late) in list(self._tails.items()):
             async for chunk in tail.read():
                 late.add(chunk)
-            if not await late.settle(self._clock()):
+            if not await late.decide(self._clock()):
                 await self._close("a message is newer than its document")
                 return
-            if not self._known[name].covers(TopicMark(self._known[name].topic_id, late.settled)):
-                await self._advance(name, late.settled)
+            if not self._known[name].covers(TopicMark(self._known[name].topic_id, late.decided_before)):
+                await self._advance(name, late.decided_before)
 
     async def _advance(self, name: str, offsets: Mapping[int, int]) -> None:
         if not await self._store.marks.advance(name, self._known[name], offsets):

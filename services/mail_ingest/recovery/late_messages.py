@@ -2,7 +2,7 @@
 
 A send past its deadline may be delivered any time later: by a broker that stood still, and after the process
 that sent it has ended, so that nobody acknowledges it. Readers ignore it by its lower version, but compaction
-keeps it alone, and whoever reads the topic from its start takes it for the last word.
+keeps it alone, and a reader that begins at the topic's start takes it for the last word.
 """
 
 import logging
@@ -41,7 +41,7 @@ class PublishedStates(Protocol):
 
 
 @dataclass(slots=True)
-class _Unsettled:
+class _Undecided:
     """The last message of a key in the order of the log, whose document has another version.
 
     Attributes:
@@ -58,7 +58,7 @@ class LateMessages:
     def __init__(self, name: str, states: PublishedStates) -> None:
         self._name = name
         self._states = states
-        self._unsettled: dict[Any, _Unsettled] = {}
+        self._undecided: dict[Any, _Undecided] = {}
         self._offsets: dict[int, int] = {}
 
     def add(self, chunk: TableChunk[Any, Any]) -> None:
@@ -66,10 +66,10 @@ class LateMessages:
         self._offsets |= {tp.partition: position for tp, position in chunk.positions.items()}
         for message in chunk.messages:
             if not isinstance(message, InvalidMessage):
-                self._unsettled[message.key] = _Unsettled(message)
+                self._undecided[message.key] = _Undecided(message)
 
-    async def settle(self, now: datetime) -> bool:
-        """Compares the messages that are not settled with their documents; called at the end of the log.
+    async def decide(self, now: datetime) -> bool:
+        """Compares the messages that are not decided with their documents; called at the end of the log.
 
         A document that is newer than the last message of its key is published, or will be. If it was
         published at the last call already, its own message is in the log before this end: the last message
@@ -78,28 +78,28 @@ class LateMessages:
         Returns:
             False when a message is newer than its document: the database is an older copy.
         """
-        if not self._unsettled:
+        if not self._undecided:
             return True
-        documents = await self._states.find(self._unsettled)
-        for key, unsettled in self._unsettled.items():
-            if is_newer(unsettled.message, documents[key].version if key in documents else None, now):
+        documents = await self._states.find(self._undecided)
+        for key, undecided in self._undecided.items():
+            if is_newer(undecided.message, documents[key].version if key in documents else None, now):
                 return False
-        for key in [key for key, each in self._unsettled.items() if _is_settled(each, documents.get(key))]:
-            del self._unsettled[key]
-        await self._settle_others(documents)
+        for key in [key for key, each in self._undecided.items() if _is_decided(each, documents.get(key))]:
+            del self._undecided[key]
+        await self._decide_others(documents)
         return True
 
-    async def _settle_others(self, documents: Mapping[Any, DocumentState]) -> None:
+    async def _decide_others(self, documents: Mapping[Any, DocumentState]) -> None:
         """Overrules what is late, and has the rest published."""
         late: dict[Any, int] = {}
         pending: list[Any] = []
-        for key, unsettled in self._unsettled.items():
+        for key, undecided in self._undecided.items():
             document = documents[key]
             if document.publish_pending:
                 pending.append(key)
-            elif unsettled.published == document.version:
+            elif undecided.published == document.version:
                 late[key] = document.version
-            unsettled.published = None if document.publish_pending else document.version
+            undecided.published = None if document.publish_pending else document.version
         if late:
             count = await self._states.overrule(late)
             LATE_MESSAGES.labels(self._name).inc(count)
@@ -110,17 +110,17 @@ class LateMessages:
             await self._states.make_due(pending)
 
     @property
-    def settled(self) -> dict[int, int]:
-        """Number of each partition -> the offset before which nothing is left to settle."""
+    def decided_before(self) -> dict[int, int]:
+        """Number of each partition -> the offset before which nothing is left to decide."""
         offsets = dict(self._offsets)
-        for unsettled in self._unsettled.values():
-            position = unsettled.message.position
+        for undecided in self._undecided.values():
+            position = undecided.message.position
             offsets[position.partition] = min(offsets[position.partition], position.offset)
         return offsets
 
 
-def _is_settled(unsettled: _Unsettled, document: DocumentState | None) -> bool:
-    return document is None or document.version == unsettled.message.version
+def _is_decided(undecided: _Undecided, document: DocumentState | None) -> bool:
+    return document is None or document.version == undecided.message.version
 
 
 def is_newer(message: ValidMessage[Any, Any], version: int | None, now: datetime) -> bool:

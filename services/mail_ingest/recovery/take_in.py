@@ -88,7 +88,7 @@ class TakeIn:
             states = [mailbox for message in newer if (mailbox := _mailbox(message))]
             await self._recovered.take_in_mailboxes(states)
             self._progress.mailboxes += len(states)
-            _note_present(present, chunk)
+            _record_present(present, chunk)
             ends = {tp.partition: offset for tp, offset in chunk.positions.items()}
         RECOVERED_DOCUMENTS.labels("mailboxes").inc(self._progress.mailboxes)
         return present, ends
@@ -102,7 +102,7 @@ class TakeIn:
             states = {message.key: _item(message) for message in newer}
             await self._recovered.take_in_items(states)
             self._progress.items += len(states)
-            _note_present(present, chunk)
+            _record_present(present, chunk)
             ends = {tp.partition: offset for tp, offset in chunk.positions.items()}
         RECOVERED_DOCUMENTS.labels("items").inc(self._progress.items)
         return present, ends
@@ -135,8 +135,8 @@ class TakeIn:
                 self._progress.items_withdrawn += withdrawn
 
 
-def _note_present(present: set[int], chunk: TableChunk[Any, Any]) -> None:
-    """Notes the keys whose last message has a value, as hashes: a million of them take 70 MB."""
+def _record_present(present: set[int], chunk: TableChunk[Any, Any]) -> None:
+    """Records the keys whose last message has a value, as hashes: a million of them take 70 MB."""
     for key, message in latest_messages(chunk).items():
         hashed = hash(join_key(key))
         if isinstance(message, ValueMessage):
@@ -171,7 +171,7 @@ def _mailbox(message: ValidMessage[MailboxKey, MailboxChanged]) -> Mailbox | Non
 def _item(message: ValidMessage[ItemKey, Activity]) -> CapturedItem:
     """The item as it was published."""
     if isinstance(message, TombstoneMessage):
-        # A tombstone does not name the kind. Nobody asks for that of a gone item, and the next sight sets it.
+        # A tombstone does not name the kind. That of a gone item is never used, and the next sight sets it.
         kind, gone = ActivityKind.EMAIL, from_micros(message.version)
         return CapturedItem(message.key.item, kind, "", "", message.version, gone=gone)
     activity = message.value

@@ -27,6 +27,8 @@ from tests.mail_ingest.store.stores import update
 from tests.support.topics import create_topics, delete_topics
 
 LOOK_EVERY = timedelta(seconds=0.2)
+LONG_AGO = timedelta(days=20)
+"""Longer than Kafka keeps tombstones."""
 
 ANN, BO = MailboxKey("t", "ann"), MailboxKey("t", "bo")
 
@@ -160,3 +162,20 @@ async def opened_bench(bootstrap: str, mongodb_uri: str, database: str, prefix: 
     finally:
         await kafka.stop()
         await store.close()
+
+
+async def forget_all(bench: Bench) -> None:
+    """Loses the database."""
+    for name in ("mailboxes", "items", "marks"):
+        await bench.store._database.collection(name).delete_many({})
+
+
+async def captured(bench: Bench, *items: str) -> int:
+    """Enrols a mailbox, captures these items, and starts the service once; returns the last version."""
+    await bench.store.mailboxes.enrol({ANN: None}, now())
+    await bench.store.mailboxes.acknowledge(ANN, (await bench.mailbox(ANN)).version)
+    await bench.publish_mailbox(enrolled(ANN), (await bench.mailbox(ANN)).version)
+    for item in items:
+        await bench.record(item, await bench.publish(item))
+    await bench.restart()
+    return bench.last_version

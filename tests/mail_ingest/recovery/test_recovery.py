@@ -1,7 +1,5 @@
 """What a start finds out about the database by the topics, and what the database has after it."""
 
-from datetime import timedelta
-
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
@@ -10,40 +8,12 @@ from shared.events import MailboxStatus
 from shared.topics import GRAPH_NOTIFICATIONS
 from tests.mail_ingest.world import eventually
 
-from .kafka_and_store import ANN, BO, Bench, enrolled, now, removed
-
-LONG_AGO = timedelta(days=20)
-"""Longer than Kafka keeps tombstones."""
-
-
-async def forget_all(bench: Bench) -> None:
-    """Loses the database."""
-    for name in ("mailboxes", "items", "marks"):
-        await bench.store._database.collection(name).delete_many({})
-
-
-async def captured(bench: Bench, *items: str) -> int:
-    """Enrols a mailbox, captures these items, and starts the service once; returns the last version."""
-    await bench.store.mailboxes.enrol({ANN: None}, now())
-    await bench.store.mailboxes.acknowledge(ANN, (await bench.mailbox(ANN)).version)
-    await bench.publish_mailbox(enrolled(ANN), (await bench.mailbox(ANN)).version)
-    for item in items:
-        await bench.record(item, await bench.publish(item))
-    await bench.restart()
-    return bench.last_version
+from .kafka_and_store import ANN, BO, LONG_AGO, Bench, captured, enrolled, now, removed
 
 
 async def test_new_database_beside_new_topics_is_used(bench: Bench) -> None:
     for _ in range(2):
         assert (await bench.restart())["last recovery"] is None
-
-
-async def test_restart_after_a_crash_recovers_nothing(bench: Bench) -> None:
-    await captured(bench, "a")
-    await bench.record("b", await bench.publish("b"))  # after the last mark
-
-    assert (await bench.restart())["last recovery"] is None
-    assert (await bench.mailbox(ANN)).pending_items_due is None
 
 
 async def test_lost_database_is_taken_in_from_the_topics(bench: Bench) -> None:
@@ -83,25 +53,6 @@ async def test_older_copy_gets_the_newer_states(bench: Bench) -> None:
     assert (await bench.mailbox(ANN)).pending_items_due is not None, "its items are withdrawn"
 
 
-async def test_copy_older_than_the_tombstones_loses_what_the_topics_no_longer_have(bench: Bench) -> None:
-    await captured(bench, "kept")
-    await bench.record("gone for long", to_micros(now() - LONG_AGO))
-    await bench.store.mailboxes.enrol({BO: None}, now() - LONG_AGO)
-    await bench.store.mailboxes.acknowledge(BO, (await bench.mailbox(BO)).version)
-    await bench.publish("since the copy")
-
-    done = await bench.restart()
-
-    assert (done["mailboxes removed"], done["items withdrawn"]) == (1, 1)
-    gone, kept = await bench.item("gone for long"), await bench.item("kept")
-    assert gone is not None
-    assert kept is not None
-    assert (gone.gone is None, gone.publish_pending, gone.resent) == (False, True, True)
-    assert kept.gone is None
-    assert (await bench.mailbox(BO)).status is MailboxStatus.REMOVED
-    assert (await bench.mailbox(ANN)).status is MailboxStatus.ENROLLED
-
-
 async def test_tombstone_whose_document_is_deleted_proves_nothing(bench: Bench) -> None:
     await captured(bench, "live")
     await bench.publish("forgotten", value=False, version=to_micros(now() - LONG_AGO))
@@ -121,39 +72,6 @@ async def test_commit_beyond_the_database_proves_an_older_copy(bench: Bench) -> 
 
     assert (await bench.restart())["last recovery"] == "commit_ahead"
     assert (await bench.restart())["last recovery"] is None
-
-
-async def test_topic_made_anew_gets_all_again_though_it_has_outgrown_its_mark(bench: Bench) -> None:
-    last = await captured(bench, "live", "gone")
-    await bench.make_topics_anew()
-    for number in range(5):  # more than before
-        await bench.record(f"new {number}", await bench.publish(f"new {number}"))
-
-    assert (await bench.restart())["last recovery"] is None
-
-    item = await bench.item("live")
-    assert item is not None
-    assert (item.publish_pending, item.resent, item.version <= last) == (True, True, True)
-    mailbox = await bench.mailbox(ANN)
-    assert mailbox.publish_pending
-    assert mailbox.pending_items_due is not None
-    await bench.store.items.acknowledge(ANN, {"live": item.version})
-    await bench.restart()
-    again = await bench.item("live")
-    assert again is not None
-    assert not again.publish_pending, "it was published again once"
-
-
-async def test_database_that_is_replaced_under_a_running_service_is_recovered(bench: Bench) -> None:
-    await captured(bench, "live")
-
-    async with bench.started() as guard:
-        await forget_all(bench)
-        await eventually(lambda: not guard.gate.is_open)
-        await guard.gate.start_offsets([])
-        assert (await guard.describe())["last recovery"] == "database_empty"
-
-    assert await bench.item("live") is not None
 
 
 # -- late messages --------------------------------------------------------------------------------
@@ -218,14 +136,14 @@ async def test_message_that_comes_before_its_newer_one_is_left_alone(bench: Benc
         newer = await bench.publish("item")
         assert newer > older
         await bench.record("item", newer)
-        await eventually(lambda: is_settled(bench))
+        await eventually(lambda: is_read_and_decided(bench))
 
     item = await bench.item("item")
     assert item is not None
     assert (item.version, item.publish_pending) == (newer, False)
 
 
-async def is_settled(bench: Bench) -> bool:
+async def is_read_and_decided(bench: Bench) -> bool:
     """Whether the mark has passed all messages on `activities`."""
     name = bench.kafka.full_name("activities")
     mark = (await bench.store.marks.find_all())[name]
