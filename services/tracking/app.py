@@ -8,6 +8,7 @@ from typing import Any
 from shared.broker import KafkaClient
 from shared.clock import Clock
 from shared.errors import RetryableError
+from shared.freshness import TopicFreshness
 from shared.http_limits import HttpLimits
 from shared.http_server import HttpInterface
 from shared.retry import OutageLog, retry_until_available
@@ -32,6 +33,7 @@ from .publishing.relay import OutboxRelay
 from .publishing.republication import Republisher
 from .publishing.tracked_activities import TrackedActivityPublisher
 from .read_positions import ReadPositions
+from .record_freshness import RecordFreshness
 from .recovery.store_recovery import StoreRecovery
 from .recovery.tracked_topic import TrackedTopicReader
 from .settings import TrackingSettings
@@ -89,12 +91,14 @@ async def create_app(
         dismiss=DismissActions(store, access),
         own_text=OwnTextReader(access, previews),
     )
-    streams = TimelineStreams(store, access, recovery.refusal)
+    records = kafka.consumer(RECORDS)
+    freshness = TopicFreshness(records)
+    record_freshness = RecordFreshness(freshness, recovery.refusal, is_required=not in_use)
+    streams = TimelineStreams(store, access, record_freshness.refusal)
     signin = SignIn(keys, settings.audience, settings.tenants, clock)
-    api = create_application(services, streams, signin, page_routes(settings), recovery.refusal)
+    api = create_application(services, streams, signin, page_routes(settings), record_freshness.refusal)
 
     matches = kafka.consumer(MATCHES, max_records=MAX_MATCHES_PER_BATCH)
-    records = kafka.consumer(RECORDS)
     mailboxes = kafka.consumer(MAILBOXES)
     content = kafka.consumer(CONTENT, max_records=MAX_CONTENTS_PER_BATCH)
     tracked = kafka.consumer(TRACKED_ACTIVITIES)
@@ -148,6 +152,7 @@ async def create_app(
         "mongodb": lambda: check_mongodb(store),
         "recovery": lambda: check_recovery(recovery),
         "positions": lambda: check_positions(handlers),
+        "records": record_freshness.check,
     }
     health.status |= {
         "suggestions": store.suggestions.count_live,
@@ -172,6 +177,7 @@ async def create_app(
             "following": following.run,
             "streams": streams.run,
             "recovery": recovery.run,
+            "records": freshness.follow,
         },
         resources=resources,
     )
