@@ -256,6 +256,9 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
         offsets = await retry_until_available(query, outage, START_OFFSETS_RETRY)
         for tp, offset in offsets.items():
             self._connected().seek(tp, offset)
+        if offsets:  # by its commit other replicas measure the lag of a partition in which nothing arrives
+            self._next_offsets |= offsets
+            await self._commit(offsets)
         self._gate_open = True
         self._resume()
 
