@@ -23,7 +23,7 @@ PAUSE_SECONDS = 10 if MAILBOXES < 2000 else 75
 MAX_REQUESTS, MAX_OPERATIONS = 20, 40
 """Of an idle mailbox in an hour."""
 POLLING_OF_FEW = 2 * 16_000
-"""Operations an hour with which two replicas look for work and at the database, however few mailboxes there are."""
+"""Operations an hour with which two replicas look for work, however few mailboxes there are."""
 MAX_WAIT = 3 * 2.0
 """Seconds from the notification to the activity of 99 % of the mails; 2 is the bound, the rest slack."""
 SESSION_TIMEOUT = 10.0
