@@ -70,15 +70,15 @@ class Size:
 
 
 SMALL = Size(
-    changes=40,
+    changes=30,
     kills=3,
     mailboxes=3,
-    changes_per_second=5.0,
-    reconcile_every=3.0,
+    changes_per_second=8.0,
+    reconcile_every=2.0,
     pause=(4.0, 4.0),
     poll_pause=0.3,
     recovery=150.0,
-    kinds=("tracking killed", "matcher paused", "power loss"),
+    kinds=("tracking's database restored", "matcher paused", "power loss"),
 )
 """For tests."""
 
