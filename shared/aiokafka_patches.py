@@ -7,6 +7,8 @@
 * JoinGroup waits for other members, but no longer than any request. Here it waits as long as the group does.
 * `stop` of a consumer raises CancelledError, and leaves connections open, when one of its tasks has not run
   yet or waits before its next try. Here such tasks run once, and their ends are awaited, whatever they are.
+* A commit that nobody waits for any more fails in a task of its own, and asyncio logs its error as never
+  retrieved. Here it is retrieved; aiokafka logs it itself.
 * Its metadata is that of one broker, any one: see `leaders.py`.
 """
 
@@ -20,6 +22,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.consumer.fetcher import Fetcher
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
 from aiokafka.protocol.group import JoinGroupRequest
 
@@ -36,6 +39,7 @@ def patch_aiokafka() -> None:
     AIOKafkaConnection.send = _with_join_timeout(_with_connection_error(AIOKafkaConnection.send))
     AIOKafkaConnection._send_sasl_token = _with_connection_error(AIOKafkaConnection._send_sasl_token)
     AIOKafkaConsumer.stop = _after_the_first_steps(AIOKafkaConsumer.stop)
+    GroupCoordinator._do_commit_offsets = _in_an_observed_task(GroupCoordinator._do_commit_offsets)
     Fetcher.close = _after_its_requests(Fetcher.close)
     RequestTimedOutError.invalid_metadata = True
     install_metadata_of_the_majority()
@@ -88,3 +92,13 @@ def _after_its_requests(close: Callable[..., Any]) -> Callable[..., Any]:
         await close(fetcher)
 
     return close_later
+
+
+def _in_an_observed_task(commit: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(commit)
+    def commit_in_task(*arguments: Any) -> "asyncio.Task[None]":
+        task = asyncio.create_task(commit(*arguments))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+    return commit_in_task

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import signal
 import time
@@ -188,6 +189,31 @@ async def test_a_failed_commit_is_repeated(
             consumer.group, await consumer.cluster.partitions(ACTIVITIES)
         )
     assert sum(committed.values()) == 1
+
+
+async def test_a_commit_that_is_given_up_leaves_no_unretrieved_error(
+    settings: KafkaSettings, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requested, closed = asyncio.Event(), asyncio.Event()
+
+    async def send(*_: Any) -> None:
+        requested.set()
+        await closed.wait()
+        raise KafkaConnectionError
+
+    async with member(settings, Sink()) as consumer:
+        await eventually(lambda: consumer.assigned)
+        with monkeypatch.context() as away:
+            away.setattr(consumer._connected()._coordinator, "_send_req", send)
+            commit = asyncio.create_task(consumer._connected().commit({min(consumer.assigned): 0}))
+            await requested.wait()
+            commit.cancel()
+            closed.set()
+            await asyncio.wait({commit})
+            await asyncio.sleep(0.1)
+        del commit
+        gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 def test_a_connection_closed_under_uvloop_is_a_connection_error(kafka: str) -> None:
