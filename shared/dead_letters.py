@@ -55,6 +55,7 @@ ENVELOPE_FORMS = {
     "ce_epoch": rb"\d{1,20}",
     "ce_sequence": rb"\d{1,20}",
     "content-type": rb"application/json",
+    "ce_resent": rb"true",
 }
 """Name of a header of ours -> the form of its value. The other two repeat what is known: type and key."""
 

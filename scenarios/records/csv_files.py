@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,14 @@ class Row:
     record: dict[str, Any]
     columns: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def _lookups(self) -> list[str]:
+        return [path for path in self.columns if path.startswith("lookups.")]
+
     def error(self, path: str, reason: str) -> RecordFileError:
-        """The error of the field at this path, such as `emails.1`."""
+        """The error of the field at this path, such as `emails.1`; `*` stands for the name of a lookup."""
+        if fnmatch(path, "lookups.*.*") and len(self._lookups) == 1:
+            path = self._lookups[0]
         parts = path.split(".")
         prefixes = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
         column = next((self.columns[prefix] for prefix in prefixes if prefix in self.columns), None)

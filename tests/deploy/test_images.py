@@ -101,7 +101,8 @@ runpy.run_module(packages[-1], run_name="__main__", alter_sys=True)
 """Imports these packages with all their modules, as if only the pinned distributions were installed, and then
 runs the last one as `python -m` does."""
 
-LEFT_OUT = {"matcher": ["shared.mongodb", "shared.time_zones"], "tracking": ["shared.time_zones"]}
+DRIVER = ["shared.mongodb", "shared.mongodb_collection", "shared.mongodb_errors"]
+LEFT_OUT = {"matcher": [*DRIVER, "shared.time_zones"], "tracking": ["shared.time_zones"]}
 """Modules of `shared` that a program does not use, and whose packages its image therefore lacks."""
 
 

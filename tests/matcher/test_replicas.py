@@ -106,5 +106,8 @@ async def test_status_and_liveness_of_a_replica(peers: Peers) -> None:
             "version": VERSION,
         }
         live, loops = await one.get_json("/health/live")
-        assert (live, set(loops)) == (200, {"follows records", "consumes activities", "publishes matches"})
+        assert (live, set(loops)) == (
+            200,
+            {"follows records", "consumes activities", "publishes matches", "reaches Kafka"},
+        )
         assert await one.stop() == 0

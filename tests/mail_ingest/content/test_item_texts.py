@@ -9,7 +9,12 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from services.mail_ingest.content.item_texts import ItemTexts, ItemUnavailableError, SlotBusyError
+from services.mail_ingest.content.item_texts import (
+    SLOT_DURATION,
+    ItemTexts,
+    ItemUnavailableError,
+    SlotBusyError,
+)
 from services.mail_ingest.graph.errors import ItemNotFoundError, MailboxBlockedError
 from services.mail_ingest.store.database import Store
 from shared.events import ActivityKind
@@ -83,7 +88,7 @@ async def test_person_waits_for_no_request_of_the_sync(store: Store) -> None:
 
 @asynccontextmanager
 async def used_slot(store: Store) -> AsyncIterator[None]:
-    assert await store.request_slots.acquire(ANN, "other", timedelta(minutes=1))
+    assert await store.request_slots.acquire(ANN, "other", SLOT_DURATION)
     yield
     await store.request_slots.release(ANN, "other")
 

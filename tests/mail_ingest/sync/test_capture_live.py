@@ -201,6 +201,7 @@ async def test_only_ids_keys_versions_and_times_are_stored(world: World) -> None
         "refused",
         "missing",
         "publish_pending",
+        "resent",
     }
     assert isinstance(ITEM.read(document, "i"), CapturedItem)
     everything = "".join(
