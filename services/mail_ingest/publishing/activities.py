@@ -34,8 +34,10 @@ from shared.topics import ACTIVITIES
 
 from .outbox import OutboxPublisher
 
-BATCH_SIZE = 100
-"""Items that are recorded and published together."""
+BATCH_SIZE = 500
+"""Items that a job reads at once."""
+PIECE_SIZE = 100
+"""Items that are recorded and published together; other tasks go on between two pieces."""
 
 FindNotified: TypeAlias = Callable[[], Awaitable[AbstractSet[str]]]
 """Returns the items that notifications have named and that still wait."""
@@ -83,8 +85,8 @@ class ActivityPublisher:
         stored: Mapping[str, CapturedItem] | None = None,
     ) -> None:
         """Calls `record_and_publish` for any number of items."""
-        for start in range(0, len(observed), BATCH_SIZE):
-            batch = observed[start : start + BATCH_SIZE]
+        for start in range(0, len(observed), PIECE_SIZE):
+            batch = observed[start : start + PIECE_SIZE]
             await self.record_and_publish(mailbox, batch, find_notified, stored)
 
     async def record_and_publish(
