@@ -168,7 +168,7 @@ async def check_api(office: Office) -> None:
     assert (await office.ann.request("GET", "/me")).status_code == 200
 
 
-@pytest.mark.sized("poison")
+@pytest.mark.full("poison")
 async def test_poisoned_messages_stop_nothing_and_change_nothing_else(
     office: Office, stack: LocalStack, folder: Path, full_size: bool
 ) -> None:
