@@ -121,6 +121,8 @@ async def test_foreign_notifications_are_dropped_and_own_ones_accepted(office: O
         "no item": {name: value for name, value in good.items() if name != "resourceData"},
     }
     before = {reason: await office.count_dropped(reason) for reason in bad}
+    await world.wait_until_idle()  # Graph also notifies of the first update of a message
+    await world.topics.catch_up()
     published = len(world.topics.log[GRAPH_NOTIFICATIONS.name])
 
     response = await office.post(json.dumps({"value": [*bad.values(), good]}).encode())
