@@ -4,6 +4,8 @@
   metadata then ends, and the client waits for ever. Here it is a `KafkaConnectionError`.
 * A leader that answers that a message has not reached its replicas in time stays the leader for it. Here the
   client requests metadata anew.
+* A broker whose disk is full answers *unknown error*, and then ends. aiokafka takes that for fatal.
+  Here it tries again, like every other client.
 * JoinGroup waits for other members, but no longer than any request. Here it waits as long as the group does.
 * `stop` of a consumer raises CancelledError, and leaves connections open, when one of its tasks has not run
   yet or waits before its next try. Here such tasks run once, and their ends are awaited, whatever they are.
@@ -23,7 +25,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
-from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
+from aiokafka.errors import KafkaConnectionError, RequestTimedOutError, UnknownError
 from aiokafka.protocol.group import JoinGroupRequest
 
 from .leaders import install as install_metadata_of_the_majority
@@ -42,6 +44,7 @@ def patch_aiokafka() -> None:
     GroupCoordinator._do_commit_offsets = _in_an_observed_task(GroupCoordinator._do_commit_offsets)
     Fetcher.close = _after_its_requests(Fetcher.close)
     RequestTimedOutError.invalid_metadata = True
+    UnknownError.retriable = True
     install_metadata_of_the_majority()
 
 

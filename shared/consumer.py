@@ -16,7 +16,6 @@ import contextlib
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -36,11 +35,11 @@ from faststream.kafka.message import KafkaAckableMessage
 from .cluster import QUERY_TIMEOUT, KafkaCluster
 from .dead_letters import Refusal, write_dead_letters
 from .errors import InvalidMessageError, RetryableError
+from .identity import MemberIdentity
 from .keys import K
 from .messages import InvalidMessage, KafkaRecord, MessageDecoder, ReceivedMessage, ValidMessage
 from .retry import OutageLog, retry_until_available
 from .tasks import error_of, error_of_end
-from .telemetry import IDENTITY_LOSSES
 from .topics import Topic
 
 log = logging.getLogger(__name__)
@@ -51,9 +50,6 @@ MAX_BACKOFF = timedelta(seconds=15)
 COMMIT_TIMEOUT = timedelta(seconds=5)
 """aiokafka waits for ever for a Kafka that is away, and the next batch waits with it."""
 START_OFFSETS_RETRY = timedelta(seconds=1)
-TWIN_LOSSES, TWIN_WITHIN = 3, timedelta(minutes=1)
-"""A static member that lost its identity so often within this time has a twin: they take it from each other.
-A process that stood still loses it once."""
 LATE_COMMIT_ERRORS = (
     CommitFailedError,
     IllegalGenerationError,
@@ -124,8 +120,7 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
         self._last_timestamps_ms: dict[TopicPartition, int] = {}
         self._uncommitted: dict[TopicPartition, int] = {}
         self._uncommitted_since: float | None = None
-        self._member_id = ""
-        self._identity_losses: deque[float] = deque(maxlen=TWIN_LOSSES)
+        self._identity = MemberIdentity(topic.name)
 
     def handle(self, on_batch: OnBatch[K, V], start_offsets: StartOffsets | None = None) -> None:
         """Sets the handler of batches; called once, before the client starts.
@@ -208,7 +203,7 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
     async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         """Opens the gate, after the start offsets are known when there is a callback for them."""
         # No await in this method: what the gate drops meanwhile would be skipped, not fetched again.
-        self._compare_member_id()
+        self._observe_identity()
         self.assigned = frozenset(assigned)
         if self._stopped or (self._start_offsets and assigned):
             self._pause()
@@ -226,26 +221,15 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
         if not task.cancelling() and (error := error_of(task)):
             self._fail(error)
 
-    def _compare_member_id(self) -> None:
-        """Counts how often another process took this member's identity: Kafka gives it another id then."""
+    def _observe_identity(self) -> None:
         coordinator = self._connected()._coordinator  # noqa: SLF001  # it has no public name
-        if coordinator is None or not self.is_static:
-            return
-        if self._member_id not in ("", coordinator.member_id):
-            IDENTITY_LOSSES.labels(self.topic.name).inc()
-            self._identity_losses.append(time.monotonic())
-            if self.has_twin:
-                log.error(
-                    "another process has the same INSTANCE, both lose their partitions again and again",
-                    extra={"topic": self.topic.name},
-                )
-        self._member_id = coordinator.member_id
+        if coordinator is not None and self.is_static:
+            self._identity.observe(coordinator.member_id)
 
     @property
     def has_twin(self) -> bool:
         """Whether another process runs under the same INSTANCE."""
-        losses = self._identity_losses
-        return len(losses) == TWIN_LOSSES and losses[0] > time.monotonic() - TWIN_WITHIN.total_seconds()
+        return self._identity.has_twin
 
     async def _seek(self, start_offsets: StartOffsets) -> None:
         outage = OutageLog(log, "start offsets unavailable, retrying", topic=self.topic.name)
@@ -276,7 +260,7 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
             self._uncommitted_since = None
             if self.assigned and not self._stopped:
                 self._pause()
-                self._resume_task = asyncio.create_task(self._seek(self._start_offsets))
+                self._start_resuming(self._seek(self._start_offsets))
 
     def _pause(self) -> None:
         self.paused = True

@@ -146,6 +146,19 @@ async def test_a_cancelled_query_of_start_offsets_is_fatal(settings: KafkaSettin
             await asyncio.wait_for(consumer.cluster.failed, 20)
 
 
+async def test_an_error_of_start_offsets_that_are_requested_again_is_fatal(settings: KafkaSettings) -> None:
+    calls = itertools.count()
+
+    async def start_offsets(_assigned: Any) -> Any:
+        return {} if next(calls) == 0 else 1 // 0
+
+    async with member(settings, Sink(), start_offsets=start_offsets) as consumer:
+        await eventually(lambda: consumer.assigned and not consumer.paused)
+        await consumer.seek_again()
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(consumer.cluster.failed, 20)
+
+
 async def test_a_table_reader_stops_at_any_time(broker: LocalKafka, settings: KafkaSettings) -> None:
     """By itself aiokafka raises CancelledError here, as if the caller were cancelled, and stays connected."""
     cluster = KafkaCluster(settings, "matcher", system_clock)

@@ -1,4 +1,4 @@
-"""A full disk of MongoDB, for real: it ends no service, and nothing is lost."""
+"""A full disk of Kafka or MongoDB, for real: it ends no service, and nothing is lost."""
 
 import asyncio
 import itertools
@@ -40,7 +40,7 @@ class World:
         self.disk = disk
 
 
-@pytest.fixture(params=["mongod"])
+@pytest.fixture(params=["kafka", "mongod"])
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     with small_disk(tmp_path / "data" / request.param) as disk:
         with LocalStack(tmp_path, environ={}, tied=True, usual_ports=False) as stack:
