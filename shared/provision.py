@@ -6,6 +6,7 @@
 import argparse
 import asyncio
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,6 +23,9 @@ from .topics import ACTIVITIES, MATCHES, MAX_DEAD_LETTER_BYTES, MAX_MESSAGE_BYTE
 
 VISIBILITY_TIMEOUT = timedelta(seconds=30)
 """Kafka shows a new topic with its leaders within this time."""
+POLL_SECONDS = 0.05
+MISSING_AFTER = timedelta(seconds=2)
+"""A topic that no broker has shown for this time is missing: one broker shows a new topic later than another."""
 
 
 class UnsafeTopicError(MisconfiguredError):
@@ -73,8 +77,8 @@ async def create(settings: KafkaSettings) -> list[str]:
         try:
             async with asyncio.timeout(VISIBILITY_TIMEOUT.total_seconds()):
                 # Kafka has no event for this.
-                while len(await _partitions(admin, names)) < len(names):  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
+                while not await _have_leaders(admin, names):  # noqa: ASYNC110
+                    await asyncio.sleep(POLL_SECONDS)
         except TimeoutError:
             raise RetryableError("topics were created, but Kafka does not show them yet") from None
         return names
@@ -89,8 +93,7 @@ async def check(settings: KafkaSettings, topics: Iterable[Topic[Any, Any]] = TOP
     """
     expected = {topic.name: topic for topic in topic_specs(settings, topics)}
     async with admin_client(settings) as admin:
-        found = await _partitions(admin, list(expected))
-        configs = await _configs(admin, list(expected))
+        found, configs = await _visible(admin, list(expected))
         if missing := expected.keys() - (found.keys() & configs.keys()):
             command = "`python -m shared.provision create`"
             raise UnsafeTopicError(
@@ -107,14 +110,28 @@ async def check(settings: KafkaSettings, topics: Iterable[Topic[Any, Any]] = TOP
         raise UnsafeTopicError("topics would lose data or keep it for too long: " + "; ".join(faults))
 
 
+async def _visible(
+    admin: AIOKafkaAdminClient, names: list[str]
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, dict[str, str]]]:
+    """The partitions and the settings of the topics that exist."""
+    until = time.monotonic() + MISSING_AFTER.total_seconds()
+    while True:
+        found, configs = await _partitions(admin, names), await _configs(admin, names)
+        if len(found) == len(configs) == len(names) or time.monotonic() >= until:
+            return found, configs
+        await asyncio.sleep(POLL_SECONDS)
+
+
 async def _partitions(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """Topic name -> its partitions, for the topics that exist and have leaders."""
+    """Topic name -> its partitions, for the topics that exist; one may have no leader at the moment."""
     topics = await admin.describe_topics(names) if names else []
-    return {
-        topic["topic"]: topic["partitions"]
-        for topic in topics
-        if not any(part["error_code"] for part in (topic, *topic["partitions"]))
-    }
+    return {topic["topic"]: topic["partitions"] for topic in topics if not topic["error_code"]}
+
+
+async def _have_leaders(admin: AIOKafkaAdminClient, names: list[str]) -> bool:
+    found = await _partitions(admin, names)
+    leaderless = any(partition["error_code"] for partitions in found.values() for partition in partitions)
+    return len(found) == len(names) and not leaderless
 
 
 def _replication_faults(topic: TopicSpec, partitions: list[dict[str, Any]]) -> Iterator[str]:

@@ -172,6 +172,7 @@ class Service:
         self.health.liveness["reaches Kafka"] = self.kafka.lost_seconds
         self.health.readiness["kafka"] = self._kafka_ready
         self.health.readiness["instance"] = self._instance_ready
+        self.health.is_stopping = lambda: bool(self.stop_signal)
         self.health.add_routes(self.http[0].app)
 
     async def _kafka_ready(self) -> str | None:

@@ -89,6 +89,7 @@ class Health:
         readiness: name -> why the service cannot do its job, or None.
         status: name -> the work that is still to be done, as a count or counts.
         gauge_updaters: called before the metrics are read.
+        is_stopping: whether the service stops; what the sources ask may be closed then, and none is asked.
     """
 
     def __init__(self) -> None:
@@ -96,6 +97,7 @@ class Health:
         self.readiness: dict[str, Check] = {}
         self.status: dict[str, Callable[[], Awaitable[Any]]] = {}
         self.gauge_updaters: list[Callable[[], Awaitable[None]]] = []
+        self.is_stopping: Callable[[], bool] = lambda: False
 
     def add_routes(self, app: FastAPI) -> None:
         """Adds the four routes in front of the app's own, which may match any path."""
@@ -103,6 +105,8 @@ class Health:
 
     async def _missing(self) -> dict[str, str]:
         """Name of each check that fails -> why; the checks run at the same time."""
+        if self.is_stopping():
+            return {"service": "stopping"}
         checks = {name: asyncio.ensure_future(check()) for name, check in self.readiness.items()}
         if not checks:
             return {}
@@ -132,13 +136,15 @@ class Health:
 
         @router.get("/metrics")
         async def metrics() -> Response:
-            for update in self.gauge_updaters:
+            for update in () if self.is_stopping() else self.gauge_updaters:
                 with contextlib.suppress(RetryableError):  # the gauges keep their last values
                     await update()
             return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
         @router.get("/status", response_model=None)
         async def status() -> Response | dict[str, Any]:
+            if self.is_stopping():
+                return problem_response(503, "stopping", "the service stops", headers={"Retry-After": "1"})
             try:
                 counts = {name: await count() for name, count in self.status.items()}
             except RetryableError as error:

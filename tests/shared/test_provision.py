@@ -1,6 +1,7 @@
 """Topics are created by the table; a topic that would lose data, or keep it for too long, is refused."""
 
 import asyncio
+import itertools
 import subprocess
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,6 +10,7 @@ from uuid import uuid4
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import LeaderNotAvailableError
 
 from shared import provision
 from shared.errors import RetryableError
@@ -125,6 +127,37 @@ async def test_a_topic_that_is_being_deleted_is_missing(
     monkeypatch.setattr(provision, "_partitions", still_shown)
     await admin.delete_topics([f"{settings.topic_prefix}matches"])
     assert await refusal(settings) == f"{MISSING}: matches"
+
+
+async def test_a_topic_that_a_broker_shows_later_is_not_missing(
+    lasting: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Services start right after the command has created the topics."""
+    shown = provision._partitions
+    answers = itertools.count()
+
+    async def shown_later(admin: AIOKafkaAdminClient, names: list[str]) -> Any:
+        return {} if next(answers) < 3 else await shown(admin, names)
+
+    monkeypatch.setattr(provision, "_partitions", shown_later)
+    await provision.check(lasting)
+
+
+async def test_a_topic_without_a_leader_is_not_missing(
+    lasting: KafkaSettings, admin: AIOKafkaAdminClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its brokers are away or elect one, a service waits, and does not refuse to start."""
+    describe = AIOKafkaAdminClient.describe_topics
+
+    async def without_leaders(admin: AIOKafkaAdminClient, names: list[str]) -> Any:
+        topics = await describe(admin, names)
+        for topic in topics:
+            topic["partitions"][0] |= {"error_code": LeaderNotAvailableError.errno, "leader": -1}
+        return topics
+
+    monkeypatch.setattr(AIOKafkaAdminClient, "describe_topics", without_leaders)
+    await provision.check(lasting)
+    assert not await provision._have_leaders(admin, [f"{lasting.topic_prefix}matches"])
 
 
 @pytest.mark.parametrize(

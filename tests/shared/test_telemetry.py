@@ -55,6 +55,23 @@ async def test_readiness_names_what_is_missing(health: Health, client: httpx2.As
     assert (answer.status_code, answer.json()) == (503, {"records": "reading records, 12 so far"})
 
 
+async def test_a_service_that_stops_says_so_and_asks_nothing(
+    health: Health, client: httpx2.AsyncClient
+) -> None:
+    """Its store is closed while its port still answers."""
+
+    async def closed() -> None:
+        raise ValueError("closed")
+
+    health.is_stopping = lambda: True
+    health.readiness["store"] = health.status["lag"] = closed
+    health.gauge_updaters = [closed]
+    ready = await client.get("/health/ready")
+    assert (ready.status_code, ready.json()) == (503, {"service": "stopping"})
+    assert (await client.get("/status")).json()["code"] == "stopping"
+    assert (await client.get("/metrics")).status_code == 200
+
+
 async def test_readiness_answers_within_a_second_whatever_hangs(
     health: Health, client: httpx2.AsyncClient
 ) -> None:
