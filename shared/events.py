@@ -321,6 +321,15 @@ class PublishedRegarding(MessagePart):
     readers: tuple[str, ...] = Field(description="Who may read this entry; resolved, never absent.")
 
 
+class WithheldRegarding(MessagePart):
+    """An entry by which nobody may read: of a state that is too large to be published, or is lost."""
+
+    type: str
+    id: str
+    by: str = Field(description="Entra object id of the user who tracked it.")
+    at: Timestamp
+
+
 class ActivityTracked(Event):
     """A tracked activity's whole state. No body and no addresses."""
 
@@ -346,6 +355,11 @@ class ActivityTracked(Event):
     regarding: tuple[PublishedRegarding, ...] = Field(
         description="At most 60. Empty when the state is too large to be published: nobody may read it."
     )
+    withheld: tuple[WithheldRegarding, ...] = Field(
+        default=(),
+        description="The entries of a state that is too large to be published. They are for the recovery of "
+        "tracking's database, and have no readers: nobody may read the activity by them.",
+    )
     revision: Version = Field(description="A monotonic version; the greater one is the newer state.")
 
 
@@ -361,4 +375,8 @@ class ActivityUntracked(Event):
         default=False,
         description="The content is lost with the database that had it; no user has untracked the activity. "
         "The tombstone follows when an administrator closes the case.",
+    )
+    withheld: tuple[WithheldRegarding, ...] = Field(
+        default=(),
+        description="The entries that are lost. They are for the recovery of tracking's database alone.",
     )

@@ -7,6 +7,7 @@ from typing import cast
 import pytest
 
 from services.tracking.domain.event_settings import EventSettings
+from services.tracking.domain.tracked_activity import closed
 from services.tracking.domain.visibility import DefaultReaders
 from services.tracking.publishing.tracked_activities import TrackedActivityPublisher
 from shared.broker import KafkaClient
@@ -113,6 +114,29 @@ async def test_database_that_is_replaced_beneath_the_service_is_found(office: Of
         assert (await office.last_states())[UNTRACKED] is None
         await office.track(tracking, desk, SINCE)
         assert await shown(desk) == {KEPT, SINCE}
+
+
+@pytest.mark.full("restore")
+async def test_activity_that_was_published_for_nobody_is_not_untracked(office: Office) -> None:
+    bus = office.bus
+    async with office.open() as (tracking, desk):
+        await office.track(tracking, desk, KEPT)
+        copy = copy_database(bus)
+        state = (await office.last_states())[KEPT]
+    # Since the copy the state has become too large to be published.
+    key, version = TrackedActivityKey(CONTOSO, state.activity), state.revision + 1
+    event = closed(state.model_copy(update={"revision": version}))
+    for database, shows in ((copy, {KEPT}), (NO_COPY, set())):
+        await bus.kafka.producer.send(OutgoingMessage(TRACKED_ACTIVITIES, key, event, version))
+        put_back(bus, database)
+        async with office.open() as (_, desk):
+            assert await shown(desk) == shows
+        last = (await office.last_states())[KEPT]
+        assert isinstance(last, ActivityTracked if shows else ActivityUntracked)
+        version = last.revision + 1
+        event = event.model_copy(update={"revision": version})
+    case, _ = sorted(await office.cases(), key=lambda case: str(case["kind"]))
+    assert [(entry["record"], entry["by"]) for entry in case["entries"]] == [(join_key(RENEWAL), ANN.oid)]
 
 
 @pytest.mark.full("restore")

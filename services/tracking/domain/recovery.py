@@ -15,6 +15,7 @@ from shared.events import ActivityTracked, ActivityUntracked
 from shared.keys import RecordKey, TrackedActivityKey
 from shared.topics import TOMBSTONE_RETENTION
 
+from .track_request import Regarding
 from .tracked_activity import TrackedActivity, remove_regarding
 
 TOMBSTONES_COMPLETE_FOR = TOMBSTONE_RETENTION - timedelta(days=1)
@@ -91,7 +92,8 @@ def reconcile(
     """What becomes of an activity whose last state on the topic is newer than the stored one.
 
     An entry stays if both have it. One that only the store has was untracked since the copy, and one that
-    only the topic has was tracked since: what it showed is lost.
+    only the topic has was tracked since: what it showed is lost. Where a closed state does not name its
+    entries, any of the stored ones may have been untracked since, so all of them are lost.
 
     Args:
         key: of the activity.
@@ -101,22 +103,50 @@ def reconcile(
         now: for the revision.
 
     Returns:
-        The new state, None when there is nothing to store, and the entries that are lost.
+        The new state, None when there is nothing to store, and the entries that are lost. The state is `lost`
+        when nothing of the activity stays that somebody had tracked.
     """
-    published = event.regarding if isinstance(event, ActivityTracked) else ()
-    on_topic = {
-        (record, entry.by): LostEntry(record, entry.by, entry.at)
-        for entry in published
-        for record in [RecordKey(key.tenant, entry.type, entry.id)]
-    }
-    stored = {(entry.record, entry.by) for entry in before.regarding} if before else set()
-    lost = tuple(entry for place, entry in sorted(on_topic.items()) if place not in stored)
-    if before is None and not lost:
+    stored = _by_place(before.regarding if before else ())
+    known = stored | _by_place(before.lost_regarding if before else ())
+    on_topic = _published_entries(key.tenant, event)
+    was_lost = isinstance(event, ActivityUntracked) and event.lost
+    is_unknown = not on_topic and (was_lost or isinstance(event, ActivityTracked))
+    if is_unknown and was_lost:
+        on_topic = stored  # nobody has untracked it
+    lost = _without(stored, on_topic) if is_unknown else _without(on_topic, known)
+    is_lost = bool(lost) or is_unknown or was_lost
+    if before is None and not is_lost:
         return None, ()
     after = before or TrackedActivity(key.tenant, key.activity, "", None, (), 0)
-    if not (isinstance(event, ActivityUntracked) and event.lost):
-        # A store that had lost the activity publishes it as lost, and nobody has untracked it.
-        for record, by in sorted(stored - on_topic.keys()):
-            after = remove_regarding(after, record, by, now) or after
+    for record, by in sorted(stored.keys() - on_topic.keys()):
+        after = remove_regarding(after, record, by, now) or after
     revision = next_version(now, max(version, after.revision))
-    return replace(after, revision=revision, lost=bool(lost) and not after.is_tracked), lost
+    if not is_lost or after.is_tracked:
+        return replace(after, revision=revision, lost=False, lost_regarding=()), lost
+    all_lost = _without(known if is_unknown else on_topic, {})
+    entries = tuple(Regarding(entry.record, entry.by, entry.at) for entry in all_lost)
+    return replace(after, revision=revision, lost=True, lost_regarding=entries), lost
+
+
+Entries = dict[tuple[RecordKey, str], LostEntry]
+"""(record, user) -> entry."""
+
+
+def _by_place(regarding: Iterable[Regarding]) -> Entries:
+    return {(each.record, each.by): LostEntry(each.record, each.by, each.at) for each in regarding}
+
+
+def _published_entries(tenant: str, event: ActivityTracked | ActivityUntracked | None) -> Entries:
+    """The entries that a state on the topic names, with their readers or without."""
+    if event is None:
+        return {}
+    named = event.regarding if isinstance(event, ActivityTracked) else ()
+    return {
+        (record, each.by): LostEntry(record, each.by, each.at)
+        for each in named or event.withheld
+        for record in [RecordKey(tenant, each.type, each.id)]
+    }
+
+
+def _without(entries: Entries, others: Entries) -> tuple[LostEntry, ...]:
+    return tuple(entry for place, entry in sorted(entries.items()) if place not in others)

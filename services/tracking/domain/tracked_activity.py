@@ -5,13 +5,20 @@ is one for each (tenant, identity, text and participants), regarding the records
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from shared.addresses import normalise
 from shared.clock import next_version
-from shared.events import Activity, ActivityTracked, ActivityUntracked, Content, PublishedRegarding
+from shared.events import (
+    Activity,
+    ActivityTracked,
+    ActivityUntracked,
+    Content,
+    PublishedRegarding,
+    WithheldRegarding,
+)
 from shared.keys import RecordKey, TrackedActivityKey
 
 from .track_request import MAX_ENTRIES, Regarding
@@ -25,6 +32,8 @@ ID_CHARACTERS = 40
 PUBLISHED_NAME_CHARACTERS = 200
 PUBLISHED_SUBJECT_CHARACTERS = 1000
 """Longer names of records and subjects are cut in events; Outlook's subjects have at most 255 characters."""
+MAX_WITHHELD = 200
+"""Entries that an event without readers names: each has at most 2.6 kB, and the topic takes 1 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,7 @@ class TrackedActivity:
         revision: a monotonic version; each change that shows has a greater one.
         copies: the items that it was tracked from, one or more of each user who has an entry.
         lost: the database that had its content is lost; no user has untracked it.
+        lost_regarding: its entries then, as far as the topic named them.
     """
 
     tenant: str
@@ -48,6 +58,7 @@ class TrackedActivity:
     revision: int
     copies: tuple[TrackedCopy, ...] = ()
     lost: bool = False
+    lost_regarding: tuple[Regarding, ...] = ()
 
     @property
     def key(self) -> TrackedActivityKey:
@@ -125,6 +136,7 @@ def add_regarding(
         before,
         identity=activity.identity,  # that of a lost activity is unknown
         lost=False,
+        lost_regarding=(),
         content=before.content if before.is_tracked else content,
         regarding=before.regarding + new,
         revision=next_version(now, before.revision),
@@ -212,7 +224,11 @@ def to_event(
     """
     if tracked.content is None:
         return ActivityUntracked(
-            tenant=tracked.tenant, activity=tracked.id, revision=tracked.revision, lost=tracked.lost
+            tenant=tracked.tenant,
+            activity=tracked.id,
+            revision=tracked.revision,
+            lost=tracked.lost,
+            withheld=_withheld([(*each.record[1:], each.by, each.at) for each in tracked.lost_regarding]),
         )
     activity = tracked.content.activity
     return ActivityTracked(
@@ -240,9 +256,20 @@ def to_event(
 
 
 def closed(event: ActivityTracked) -> ActivityTracked:
-    """An event that always fits its topic, for a state that does not: nobody may read it."""
+    """An event that always fits its topic, for a state that does not: nobody may read it.
+
+    It names its entries, without readers, so that a restored database knows which of its own were untracked.
+    """
+    withheld = _withheld([(entry.type, entry.id, entry.by, entry.at) for entry in event.regarding])
     without = {"subject": None, "internet_message_id": None, "ical_uid": None, "regarding": ()}
-    return event.model_copy(update=without)
+    return event.model_copy(update=without | {"withheld": withheld})
+
+
+def _withheld(entries: Sequence[tuple[str, str, str, datetime]]) -> tuple[WithheldRegarding, ...]:
+    """These entries (type, id, by, at) without readers; none where there are too many."""
+    if len(entries) > MAX_WITHHELD:
+        return ()
+    return tuple(WithheldRegarding(type=type_, id=id_, by=by, at=at) for type_, id_, by, at in entries)
 
 
 def _published_regarding(

@@ -74,13 +74,14 @@ class TableRecovery:
         before = await self._store.tracked_activities.find_by_key(state.key)
         now = self._clock()
         after, lost = reconcile(state.key, before, state.event, state.version, now)
-        if lost:
+        # What the copy knew as lost has its case there.
+        if lost or (after and after.lost and not (before and before.lost)):
             await self._store.restore_cases.open_activity(recovery.id, state.key, lost, recovery.since, now)
         if after is None:
             return
         if not await self._store.tracked_activities.replace_if_unchanged(after, before):
             raise RetryableError("a tracked activity has changed meanwhile")
-        outcome = "lost" if lost else "tracked" if after.is_tracked else "untracked"
+        outcome = "lost" if lost or after.lost else "tracked" if after.is_tracked else "untracked"
         RECOVERED_ACTIVITIES.labels(outcome).inc()
         log.warning(
             "tracked activity differs from its topic, reconciled",

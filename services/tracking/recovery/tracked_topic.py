@@ -66,7 +66,8 @@ class TrackedTopicReader:
 def _is_newer(message: Message, stored: StoredRevisions | None) -> bool:
     """Whether the store should have more than it has."""
     if stored is None:
-        return not isinstance(message, TombstoneMessage) and isinstance(message.value, ActivityTracked)
+        event = None if isinstance(message, TombstoneMessage) else message.value
+        return isinstance(event, ActivityTracked) or (isinstance(event, ActivityUntracked) and event.lost)
     return message.version > stored.revision
 
 

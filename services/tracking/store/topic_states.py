@@ -155,6 +155,6 @@ class TopicStates:
         """Records the tombstone of a lost activity for publication; False when it is not lost any more."""
         closed = await self._tracked.update_one(
             {"_id": join_key(key), "lost": True},
-            {"$unset": {"lost": ""}, "$set": {"publish_pending": True}, "$inc": {"revision": 1}},
+            {"$unset": {"lost": "", "lost_regarding": ""}, "$set": {"publish_pending": True}, "$inc": {"revision": 1}},
         )
         return closed.matched > 0

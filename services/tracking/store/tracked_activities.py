@@ -3,7 +3,8 @@
     {_id: "tenant/activity", tenant, identity, content_id, kind, direction, at, activity,
      content: {text, html, cut}, regarding: [{record: "tenant/type/id", by, name, at}], affected_records,
      copies: [{item: "tenant/mailbox/item", mailbox: "tenant/mailbox", kind, version, digest, until,
-     sensitivity, gone}], revision, publish_pending, publish_lease: {holder, until}, delete_at}
+     sensitivity, gone}], revision, publish_pending, publish_lease: {holder, until}, delete_at,
+     lost, lost_regarding: [{record, by, name, at}]}
 
 `content_id` is the id that an activity with the present content gets when it is tracked first.
 
@@ -58,6 +59,7 @@ def _document(tracked: TrackedActivity) -> Document:
     }
     if tracked.lost:
         document["lost"] = True
+        document["lost_regarding"] = [regarding_document(entry) for entry in tracked.lost_regarding]
     if tracked.content is None:
         return document
     activity, content = tracked.content.activity, tracked.content
@@ -87,6 +89,7 @@ def _to_tracked(document: Mapping[str, Any]) -> TrackedActivity:
         document["revision"],
         tuple(map(to_copy, document["copies"])),
         document.get("lost", False),
+        tuple(map(to_regarding, document.get("lost_regarding", ()))),
     )
 
 

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from services.tracking.domain.recovery import Cause, LostEntry, PartitionProgress, judge, reconcile
-from services.tracking.domain.tracked_activity import TrackedActivity, to_event
-from services.tracking.domain.visibility import DefaultReaders
+from services.tracking.domain.tracked_activity import MAX_WITHHELD, TrackedActivity, closed, to_event
+from services.tracking.domain.visibility import DefaultReaders, User
 from shared.events import ActivityTracked, ActivityUntracked
+from shared.keys import RecordKey
 from tests.tracking.worlds import ACCOUNT, ANN, BEN, DAY, HOUR, NOW, RENEWAL, email, tracked
 
 LATER = NOW + HOUR
@@ -105,3 +106,72 @@ def test_activity_that_another_database_had_lost_stays() -> None:
     assert after
     assert (after.regarding, after.content, after.lost, lost) == (COPY.regarding, COPY.content, False, ())
     assert after.revision > COPY.revision + 10
+
+
+# -- states without readers ------------------------------------------------------------------------
+
+MANY = tuple((ANN, RecordKey(ANN.tenant, "project", str(number))) for number in range(MAX_WITHHELD + 1))
+
+
+def closed_event_of(*entries: tuple[User, RecordKey]) -> ActivityTracked:
+    """The event of a state that is too large to be published."""
+    return closed(event_of(tracked(email(), *entries)))
+
+
+def test_activity_that_was_too_large_to_be_published_stays() -> None:
+    after, lost = reconciled(closed_event_of((ANN, RENEWAL), (ANN, ACCOUNT)))
+    assert after
+    assert (after.regarding, after.content, after.lost, lost) == (COPY.regarding, COPY.content, False, ())
+    assert after.revision > COPY.revision + 10
+
+
+def test_entry_that_was_untracked_before_the_activity_was_too_large_is_removed() -> None:
+    after, lost = reconciled(closed_event_of((ANN, ACCOUNT), (BEN, RENEWAL)))
+    assert after
+    assert [(entry.record, entry.by) for entry in after.regarding] == [(ACCOUNT, ANN.oid)]
+    assert lost == (LostEntry(RENEWAL, BEN.oid, NOW),)
+
+
+def test_activity_that_was_too_large_and_that_the_copy_has_not_is_lost() -> None:
+    after, lost = reconciled(closed_event_of((BEN, RENEWAL)), None)
+    assert after
+    assert (after.is_tracked, after.lost) == (False, True)
+    assert lost == (LostEntry(RENEWAL, BEN.oid, NOW),)
+
+
+def test_nothing_stays_of_a_closed_activity_whose_entries_are_unknown() -> None:
+    event = closed_event_of(*MANY)
+    assert (event.regarding, event.withheld) == ((), ())
+    after, lost = reconciled(event)
+    assert after
+    assert (after.is_tracked, after.content, after.lost) == (False, None, True)
+    assert lost == (LostEntry(ACCOUNT, ANN.oid, NOW), LostEntry(RENEWAL, ANN.oid, NOW))
+    unknown, none = reconciled(event, None)
+    assert unknown
+    assert (unknown.lost, none) == (True, ())
+
+
+def lost_event_of(event: ActivityTracked | ActivityUntracked) -> ActivityUntracked:
+    """What an empty database publishes of an activity with this last state."""
+    lost, _ = reconciled(event, None)
+    assert lost
+    untracked = to_event(lost, lambda _: None, DefaultReaders({"*": ("*",)}).resolve, publish_subjects=True)
+    assert isinstance(untracked, ActivityUntracked)
+    return untracked
+
+
+def test_entry_that_was_untracked_before_another_database_lost_the_activity_is_removed() -> None:
+    after, lost = reconciled(lost_event_of(event_of(tracked(email(), (ANN, ACCOUNT), (BEN, RENEWAL)))))
+    assert after
+    assert [(entry.record, entry.by) for entry in after.regarding] == [(ACCOUNT, ANN.oid)]
+    assert (lost, after.lost) == ((LostEntry(RENEWAL, BEN.oid, NOW),), False)
+
+
+def test_activity_that_is_lost_twice_keeps_its_entries() -> None:
+    once = lost_event_of(event_of(COPY))
+    assert lost_event_of(once).withheld == once.withheld != ()
+    stored, _ = reconciled(event_of(COPY), None)
+    again, lost = reconciled(once, stored)
+    assert stored
+    assert again
+    assert (again.lost, again.lost_regarding, lost) == (True, stored.lost_regarding, ())

@@ -8,7 +8,7 @@ import pytest
 
 from services.tracking.domain.event_settings import EventSettings
 from services.tracking.domain.track_request import MAX_ENTRIES
-from services.tracking.domain.tracked_activity import TrackedActivity
+from services.tracking.domain.tracked_activity import MAX_WITHHELD, TrackedActivity
 from services.tracking.domain.visibility import DefaultReaders
 from services.tracking.publishing.tracked_activities import TrackedActivityPublisher
 from services.tracking.store import record_document
@@ -80,3 +80,9 @@ async def test_largest_legal_event_is_published(bus: Bus) -> None:
 async def test_state_that_is_too_large_is_published_for_nobody(bus: Bus) -> None:
     event = await published(bus, await largest_activity(bus, 2 * MAX_ENTRIES))
     assert (event.regarding, event.subject, event.internet_message_id) == ((), None, None)
+    assert len(event.withheld) == 2 * MAX_ENTRIES
+
+
+async def test_longest_list_of_withheld_entries_fits(bus: Bus) -> None:
+    event = await published(bus, await largest_activity(bus, MAX_WITHHELD))
+    assert (event.regarding, len(event.withheld)) == ((), MAX_WITHHELD)
