@@ -127,12 +127,13 @@ class TrackActions:
             by: whose entry an administrator removes; absent: the user's own.
 
         Raises:
-            NotFoundError: the user may not read the record, may not remove the entry, or there is none.
+            NotFoundError: the user may not remove the entry, or there is none.
         """
         owner = by or user.oid
-        await self._access.find_record_or_absent(user, key)
         if owner != user.oid and not user.admin:
             raise NotFoundError
+        if owner != user.oid:  # who may not read the record any more may still take back an own entry
+            await self._access.find_record_or_absent(user, key)
         activity_key = TrackedActivityKey(user.tenant, activity)
         while True:
             before = await self._store.tracked_activities.find_by_key(activity_key)

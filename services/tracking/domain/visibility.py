@@ -54,7 +54,8 @@ class KnownRecord:
     """A record as tracking knows it.
 
     Attributes:
-        readers: None when the record names none. An absent record keeps its last readers.
+        readers: None when the record names none. An absent record keeps its last readers; one that was never
+            known otherwise has no readers.
         name: None also for an absent record.
     """
 

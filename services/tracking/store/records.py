@@ -211,14 +211,19 @@ def _replace_if_later(document: Document) -> list[Document]:
             "$and": [{"$lt": ["$source", source]}, {"$eq": ["$absence", RecordAbsence.DELETED.value]}]
         }
         later["$or"] += [{"$gt": ["$source", source]}, deleted_elsewhere]
-    stored = {field: {"$ifNull": [f"${field}", None]} for field in ("name", "readers", "absence")}
+    is_stored = {"$gt": ["$source", None]}
+    stored: dict[str, Document] = {
+        field: {"$ifNull": [f"${field}", None]} for field in ("name", "readers", "absence")
+    }
+    # Of a record whose first message is a deletion, or refused, nobody is known who may read it.
+    stored["readers"] = {"$cond": [is_stored, stored["readers"], {"$literal": []}]}
     new: dict[str, Document] = {field: {"$literal": document.get(field)} for field in stored}
     if document["absence"]:
         new["readers"] = stored["readers"]
     # A record that was not stored before has no tracked activities, so its first message is no change.
     differs = {
         "$and": [
-            {"$gt": ["$source", None]},
+            is_stored,
             {"$or": [{"$ne": [stored[field], new[field]]} for field in stored]},
         ]
     }

@@ -14,6 +14,7 @@ from tests.tracking.streams import first_event
 from tests.tracking.worlds import ADA, ANN, BEN, CONTOSO, EVE, FABRIKAM, RENEWAL, email, tracked
 
 SECRET = RecordKey(CONTOSO, "opportunity", "secret")
+GONE = RecordKey(CONTOSO, "project", "gone")
 HIDDEN, SHARED, OWN, SILENT = "hidden", "shared", "own", "silent"
 
 
@@ -163,6 +164,50 @@ async def test_tile_hides_records_that_the_user_may_not_read(filled: World) -> N
     [ben] = (await filled.timeline(BEN, RENEWAL))["tracked"]
     assert [entry["name"] for entry in ann["regarding"]] == ["Fleet renewal", "Hostile bid"]
     assert [entry["name"] for entry in ben["regarding"]] == ["Fleet renewal"]
+
+
+@pytest.fixture
+async def unknown(filled: World) -> World:
+    """All that is known of a record is that it is deleted; its entry and its suggestion are older."""
+    await filled.delete_record(GONE)
+    await filled.suggest(email(item="mail-3", identity="on a record that is gone"), GONE)
+    shared = tracked(email(item="mail-4", identity="also there"), (ANN, RENEWAL), (ANN, GONE))
+    await filled.store.tracked_activities.replace_if_unchanged(shared, None)
+    return filled
+
+
+ON_GONE = tracked(email(item="mail-4", identity="also there"), (ANN, GONE)).id
+
+
+@pytest.mark.parametrize("route", ON_RECORDS, ids=lambda route: f"{route.method} {route.path}")
+async def test_record_that_is_only_known_as_deleted_is_closed_to_everybody(
+    unknown: World, route: Route
+) -> None:
+    missing = await not_found(unknown)
+    for user in (ANN, BEN, ADA):
+        own_entry = user is ANN and (route.method, route.path) == (
+            "DELETE",
+            f"{ON_RECORD}/tracked/{{activity}}",
+        )
+        called = await call(unknown, user, route, GONE, item="mail-3", activity=ON_GONE)
+        assert called == ((204, b"") if own_entry else missing), user
+
+
+async def test_record_that_is_only_known_as_deleted_is_named_nowhere_until_it_comes(unknown: World) -> None:
+    async def named_to(user: User) -> tuple[list[str], list[str]]:
+        [tile] = [
+            tile for tile in (await unknown.timeline(user, RENEWAL))["tracked"] if tile["id"] == ON_GONE
+        ]
+        listed = (await unknown.request(user, "GET", "/records")).json()["records"]
+        return [entry["id"] for entry in tile["regarding"]], [each["id"] for each in listed]
+
+    for user in (ANN, BEN, ADA):
+        entries, listed = await named_to(user)
+        assert (entries, GONE.id in listed) == ([RENEWAL.id], False)
+    await unknown.add_record(GONE, "Known again")
+    for user in (ANN, BEN, ADA):
+        entries, listed = await named_to(user)
+        assert (entries, GONE.id in listed) == ([RENEWAL.id, GONE.id], True)
 
 
 async def test_same_item_id_in_another_mailbox_is_another_item(filled: World) -> None:

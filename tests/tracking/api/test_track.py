@@ -217,6 +217,20 @@ async def test_administrator_untracks_entries_of_others(office: World) -> None:
     assert states(await office.timeline(ANN, RENEWAL)) == [("mail-1", "untracked")]
 
 
+async def test_own_entry_can_be_taken_back_from_a_record_that_is_closed_meanwhile(office: World) -> None:
+    shared = tracked(email(), (ANN, RENEWAL), (BEN, RENEWAL))
+    await office.store.tracked_activities.replace_if_unchanged(shared, None)
+    await office.add_record(RENEWAL, "Fleet renewal", ("user:oid-ann",))
+    path = f"{ON}/tracked/{shared.id}"
+    assert (await office.request(BEN, "GET", path)).status_code == 404
+    assert (await office.request(BEN, "DELETE", path, params={"by": ANN.oid})).status_code == 404
+    assert (await office.request(ADA, "DELETE", path, params={"by": ANN.oid})).status_code == 404
+    assert (await office.request(BEN, "DELETE", path)).status_code == 204
+    [tile] = (await office.timeline(ANN, RENEWAL))["tracked"]
+    assert [entry["by"] for entry in tile["regarding"]] == [ANN.oid]
+    assert (await office.request(BEN, "DELETE", path)).status_code == 404
+
+
 async def test_concurrent_untracks_both_succeed(office: World) -> None:
     shared = tracked(email(), (ANN, RENEWAL), (BEN, RENEWAL))
     await office.store.tracked_activities.replace_if_unchanged(shared, None)

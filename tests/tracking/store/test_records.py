@@ -83,6 +83,16 @@ async def test_absent_record_keeps_its_last_readers(
     assert (record.name, record.readers, record.absence) == (None, ("user:oid-ann",), absence)
 
 
+@pytest.mark.parametrize("first", [deleted(offset=1), refused(offset=1)], ids=["deleted", "refused"])
+async def test_record_that_was_never_known_otherwise_is_closed_until_it_comes(
+    store: Store, first: Message
+) -> None:
+    assert (await stored_after(store, first)).readers == ()
+    assert (await stored_after(store, refused(offset=2), deleted(offset=3))).readers == ()
+    assert (await stored_after(store, named("A", offset=4))).readers is None
+    assert (await stored_after(store, deleted())).readers is None, "the tenant's setting, as before"
+
+
 async def changes_after(store: Store, *messages: Message) -> list[Any]:
     """The unpublished change of the record after these messages, if there is one."""
     await stored_after(store, *messages)
@@ -121,6 +131,7 @@ async def test_change_of_name_readers_or_absence_is_unpublished(
         ((A, B), False),
         ((OPEN, ANN_ALONE, named("B", offset=7, readers=("user:oid-ann",))), True),
         ((OPEN, deleted()), False),
+        ((deleted(offset=1), A), False),
     ],
     ids=[
         "renamed",
@@ -131,6 +142,7 @@ async def test_change_of_name_readers_or_absence_is_unpublished(
         "default",
         "then renamed",
         "deleted",
+        "known for the first time",
     ],
 )
 async def test_change_closes_when_it_may_take_readers_away(
