@@ -13,7 +13,8 @@ RECORDS_IGNORED = Counter(
 )
 TRACK_REQUESTS = Counter(
     "tracking_track_requests_total",
-    "Track requests by outcome: tracked; failed; overdue; dropped (content for a request that is not open).",
+    "Track requests by outcome: tracked; failed; overdue; dropped (content for a request that is not open); "
+    "repeated (sent to mail-ingest again, which has not answered).",
     ["outcome"],
 )
 TRACK_SECONDS = Histogram(

@@ -15,7 +15,7 @@ from shared.messages import ValueMessage
 from shared.topics import CONTENT, CONTENT_REQUESTS, RECORDS, TRACKED_ACTIVITIES
 
 from .authority import Authority
-from .bus import Bus, Tracking, a_bus, a_tracking, run_command
+from .bus import Bus, Tracking, a_bus, a_tracking, run_command, until
 from .desk import Desk, a_desk, keys_of
 from .worlds import ACCOUNT, ANN, BEN, RENEWAL, content, email, regarding
 
@@ -145,6 +145,29 @@ async def test_failed_request_fails_for_all_its_records_and_can_be_repeated(
     assert (await office.track(ANN, "m-1")).json()["state"] == "pending"
     await tracking.until_quiet()
     assert len(await fetch_requests(bus)) == 2
+
+
+async def test_request_that_mail_ingest_has_lost_is_answered_when_it_comes_again(
+    bus: Bus, desk: tuple[Tracking, Desk]
+) -> None:
+    tracking, office = desk
+    await bus.match((mail(), [RENEWAL]))
+    await tracking.until_quiet()
+    await office.track(ANN, "m-1")
+
+    async def sent(count: int) -> bool:
+        return len(await fetch_requests(bus)) == count
+
+    await until(lambda: sent(1))  # and nobody answers
+    overdue = {"repeat_at": datetime.now(UTC) - timedelta(seconds=1)}
+    await bus.store.collection("track_requests").update_many({}, {"$set": overdue})
+    await until(lambda: sent(2))
+    first, again = await fetch_requests(bus)
+    assert first == again
+    bus.answer_all_requests({"oid-ann/m-1": mail()})  # both of them
+    await tracking.until_quiet()
+    assert await office.tiles(ANN) == ([], [["oid-ann"]])
+    assert len(await events(bus)) == 1
 
 
 async def test_content_for_a_request_that_is_not_open_is_dropped(

@@ -155,15 +155,15 @@ class MailboxPipelines:
         return [*stages, {"$set": bounded}, self.set_due_times()]
 
     def add_content_requests(self, requests: Iterable[FetchContent]) -> list[Document]:
-        """Adds content requests, each track request once."""
-        added = {request.request: request.model_dump(mode="json") for request in requests}
-        others = {
+        """Adds content requests, each track request once: one that comes again keeps its place."""
+        asked = {request.request: request.model_dump(mode="json") for request in requests}
+        added = {
             "$filter": {
-                "input": "$content_requests",
-                "cond": {"$not": [{"$in": ["$$this.request", {"$literal": list(added)}]}]},
+                "input": {"$literal": list(asked.values())},
+                "cond": {"$not": [{"$in": ["$$this.request", "$content_requests.request"]}]},
             }
         }
-        combined = {"$concatArrays": [others, {"$literal": list(added.values())}]}
+        combined = {"$concatArrays": ["$content_requests", added]}
         bounded = {"$slice": [combined, MAX_CONTENT_REQUESTS]}
         return [{"$set": {"content_requests": bounded}}, self.set_due_times()]
 

@@ -20,6 +20,12 @@ DELETED = "deleted"
 """The reason of a track request whose records were all deleted while it was pending."""
 MAX_ENTRIES = 60
 """Entries of one tracked activity: its event must fit with all readers of each of their records."""
+FIRST_REPEAT, MAX_REPEAT = timedelta(seconds=15), timedelta(seconds=45)
+"""A request without an answer is sent again after 15 s, then when its age has doubled, at least every 45 s.
+
+mail-ingest may have lost it with its database. Most requests are answered within seconds; one that waits
+there, for a throttled mailbox, is recorded once, however often it is sent.
+"""
 TOO_MANY_ENTRIES = "too_many_entries"
 """The reason of a track request whose tracked activity would have more than `MAX_ENTRIES`."""
 

@@ -1,7 +1,8 @@
 """The outbox relay: publishes the documents that are `publish_pending`.
 
 The relay leases a pending document, publishes its present state, and acknowledges it: a tracked activity
-only if it has not changed since, a track request always, since its request for content never changes.
+only if it has not changed since, a track request always, since its request for content never changes. A
+request that is not answered is published again, until its deadline: mail-ingest may have lost it.
 A crash publishes a state twice. Replicas share the work: a document that one replica has leased is left
 alone by the others until the lease ends by MongoDB's clock. A replica that was paused for longer finds a
 newer revision when it acknowledges, and the newer state is published again, so that the last message of
@@ -60,6 +61,8 @@ class OutboxRelay(OutboxLoop):
         """
         overdue = await self._store.track_requests.fail_overdue(self._clock())
         TRACK_REQUESTS.labels("overdue").inc(overdue)
+        repeated = await self._store.track_requests.repeat_unanswered(self._clock())
+        TRACK_REQUESTS.labels("repeated").inc(repeated)
         requests = await self._publish_track_requests()
         leased = await self._store.tracked_activities.lease_pending(self._holder, LEASE_LIMIT)
         return requests + await self._tracked_activities.publish(leased)

@@ -15,7 +15,7 @@ OWNED_COLLECTIONS = frozenset({"suggestions", "dismissals", "capture_statuses"})
 """The ids of their documents begin with `tenant/oid`."""
 OUTBOX_COLLECTIONS = ("track_requests", "tracked_activities")
 INVISIBLE_FIELDS = frozenset(
-    {"publish_pending", "publish_lease", "topic_revision", "topic_generation"}
+    {"publish_pending", "publish_lease", "repeat_at", "topic_revision", "topic_generation"}
     | {"delete_at", "copies", "revision"}
 )
 """A change of these fields alone, of the outbox and of what is known of followed items, shows nothing.

@@ -2,10 +2,10 @@
 
     {_id: request id, item: "tenant/mailbox/item", owner: "tenant/mailbox", kind,
      regarding: [{record, by, name, at}], state, reason, opened_at, deadline, activity, publish_pending,
-     publish_lease: {holder, until}, delete_at}
+     publish_lease: {holder, until}, repeat_at, delete_at}
 
 A closed request keeps nothing of the item. `publish_pending` and `publish_lease` are the outbox of
-`content-requests`.
+`content-requests`; an open request is pending there again at `repeat_at`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,8 +13,15 @@ from datetime import datetime
 from typing import Any
 
 from services.tracking.domain.timeline import SUGGESTION_RETENTION_AFTER_WINDOW
-from services.tracking.domain.track_request import NO_ANSWER, Regarding, TrackRequest, TrackRequestState
-from shared.clock import UNIX_EPOCH
+from services.tracking.domain.track_request import (
+    FIRST_REPEAT,
+    MAX_REPEAT,
+    NO_ANSWER,
+    Regarding,
+    TrackRequest,
+    TrackRequestState,
+)
+from shared.clock import UNIX_EPOCH, to_milliseconds
 from shared.events import Activity, ActivityKind
 from shared.keys import ItemKey, MailboxKey, RecordKey, join_key, split_key
 from shared.mongodb import ASCENDING, Document, DuplicateDocumentError, IndexModel, MongoCollection, Session
@@ -22,7 +29,9 @@ from shared.mongodb import ASCENDING, Document, DuplicateDocumentError, IndexMod
 from .documents import DELETE_AT_INDEX, activity_document, regarding_document, to_activity, to_regarding
 from .publish_leases import PUBLISH_PENDING_INDEX, lease_pending
 
-OPEN = {"state": TrackRequestState.OPEN.value}
+OPEN: Document = {"state": TrackRequestState.OPEN.value}
+ANY_OPEN: Document = OPEN | {"deadline": {"$gt": UNIX_EPOCH}}
+"""Finds all open requests by the index of the deadlines."""
 
 
 def _to_request(document: Mapping[str, Any]) -> TrackRequest:
@@ -50,6 +59,7 @@ class TrackRequestCollection:
             partialFilterExpression=OPEN,
         ),
         IndexModel([("deadline", ASCENDING)], partialFilterExpression=OPEN),
+        IndexModel([("repeat_at", ASCENDING)], partialFilterExpression=OPEN),
         IndexModel([("owner", ASCENDING), ("regarding.record", ASCENDING)]),
         PUBLISH_PENDING_INDEX,
         DELETE_AT_INDEX,
@@ -85,6 +95,7 @@ class TrackRequestCollection:
             "deadline": request.deadline,
             "activity": activity_document(activity),
             "publish_pending": True,
+            "repeat_at": request.opened_at + FIRST_REPEAT,
             "delete_at": max(request.deadline, activity.visible_until) + SUGGESTION_RETENTION_AFTER_WINDOW,
         }
         try:
@@ -127,9 +138,8 @@ class TrackRequestCollection:
 
     async def fail_open(self) -> int:
         """Fails every open request, and returns how many there were."""
-        return (
-            await self._collection.update_many(OPEN, _closing(TrackRequestState.FAILED, NO_ANSWER))
-        ).modified
+        failed = await self._collection.update_many(ANY_OPEN, _closing(TrackRequestState.FAILED, NO_ANSWER))
+        return failed.modified
 
     async def lease_pending(self, holder: str, limit: int) -> list[TrackRequest]:
         """Leases requests that are not on `content-requests` yet; see `publish_leases`."""
@@ -142,9 +152,19 @@ class TrackRequestCollection:
             {"$unset": {"publish_pending": "", "publish_lease": ""}},
         )
 
+    async def repeat_unanswered(self, now: datetime) -> int:
+        """Makes the open requests pending again that should have an answer by now; returns how many."""
+        first, most = map(to_milliseconds, (FIRST_REPEAT, MAX_REPEAT))
+        pause = {"$min": [{"$max": [{"$subtract": [now, "$opened_at"]}, first]}, most]}
+        repeated = await self._collection.update_many(
+            OPEN | {"repeat_at": {"$lte": now}},
+            [{"$set": {"publish_pending": True, "repeat_at": {"$add": [now, pause]}}}],
+        )
+        return repeated.modified
+
     async def count_open(self) -> int:
         """The number of requests that are stored as open."""
-        return await self._collection.count(OPEN | {"deadline": {"$gt": UNIX_EPOCH}})  # which has an index
+        return await self._collection.count(ANY_OPEN)
 
     async def count_publish_pending(self) -> int:
         """The number of requests that are not on `content-requests` yet."""
@@ -154,5 +174,5 @@ class TrackRequestCollection:
 def _closing(state: TrackRequestState, reason: str | None) -> Document:
     return {
         "$set": {"state": state.value, "reason": reason},
-        "$unset": {"activity": "", "publish_pending": "", "publish_lease": ""},
+        "$unset": dict.fromkeys(("activity", "publish_pending", "publish_lease", "repeat_at"), ""),
     }

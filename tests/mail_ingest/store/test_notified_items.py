@@ -137,6 +137,15 @@ async def test_blocked_mailbox_waits_but_its_requests_are_due_at_once(store: Sto
     assert (await (await acquire(store, "answers")).read()).content_requests == (wanted,)
 
 
+async def test_content_request_that_comes_again_keeps_its_place(store: Store) -> None:
+    """tracking sends a request again while it is not answered; those behind it must not overtake it."""
+    first, second = request("first"), request("second")
+    await store.mailboxes.add_content_requests({ANN: [first]})
+    await store.mailboxes.add_content_requests({ANN: [second, first, second]})
+    await store.mailboxes.add_content_requests({ANN: [first]})
+    assert [each.request for each in (await read(store)).content_requests] == ["first", "second"]
+
+
 async def test_content_requests_are_bounded(store: Store) -> None:
     """A document has at most 16 MB, and a larger one would stop the reader at each start."""
     many = [request().model_copy(update={"request": f"{number}"}) for number in range(MAX_CONTENT_REQUESTS)]

@@ -35,11 +35,12 @@ class FakeProducer:
         self.sent += messages
 
 
-def relay(store: Store, producer: FakeProducer) -> OutboxRelay:
+def relay(store: Store, producer: FakeProducer, clock: SettableClock | None = None) -> OutboxRelay:
+    clock = clock or SettableClock()
     kafka = cast("Any", SimpleNamespace(producer=producer))
     settings = EventSettings(DefaultReaders({"*": ("*",)}), publish_subjects=True)
-    publisher = TrackedActivityPublisher(store, kafka, settings, SettableClock())
-    return OutboxRelay(store, kafka, publisher, SettableClock())
+    publisher = TrackedActivityPublisher(store, kafka, settings, clock)
+    return OutboxRelay(store, kafka, publisher, clock)
 
 
 async def stored(store: Store, item: str = "mail-1") -> TrackedActivity:
@@ -79,6 +80,23 @@ async def test_published_track_requests_are_acknowledged(store: Store) -> None:
     assert await relay(store, producer).publish_pending() == 2
     assert [message.topic for message in producer.sent] == [CONTENT_REQUESTS] * 2
     assert await store.track_requests.count_publish_pending() == 0
+
+
+async def test_request_that_mail_ingest_has_lost_is_published_again_until_its_deadline(store: Store) -> None:
+    await request_content(store)
+    producer, clock = FakeProducer(), SettableClock()
+    outbox = relay(store, producer, clock)
+    longest = timedelta()
+    last = clock.now
+    while clock.now < NOW + timedelta(minutes=11):
+        if await outbox.publish_pending():
+            longest, last = max(longest, clock.now - last), clock.now
+        clock.now += timedelta(seconds=5)
+    assert len({message.value for message in producer.sent}) == 1, "the same request each time"
+    assert len(producer.sent) == 15
+    assert longest == timedelta(seconds=45)
+    assert NOW + timedelta(minutes=9) < last < NOW + timedelta(minutes=10)
+    assert await store.track_requests.count_open() == 0
 
 
 async def test_last_untrack_is_published_as_an_event_and_a_tombstone(store: Store) -> None:

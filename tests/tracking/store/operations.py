@@ -209,6 +209,7 @@ OPERATIONS: Mapping[str, Call] = {
     "TrackRequestCollection.fail_open": lambda s: s.track_requests.fail_open(),
     "TrackRequestCollection.fail_overdue": lambda s: s.track_requests.fail_overdue(NOW),
     "TrackRequestCollection.find_by_id": _find_request_in_a_transaction,
+    "TrackRequestCollection.repeat_unanswered": lambda s: s.track_requests.repeat_unanswered(NOW),
     "TrackRequestCollection.find_for_record": lambda s: s.track_requests.find_for_record(MAILBOX, RENEWAL),
     "TrackRequestCollection.find_open": lambda s: s.track_requests.find_open(ACTIVITY.key),
     "TrackRequestCollection.insert": lambda s: s.track_requests.insert(_new_request(), ACTIVITY),

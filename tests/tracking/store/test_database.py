@@ -106,6 +106,7 @@ async def test_changes_name_owners_and_records_and_skip_the_outbox(store: Store)
         await store.tracked_activities.lease_pending("first", 10)
         await store.tracked_activities.acknowledge([shared], NOW)
         assert await store.tracked_activities.lease_below(record, 2 * shared.revision, "first", 10)
+        assert await store.track_requests.repeat_unanswered(NOW + HOUR) == 1
         assert await store.track_requests.fail_overdue(NOW + HOUR) == 1
         assert await next_change(changes) == Change(owner=owner)
 

@@ -61,6 +61,27 @@ async def test_overdue_requests_fail(store: Store) -> None:
     assert await store.track_requests.count_open() == 0
 
 
+async def repeated_at(store: Store, first: int, last: int) -> list[int]:
+    """The seconds after its opening at which the only request is sent again, each time without an answer."""
+    found = []
+    for seconds in range(first, last):
+        if await store.track_requests.repeat_unanswered(NOW + timedelta(seconds=seconds)):
+            found.append(seconds)
+            [leased] = await store.track_requests.lease_pending("replica", 10)
+            assert leased.id == "r"
+            await store.track_requests.acknowledge([leased])
+    return found
+
+
+async def test_request_without_an_answer_is_sent_again_at_growing_intervals(store: Store) -> None:
+    await store.track_requests.insert(request(), email())
+    await store.track_requests.acknowledge(await store.track_requests.lease_pending("replica", 1))
+    assert await store.track_requests.count_publish_pending() == 0
+    assert await repeated_at(store, 0, 160) == [15, 30, 60, 105, 150]
+    await store.track_requests.close("r", TrackRequestState.DONE)
+    assert await store.track_requests.repeat_unanswered(NOW + timedelta(days=1)) == 0
+
+
 async def test_leased_request_is_left_alone_until_its_lease_ends(store: Store) -> None:
     for number in range(3):
         await store.track_requests.insert(request(str(number), f"m-{number}"), email(item=f"m-{number}"))
