@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from pymongo import MongoClient
 
 from services.tracking.app import create_app
 from services.tracking.content.previews import PreviewsClient
@@ -25,8 +26,9 @@ from shared.problems import use_problem_details
 from shared.records import CustomRecord
 from shared.service import Service
 from shared.store_wait import with_bounded_store_wait
-from shared.topics import MAILBOXES, MATCHES, RECORDS, Topic
+from shared.topics import MAILBOXES, MATCHES, RECORDS, TRACKING, Topic
 from tests.support.databases import delete_documents, drop_databases
+from tests.support.query_plans import record_scans, recorded_scans
 
 from .authority import AUDIENCE, URL, Authority
 from .worlds import CONTOSO, FABRIKAM, NOW, matched
@@ -186,8 +188,12 @@ class World:
 def lasting_database(mongodb_uri: str) -> Iterator[str]:
     """The name of a database for all tests of this package in this process."""
     name = f"test-{uuid4().hex[:12]}-tracking"
-    yield name
+    with MongoClient[dict[str, Any]](mongodb_uri) as client:
+        record_scans(client[name], TRACKING)
+        yield name
+        scans = recorded_scans(client[name])
     drop_databases(mongodb_uri, name)
+    assert scans == [], "these operations use no index"
 
 
 @pytest.fixture

@@ -156,10 +156,10 @@ class MailboxPipelines:
 
     def add_content_requests(self, requests: Iterable[FetchContent]) -> list[Document]:
         """Adds content requests, each track request once: one that comes again keeps its place."""
-        asked = {request.request: request.model_dump(mode="json") for request in requests}
+        requested = {request.request: request.model_dump(mode="json") for request in requests}
         added = {
             "$filter": {
-                "input": {"$literal": list(asked.values())},
+                "input": {"$literal": list(requested.values())},
                 "cond": {"$not": [{"$in": ["$$this.request", "$content_requests.request"]}]},
             }
         }

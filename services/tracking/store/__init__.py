@@ -84,6 +84,7 @@ class Store(MongoDatabase):
                     ("tracked_activities", TrackedActivityCollection),
                     ("republications", RepublicationCollection),
                     ("followed_mailboxes", FollowedMailboxCollection),
+                    ("restore_cases", RestoreCaseCollection),
                 )
             )
         )

@@ -13,6 +13,7 @@ from shared.messages import TombstoneMessage, ValidMessage
 from shared.mongodb import Document, MongoCollection, UpdateOne
 
 from .documents import replace_if
+from .id_ranges import id_ranges
 
 
 def capture_status_document(
@@ -66,7 +67,10 @@ class CaptureStatusCollection:
 
     async def delete_not_on_topic(self, generation: int) -> int:
         """Deletes the states that were not read in this generation, and returns how many."""
-        return await self._collection.delete_many({"generation": {"$not": {"$gte": generation}}})
+        old: Document = {"generation": {"$not": {"$gte": generation}}}
+        return sum(
+            [await self._collection.delete_many(part | old) async for part in id_ranges(self._collection)]
+        )
 
     async def find_by_mailbox(self, mailbox: MailboxKey) -> CaptureStatus | None:
         """The state of a mailbox; None when it was never enrolled."""

@@ -9,6 +9,8 @@ from typing import Any
 
 from shared.mongodb import MongoCollection, ReplaceOne, UpdateOne
 
+from .id_ranges import ANY
+
 
 @dataclass(frozen=True, slots=True)
 class StoredPosition:
@@ -47,7 +49,7 @@ class ReadPositionCollection:
 
     async def any_stored(self) -> bool:
         """Whether there is any position: a store without one has never been used."""
-        return await self._collection.find_one({}, {"_id": 1}) is not None
+        return await self._collection.find_one(ANY, {"_id": 1}) is not None
 
     async def put(self, positions: Mapping[str, StoredPosition]) -> None:
         """Stores the positions at which partitions begin to be read, whatever is stored."""

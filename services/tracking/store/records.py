@@ -17,11 +17,10 @@ from shared.messages import InvalidMessage, ReceivedMessage, TombstoneMessage, V
 from shared.mongodb import ASCENDING, DESCENDING, Document, IndexModel, MongoCollection, UpdateOne
 from shared.records import AnyRecord
 
+from .id_ranges import id_ranges
+
 MAX_SEARCH_CHARACTERS = 200
 """Characters of a name that can be searched; an index entry must stay small."""
-
-PAGE_SIZE = 500
-"""Records that are deleted at once."""
 
 
 def record_document(
@@ -123,23 +122,25 @@ class RecordCollection:
         Yields:
             The ids of deleted records, some at a time.
         """
-        not_read = {
+        not_read: Document = {
             "order.0": {"$lt": generation},
             "source.0": {"$nin": sorted(new_topics)},
             "absence": {"$ne": RecordAbsence.DELETED.value},
         }
-        while deleted := [
-            {
-                "_id": document["_id"],
-                "tenant": document["tenant"],
-                "source": document["source"],
-                "order": [generation, 0],
-                "absence": RecordAbsence.DELETED.value,
-            }
-            async for document in self._collection.find(not_read, {"tenant": 1, "source": 1}, limit=PAGE_SIZE)
-        ]:
-            await self.upsert_later(deleted)
-            yield [document["_id"] for document in deleted]
+        async for part in id_ranges(self._collection):
+            deleted = [
+                {
+                    "_id": document["_id"],
+                    "tenant": document["tenant"],
+                    "source": document["source"],
+                    "order": [generation, 0],
+                    "absence": RecordAbsence.DELETED.value,
+                }
+                async for document in self._collection.find(part | not_read, {"tenant": 1, "source": 1})
+            ]
+            if deleted:
+                await self.upsert_later(deleted)
+                yield [document["_id"] for document in deleted]
 
     async def find_by_key(self, key: RecordKey) -> KnownRecord | None:
         """The record of a key, absent or not."""

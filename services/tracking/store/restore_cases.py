@@ -12,13 +12,17 @@ from typing import Any
 
 from services.tracking.domain.recovery import LostEntry
 from shared.keys import TrackedActivityKey, join_key
-from shared.mongodb import ASCENDING, Document, MongoCollection
+from shared.mongodb import ASCENDING, Document, IndexModel, MongoCollection
+
+from .id_ranges import ANY
 
 OPEN: Document = {"closed_at": None}
 
 
 class RestoreCaseCollection:
     """The cases of all recoveries."""
+
+    INDEXES = (IndexModel([("closed_at", ASCENDING), ("_id", ASCENDING)]),)
 
     def __init__(self, collection: MongoCollection) -> None:
         self._collection = collection
@@ -54,7 +58,7 @@ class RestoreCaseCollection:
 
     async def find(self, *, closed: bool = False) -> AsyncIterator[dict[str, Any]]:
         """The open cases, or all of them, in the order of their ids."""
-        async for document in self._collection.find({} if closed else OPEN, sort=[("_id", ASCENDING)]):
+        async for document in self._collection.find(ANY if closed else OPEN, sort=[("_id", ASCENDING)]):
             yield document
 
     async def find_one(self, case: str) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ from shared.mongodb import ASCENDING, DESCENDING, Document, IndexModel, MongoCol
 from shared.topics import TOMBSTONE_RETENTION
 
 from .documents import DELETE_AT_INDEX, activity_document, replace_if, to_activity
+from .id_ranges import id_ranges
 
 SUGGESTION_PAGE_SIZE = 200
 """Suggestions that are read at once; most timelines need one page."""
@@ -201,7 +202,10 @@ class SuggestionCollection:
 
     async def delete_not_on_topic(self, generation: int) -> int:
         """Deletes the suggestions that were not read in this generation, and returns how many."""
-        return await self._collection.delete_many({"generation": {"$not": {"$gte": generation}}})
+        old: Document = {"generation": {"$not": {"$gte": generation}}}
+        return sum(
+            [await self._collection.delete_many(part | old) async for part in id_ranges(self._collection)]
+        )
 
     async def count_live(self) -> int:
         """The number of suggestions that are not withdrawn."""

@@ -14,6 +14,8 @@ from shared.events import ActivityTracked, ActivityUntracked, Event
 from shared.keys import TrackedActivityKey, join_key, split_key
 from shared.mongodb import Document, MongoCollection, ReplaceOne, UpdateOne
 
+from .id_ranges import ANY, id_ranges
+
 EVENTS: dict[str, type[Event]] = {each.ce_type: each for each in (ActivityTracked, ActivityUntracked)}
 
 
@@ -122,17 +124,18 @@ class TopicStates:
 
     async def find_newer(self) -> AsyncIterator[NewerState]:
         """The newer states."""
-        async for document in self._newer.find({}):
-            event = document["event"]
-            yield NewerState(
-                split_key(TrackedActivityKey, document["_id"]),
-                document["version"],
-                EVENTS[event["type"]].model_validate(event) if event else None,  # type: ignore[arg-type]  # one of both
-            )
+        async for part in id_ranges(self._newer):
+            async for document in self._newer.find(part):
+                event = document["event"]
+                yield NewerState(
+                    split_key(TrackedActivityKey, document["_id"]),
+                    document["version"],
+                    EVENTS[event["type"]].model_validate(event) if event else None,  # type: ignore[arg-type]  # one of both
+                )
 
     async def has_newer(self) -> bool:
         """Whether the topic is ahead of the store."""
-        return await self._newer.find_one({}, {"_id": 1}) is not None
+        return await self._newer.find_one(ANY, {"_id": 1}) is not None
 
     async def find_not_on_topic(self, generation: int, *, pending: bool) -> AsyncIterator[TrackedActivityKey]:
         """The tracked activities that were not read in this generation, and did not change since it began.
@@ -148,13 +151,18 @@ class TopicStates:
         }
         if not pending:
             query["publish_pending"] = {"$exists": False}
-        async for document in self._tracked.find(query, {"_id": 1}):
-            yield split_key(TrackedActivityKey, document["_id"])
+        async for part in id_ranges(self._tracked):
+            async for document in self._tracked.find(part | query, {"_id": 1}):
+                yield split_key(TrackedActivityKey, document["_id"])
 
     async def close_lost(self, key: TrackedActivityKey) -> bool:
         """Records the tombstone of a lost activity for publication; False when it is not lost any more."""
         closed = await self._tracked.update_one(
             {"_id": join_key(key), "lost": True},
-            {"$unset": {"lost": "", "lost_regarding": ""}, "$set": {"publish_pending": True}, "$inc": {"revision": 1}},
+            {
+                "$unset": {"lost": "", "lost_regarding": ""},
+                "$set": {"publish_pending": True},
+                "$inc": {"revision": 1},
+            },
         )
         return closed.matched > 0

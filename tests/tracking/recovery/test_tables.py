@@ -20,6 +20,7 @@ from services.tracking.store import (
     record_document,
     suggestion_document,
 )
+from services.tracking.store.id_ranges import ANY
 from shared.clock import to_micros
 from shared.events import ActivityTracked, ActivityUntracked, MailboxChanged, MailboxStatus
 from shared.keys import RecordKey, join_key
@@ -210,6 +211,6 @@ async def test_activity_that_is_lost_again_is_a_case_in_each_database(store: Sto
     await reconcile(store, event, replace(LONG, id=GENERATION + 1))
     assert await open_cases(store) == [named((ANN, ACCOUNT), (ANN, RENEWAL))]
     for collection in ("restore_cases", "tracked_activities"):
-        await store.collection(collection).delete_many({})
+        await store.collection(collection).delete_many(ANY)
     assert (await reconcile(store, event)).lost
     assert await open_cases(store) == [named((ANN, ACCOUNT), (ANN, RENEWAL))]

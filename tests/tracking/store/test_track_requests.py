@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from services.tracking.domain.track_request import NO_ANSWER, TrackRequest, TrackRequestState, open_request
 from services.tracking.store import Store
+from services.tracking.store.id_ranges import ANY
 from shared.keys import RecordKey
 from tests.tracking.worlds import ACCOUNT, ANN, NOW, RENEWAL, email, regarding
 
@@ -99,7 +100,7 @@ async def test_lease_of_a_primary_that_was_ahead_holds_nobody_up(store: Store) -
     leased = await store.track_requests.lease_pending("first", 1)
     assert await store.track_requests.lease_pending("second", 1) == []
     minute_later = {"publish_lease.until": {"$add": ["$publish_lease.until", 60_000]}}
-    await store.collection("track_requests").update_many({}, [{"$set": minute_later}])
+    await store.collection("track_requests").update_many(ANY, [{"$set": minute_later}])
 
     assert await store.track_requests.lease_pending("second", 1) == leased
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from services.tracking.domain.tracked_activity import TrackedActivity, add_regarding, remove_regarding
 from services.tracking.store import Store
+from services.tracking.store.id_ranges import ANY
 from shared.keys import join_key
 from tests.tracking.worlds import (
     ACCOUNT,
@@ -99,7 +100,7 @@ async def test_ended_lease_passes_to_another_replica(store: Store) -> None:
     await store.tracked_activities.replace_if_unchanged(FIRST, None)
     await store.tracked_activities.lease_pending("first", 10)
     expired = {"publish_lease.until": LONG_AGO}
-    await store.collection("tracked_activities").update_many({}, {"$set": expired})
+    await store.collection("tracked_activities").update_many(ANY, {"$set": expired})
     assert len(await store.tracked_activities.lease_pending("second", 10)) == 1
     assert (await document(store))["publish_lease"]["holder"] == "second"
 
