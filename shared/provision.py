@@ -25,7 +25,7 @@ VISIBILITY_TIMEOUT = timedelta(seconds=30)
 """Kafka shows a new topic with its leaders within this time."""
 POLL_SECONDS = 0.05
 MISSING_AFTER = timedelta(seconds=2)
-"""A topic that no broker has shown for this time is missing: one broker shows a new topic later than another."""
+"""A topic that no broker has shown for this time is missing: some brokers show a new topic later."""
 
 
 class UnsafeTopicError(MisconfiguredError):
