@@ -89,7 +89,7 @@ class Health:
         readiness: name -> why the service cannot do its job, or None.
         status: name -> the work that is still to be done, as a count or counts.
         gauge_updaters: called before the metrics are read.
-        is_stopping: whether the service stops; what the sources ask may be closed then, and none is asked.
+        is_stopping: whether the service stops; what the sources read may be closed then, and none is read.
     """
 
     def __init__(self) -> None:
