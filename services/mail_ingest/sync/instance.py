@@ -99,7 +99,9 @@ class InstanceClaim:
 
     async def _show_alive(self, instance: str) -> None:
         alive = await self._store.instances.show_alive(instance, self._process)
-        if alive is None:
+        if alive is None:  # the name was taken, or an older copy of the database does not know this process
+            alive = await self._claim()
+        if alive.process != self._process:
             raise MisconfiguredError(_twin(instance))
         if alive.refused > self.refused:
             log.error("another process has the same INSTANCE, it is refused", extra={"instance": instance})

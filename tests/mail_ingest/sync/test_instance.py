@@ -56,7 +56,24 @@ async def test_successor_of_a_killed_process_takes_its_leases_back(store: Store)
     assert not await held.renew_lease()
     await acquire(store, f"{lease_prefix(NAME)}next.1")
     with pytest.raises(MisconfiguredError):  # it only stood still, and goes on
-        await killed.run(StopSignal())
+        async with asyncio.timeout(30):
+            await killed.run(StopSignal())
+
+
+async def test_process_keeps_its_name_when_the_database_is_put_back_beneath_it(store: Store) -> None:
+    claim, stop = InstanceClaim(store, NAME), StopSignal()
+    await claim.acquire()
+    running = asyncio.create_task(claim.run(stop))
+
+    await store.instances._collection.delete_many({})
+
+    await eventually(lambda: is_registered(store, claim))
+    stop.set()
+    await running
+
+
+async def is_registered(store: Store, claim: InstanceClaim) -> bool:
+    return await store.instances.show_alive(NAME, claim._process) is not None
 
 
 async def test_successor_of_a_stopped_process_does_not_wait(store: Store) -> None:
