@@ -6,7 +6,7 @@ Tests of one module share a process; each test has a tenant of its own, and `Wor
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -287,15 +287,21 @@ class World:
         with self._service.database() as database:
             return {name: list(database[name].find()) for name in database.list_collection_names()}
 
-    def replace_database(self, documents: dict[str, list[dict[str, Any]]]) -> None:
-        """Replaces the documents of the service's database; without any it is as if it were lost."""
+    def replace_database(
+        self, documents: dict[str, list[dict[str, Any]]], keep: Collection[str] = ()
+    ) -> None:
+        """Replaces the documents of the service's database; without any it is as if it were lost.
+
+        Args:
+            documents: of each collection.
+            keep: collections that stay as they are.
+        """
         with self._service.database() as database:
             for name in database.list_collection_names():
-                if name != "system.profile":
+                if name != "system.profile" and name not in keep:
                     database[name].delete_many({})
-            for name, copied in documents.items():
-                if copied and name != "system.profile":
-                    database[name].insert_many(copied)
+                    if copied := documents.get(name):
+                        database[name].insert_many(copied)
 
     def is_held(self) -> bool:
         """True when a worker holds a lease of the tenant's mailboxes."""

@@ -1,19 +1,21 @@
 """Compares the database with the topics, from where it last agreed with them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.marks import TopicMark
 from shared.broker import KafkaClient, TableChunk, TopicConsumer, TopicPartition
 from shared.clock import Clock
-from shared.keys import K
-from shared.messages import InvalidMessage, ValidMessage
+from shared.events import MailboxChanged
+from shared.keys import K, MailboxKey
+from shared.messages import InvalidMessage, ValidMessage, ValueMessage
 from shared.topics import ACTIVITIES, MAILBOXES, Topic
 
-from .late_messages import PublishedStates, is_newer
+from .late_messages import MessageState, PublishedStates, is_newer
 
 V = TypeVar("V")
 
@@ -25,6 +27,7 @@ class LossSign(StrEnum):
     MESSAGE_NEWER = "message_newer"  # than its document
     MESSAGES_GONE = "messages_gone"  # published since the copy, and compacted away since
     COMMIT_AHEAD = "commit_ahead"  # of what the database has recorded of a topic that it reads
+    DATABASE_REPLACED = "database_replaced"  # beneath a running service: the marks have become smaller
 
 
 @dataclass(slots=True)
@@ -69,8 +72,11 @@ class StoreComparison:
         )
         self.names = [*self.written, *(kafka.full_name(consumer.topic) for consumer in consumers)]
 
-    async def compare(self) -> Comparison:
+    async def compare(self, known: Mapping[str, TopicMark]) -> Comparison:
         """Compares what the marks do not cover; the first proof ends the comparison of its topic.
+
+        Args:
+            known: the marks that the database had when this process used it last; empty at its start.
 
         Raises:
             RetryableError: Kafka or MongoDB is unavailable.
@@ -92,6 +98,8 @@ class StoreComparison:
         for consumer in self._consumers:
             sign = await self._compare_commits(consumer, compared)
             compared.sign = compared.sign or sign
+        if not all(_has_kept(marks.get(name), mark) for name, mark in known.items()):
+            compared.sign = compared.sign or LossSign.DATABASE_REPLACED
         if compared.sign and await self._store.mailboxes.is_empty():
             compared.sign = LossSign.DATABASE_EMPTY
         return compared
@@ -129,8 +137,8 @@ class StoreComparison:
         documents = await self.states[name].find(latest)
         now = self._clock()
         return any(
-            is_newer(message, documents[key].version if key in documents else None, now)
-            for key, message in latest.items()
+            is_newer(MessageState.of(message), documents.get(message.key), now)
+            for message in (*latest.values(), *latest_statuses(chunk).values())
         )
 
     async def _compare_commits(
@@ -155,3 +163,31 @@ def latest_messages(chunk: TableChunk[K, V]) -> dict[K, ValidMessage[K, V]]:
         if (before := latest.get(message.key)) is None or message.version >= before.version:
             latest[message.key] = message
     return latest
+
+
+MailboxMessage: TypeAlias = ValueMessage[MailboxKey, MailboxChanged]
+
+
+def latest_statuses(chunk: TableChunk[Any, Any]) -> dict[MailboxKey, MailboxMessage]:
+    """The message of each mailbox whose status is the latest one, by `since`; empty for items.
+
+    It is not that of the greatest version where an older copy of the database was worked on: what is
+    published from that has greater versions, and the statuses of long ago.
+    """
+    latest: dict[MailboxKey, MailboxMessage] = {}
+    for message in chunk.messages:
+        if not isinstance(message, ValueMessage) or not isinstance(message.value, MailboxChanged):
+            continue
+        before = latest.get(message.key)
+        if before is None or _status_order(message) >= _status_order(before):
+            latest[message.key] = message
+    return latest
+
+
+def _status_order(message: MailboxMessage) -> tuple[datetime, int]:
+    return message.value.since, message.version
+
+
+def _has_kept(stored: TopicMark | None, known: TopicMark) -> bool:
+    """Whether the database still has a mark, a greater one, or that of a topic that was made anew since."""
+    return stored is not None and (stored.topic_id != known.topic_id or stored.covers(known))

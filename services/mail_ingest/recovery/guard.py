@@ -136,13 +136,15 @@ class StoreGuard:
         self._known[name] = self._known[name].joined(offsets)
 
     async def _close(self, why: str) -> None:
+        if not self.gate.is_open:  # the loop compares, or recovers, already
+            return
         log.warning("the database is not used until it is compared with the topics", extra={"why": why})
         self.gate.close(COMPARING)
         self._tails.clear()
         await self._readers.aclose()
 
     async def _open(self) -> None:
-        compared = await self._comparison.compare()
+        compared = await self._comparison.compare(self._known)
         if compared.sign or compared.unmarked:
             compared = await self._recover_once()
         await self._readers.aclose()
@@ -164,7 +166,7 @@ class StoreGuard:
         """
         await self._keep_claim(claim=True)
         try:
-            compared = await self._comparison.compare()  # another replica may have done it
+            compared = await self._comparison.compare(self._known)  # another replica may have done it
             if compared.sign:
                 await self._recover(compared, compared.sign)
             if compared.made_anew & self._comparison.written.keys():

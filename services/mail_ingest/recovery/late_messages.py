@@ -7,7 +7,7 @@ keeps it alone, and a reader that begins at the topic's start takes it for the l
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -15,7 +15,8 @@ from services.mail_ingest.metrics import LATE_MESSAGES
 from services.mail_ingest.store.published_states import DocumentState
 from shared.broker import TableChunk
 from shared.clock import to_micros
-from shared.messages import InvalidMessage, TombstoneMessage, ValidMessage
+from shared.events import MailboxChanged
+from shared.messages import InvalidMessage, MessagePosition, TombstoneMessage, ValidMessage, ValueMessage
 from shared.topics import TOMBSTONE_RETENTION
 
 log = logging.getLogger(__name__)
@@ -40,15 +41,38 @@ class PublishedStates(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class MessageState:
+    """What is compared of a message.
+
+    Attributes:
+        since: when the status of a mailbox began; None: it is an item's.
+    """
+
+    version: int
+    is_tombstone: bool
+    since: datetime | None
+
+    @classmethod
+    def of(cls, message: ValidMessage[Any, Any]) -> "MessageState":
+        """That of a value or a tombstone."""
+        value = message.value if isinstance(message, ValueMessage) else None
+        since = value.since if isinstance(value, MailboxChanged) else None
+        return cls(message.version, isinstance(message, TombstoneMessage), since)
+
+
 @dataclass(slots=True)
 class _Undecided:
     """The last message of a key in the order of the log, whose document has another version.
 
     Attributes:
+        state: what is compared of it. Its `since` is the greatest one of the key's messages.
+        position: of the message.
         published: the version at which the document was published when it was looked at last.
     """
 
-    message: ValidMessage[Any, Any]
+    state: MessageState
+    position: MessagePosition
     published: int | None = None
 
 
@@ -65,8 +89,12 @@ class LateMessages:
         """Adds the next messages of the log."""
         self._offsets |= {tp.partition: position for tp, position in chunk.positions.items()}
         for message in chunk.messages:
-            if not isinstance(message, InvalidMessage):
-                self._undecided[message.key] = _Undecided(message)
+            if isinstance(message, InvalidMessage):
+                continue
+            state = MessageState.of(message)
+            if before := self._undecided.get(message.key):
+                state = replace(state, since=later(state.since, before.state.since))
+            self._undecided[message.key] = _Undecided(state, message.position)
 
     async def decide(self, now: datetime) -> bool:
         """Compares the messages that are not decided with their documents; called at the end of the log.
@@ -82,12 +110,30 @@ class LateMessages:
             return True
         documents = await self._states.find(self._undecided)
         for key, undecided in self._undecided.items():
-            if is_newer(undecided.message, documents[key].version if key in documents else None, now):
+            if is_newer(undecided.state, documents.get(key), now):
                 return False
-        for key in [key for key, each in self._undecided.items() if _is_decided(each, documents.get(key))]:
-            del self._undecided[key]
+        self._forget_decided(documents)
         await self._decide_others(documents)
         return True
+
+    async def take_in(self) -> None:
+        """Forgets messages whose documents have their versions; called for each chunk that was taken in."""
+        self._forget_decided(await self._states.find(self._undecided))
+
+    async def overrule_rest(self) -> None:
+        """Overrules what is not decided; called when the whole log was taken in.
+
+        Their documents are newer than the last messages of their keys. One whose own message has come behind
+        the end of this reading is published once more.
+        """
+        documents = await self._states.find(self._undecided)
+        await self._overrule(
+            {key: each.version for key, each in documents.items() if not each.publish_pending}
+        )
+
+    def _forget_decided(self, documents: Mapping[Any, DocumentState]) -> None:
+        for key in [key for key, each in self._undecided.items() if _is_decided(each, documents.get(key))]:
+            del self._undecided[key]
 
     async def _decide_others(self, documents: Mapping[Any, DocumentState]) -> None:
         """Overrules what is late, and has the rest published."""
@@ -100,38 +146,48 @@ class LateMessages:
             elif undecided.published == document.version:
                 late[key] = document.version
             undecided.published = None if document.publish_pending else document.version
-        if late:
-            count = await self._states.overrule(late)
-            LATE_MESSAGES.labels(self._name).inc(count)
-            log.warning(
-                "late messages found, overruling them", extra={"topic": self._name, "messages": count}
-            )
+        await self._overrule(late)
         if pending:
             await self._states.make_due(pending)
+
+    async def _overrule(self, late: Mapping[Any, int]) -> None:
+        if not late:
+            return
+        count = await self._states.overrule(late)
+        LATE_MESSAGES.labels(self._name).inc(count)
+        log.warning("late messages found, overruling them", extra={"topic": self._name, "messages": count})
 
     @property
     def decided_before(self) -> dict[int, int]:
         """Number of each partition -> the offset before which nothing is left to decide."""
         offsets = dict(self._offsets)
         for undecided in self._undecided.values():
-            position = undecided.message.position
+            position = undecided.position
             offsets[position.partition] = min(offsets[position.partition], position.offset)
         return offsets
 
 
 def _is_decided(undecided: _Undecided, document: DocumentState | None) -> bool:
-    return document is None or document.version == undecided.message.version
+    return document is None or document.version == undecided.state.version
 
 
-def is_newer(message: ValidMessage[Any, Any], version: int | None, now: datetime) -> bool:
-    """True when a message is newer than its document.
+def is_newer(message: MessageState, document: DocumentState | None, now: datetime) -> bool:
+    """True when a message proves that its document is an older copy.
+
+    Neither the version nor `since` of a document goes back. So a message with a later `since` proves it, too,
+    when the document was changed after it had been put back, and has a greater version for that.
 
     Args:
         message: a value or a tombstone.
-        version: of the document; None: there is none.
+        document: None: there is none.
         now: the document of an item that has been gone for long may be deleted.
     """
-    if version is not None:
-        return message.version > version
+    if document is not None:
+        return message.version > document.version or later(message.since, document.since) != document.since
     is_forgotten = message.version < to_micros(now - FORGOTTEN_AFTER)
-    return not (isinstance(message, TombstoneMessage) and is_forgotten)
+    return not (message.is_tombstone and is_forgotten)
+
+
+def later(one: datetime | None, other: datetime | None) -> datetime | None:
+    """The later of two times, or the one that there is."""
+    return max((time for time in (one, other) if time is not None), default=None)

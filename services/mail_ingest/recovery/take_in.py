@@ -19,8 +19,8 @@ from shared.keys import ItemKey, MailboxKey, join_key
 from shared.messages import TombstoneMessage, ValidMessage, ValueMessage
 from shared.topics import ACTIVITIES, MAILBOXES
 
-from .comparison import latest_messages
-from .late_messages import PublishedStates
+from .comparison import latest_messages, latest_statuses
+from .late_messages import LateMessages, MessageState, is_newer
 
 log = logging.getLogger(__name__)
 
@@ -83,42 +83,62 @@ class TakeIn:
         """The hashes of the keys on the topic, and its ends."""
         present: set[int] = set()
         ends: dict[int, int] = {}
+        late = LateMessages(MAILBOXES.name, self._store.mailbox_states)
         async for chunk in self._kafka.read_table(MAILBOXES):
-            newer = await self._newer(self._store.mailbox_states, chunk)
-            states = [mailbox for message in newer if (mailbox := _mailbox(message))]
-            await self._recovered.take_in_mailboxes(states)
-            self._progress.mailboxes += len(states)
+            await self._keep_claim()
+            await self._take_in_statuses(chunk)
+            late.add(chunk)
+            await late.take_in()
             _record_present(present, chunk)
             ends = {tp.partition: offset for tp, offset in chunk.positions.items()}
+        await late.overrule_rest()
         RECOVERED_DOCUMENTS.labels("mailboxes").inc(self._progress.mailboxes)
         return present, ends
+
+    async def _take_in_statuses(self, chunk: TableChunk[MailboxKey, MailboxChanged]) -> None:
+        """Takes in the latest status of each mailbox; a greater version of an earlier one is overruled."""
+        statuses = latest_statuses(chunk)
+        documents = await self._store.mailbox_states.find(statuses)
+        now = self._clock()
+        newer = [
+            _mailbox(message)
+            for key, message in statuses.items()
+            if is_newer(MessageState.of(message), documents.get(key), now)
+        ]
+        await self._recovered.take_in_mailboxes(newer)
+        self._progress.mailboxes += len(newer)
+        await self._recovered.overrule_mailboxes(
+            {
+                key: message.version
+                for key, message in latest_messages(chunk).items()
+                if key not in documents or message.version > documents[key].version
+            }
+        )
 
     async def _take_in_items(self) -> tuple[AbstractSet[int], dict[int, int]]:
         """The hashes of the keys of live items on the topic, and its ends."""
         present: set[int] = set()
         ends: dict[int, int] = {}
+        states = self._store.item_states
+        late = LateMessages(ACTIVITIES.name, states)
         async for chunk in self._kafka.read_table(ACTIVITIES):
-            newer = await self._newer(self._store.item_states, chunk)
-            states = {message.key: _item(message) for message in newer}
-            await self._recovered.take_in_items(states)
-            self._progress.items += len(states)
+            await self._keep_claim()
+            latest = latest_messages(chunk)
+            documents = await states.find(latest)
+            newer = {
+                key: _item(message)
+                for key, message in latest.items()
+                if key not in documents or message.version > documents[key].version
+            }
+            await self._recovered.take_in_items(newer)
+            self._progress.items += len(newer)
+            late.add(chunk)
+            await late.take_in()
             _record_present(present, chunk)
             ends = {tp.partition: offset for tp, offset in chunk.positions.items()}
+        await late.overrule_rest()
         RECOVERED_DOCUMENTS.labels("items").inc(self._progress.items)
         return present, ends
-
-    async def _newer(
-        self, states: PublishedStates, chunk: TableChunk[Any, Any]
-    ) -> list[ValidMessage[Any, Any]]:
-        """The messages of a chunk that are newer than their documents, or have none."""
-        await self._keep_claim()
-        latest = latest_messages(chunk)
-        documents = await states.find(latest)
-        return [
-            message
-            for key, message in latest.items()
-            if key not in documents or message.version > documents[key].version
-        ]
 
     async def _remove_absent_mailboxes(self, present: AbstractSet[int]) -> None:
         async for page in self._recovered.walk_published_mailboxes():
@@ -149,10 +169,8 @@ def _absent(page: Collection[str], present: AbstractSet[int]) -> list[str]:
     return [key for key in page if hash(key) not in present]
 
 
-def _mailbox(message: ValidMessage[MailboxKey, MailboxChanged]) -> Mailbox | None:
+def _mailbox(message: ValueMessage[MailboxKey, MailboxChanged]) -> Mailbox:
     """The mailbox as it was published."""
-    if isinstance(message, TombstoneMessage):
-        return None
     event, key = message.value, message.key
     return Mailbox(
         key.tenant,

@@ -168,8 +168,10 @@ class MailboxPipelines:
         return [{"$set": {"content_requests": bounded}}, self.set_due_times()]
 
     def record(self, changes: Document, minimum_version: int) -> list[Document]:
-        """Records a new state to publish, under a higher version."""
+        """Records a new state to publish, under a higher version; like it, `since` never goes back."""
         literal = {name: {"$literal": value} for name, value in changes.items()}
+        if "since" in literal:
+            literal["since"] = {"$max": ["$since", literal["since"]]}
         version = {"$max": [minimum_version, {"$add": ["$version", 1]}]}
         return [
             {"$set": {**literal, "version": version, "publish_pending": True}},

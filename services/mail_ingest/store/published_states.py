@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TypeVar
 
 from shared.keys import ItemKey, MailboxKey, join_key
@@ -14,10 +15,15 @@ Key = TypeVar("Key", ItemKey, MailboxKey)
 
 @dataclass(frozen=True, slots=True)
 class DocumentState:
-    """The version of a document, and whether Kafka may lack it."""
+    """The version of a document, and whether Kafka may lack it.
+
+    Attributes:
+        since: when the status of a mailbox began; None: it is an item.
+    """
 
     version: int
     publish_pending: bool
+    since: datetime | None = None
 
 
 class ItemStates:
@@ -91,8 +97,11 @@ class MailboxStates:
 
 async def _find(collection: MongoCollection, keys: Collection[Key]) -> dict[Key, DocumentState]:
     by_id = {join_key(key): key for key in keys}
-    found = collection.find({"_id": {"$in": list(by_id)}}, {"version": 1, "publish_pending": 1})
+    compared = {"version": 1, "publish_pending": 1, "since": 1}
+    found = collection.find({"_id": {"$in": list(by_id)}}, compared)
     return {
-        by_id[document["_id"]]: DocumentState(document["version"], document["publish_pending"])
+        by_id[document["_id"]]: DocumentState(
+            document["version"], document["publish_pending"], document.get("since")
+        )
         async for document in found
     }

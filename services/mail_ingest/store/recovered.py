@@ -6,7 +6,6 @@ All of them may be repeated, and none changes a document that has moved on meanw
 import contextlib
 from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import datetime
-from typing import Any
 
 from services.mail_ingest.domain.items import CapturedItem
 from shared.clock import next_version
@@ -70,11 +69,20 @@ class RecoveredStates:
             await self._mailboxes.bulk_write(inserted)
         await self._mailboxes.bulk_write(
             [
-                UpdateOne(
-                    {"_id": join_key(each.key), "version": {"$lt": each.version}},
-                    self._pipelines.set_and_schedule(_literals(_published_fields(each))),
-                )
+                UpdateOne(_is_behind(each), self._pipelines.set_and_schedule(_taken_in(each)))
                 for each in states
+            ]
+        )
+
+    async def overrule_mailboxes(self, versions: Mapping[MailboxKey, int]) -> None:
+        """Makes mailboxes whose topic has these greater versions of earlier statuses pending above them."""
+        await self._mailboxes.bulk_write(
+            [
+                UpdateOne(
+                    {"_id": join_key(key), "version": {"$lt": version}},
+                    self._pipelines.record({}, version + 1),
+                )
+                for key, version in versions.items()
             ]
         )
 
@@ -156,10 +164,21 @@ def _owner(key: ItemKey) -> Document:
     return {"owner": join_key(MailboxKey(key.tenant, key.mailbox)), "by": RECOVERY}
 
 
-def _published_fields(mailbox: Mailbox) -> Document:
+def _is_behind(mailbox: Mailbox) -> Document:
+    """Matches the stored mailbox if its status is not a later one, and it is not this state already."""
+    is_older: list[Document] = [{"version": {"$lt": mailbox.version}}, {"since": {"$lt": mailbox.since}}]
+    return {"_id": join_key(mailbox.key), "since": {"$lte": mailbox.since}, "$or": is_older}
+
+
+def _taken_in(mailbox: Mailbox) -> Document:
+    """The published fields of a mailbox.
+
+    They are pending, under one more version, where the stored version is greater: an older copy of the
+    database was worked on, and Kafka may have what came of it.
+    """
     written = MAILBOX.write(mailbox)
-    return {name: written[name] for name in PUBLISHED_FIELDS}
-
-
-def _literals(fields: Document) -> dict[str, Any]:
-    return {name: {"$literal": value} for name, value in fields.items()}
+    fields: Document = {name: {"$literal": written[name]} for name in PUBLISHED_FIELDS}
+    is_lower = {"$lt": ["$version", mailbox.version]}
+    fields["version"] = {"$cond": [is_lower, mailbox.version, {"$add": ["$version", 1]}]}
+    fields["publish_pending"] = {"$not": [is_lower]}
+    return fields

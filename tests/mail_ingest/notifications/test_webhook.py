@@ -14,6 +14,7 @@ from services.mail_ingest.domain.subscriptions import GraphSubscription
 from services.mail_ingest.notifications.graph_notification import MAX_VALUES
 from services.mail_ingest.notifications.subscription_cache import SubscriptionCache
 from services.mail_ingest.notifications.webhook import Webhook
+from services.mail_ingest.recovery.gate import StoreGate
 from services.mail_ingest.store.database import Store
 from shared.broker import Producer
 from shared.errors import RetryableError
@@ -76,11 +77,21 @@ async def post(
     kafka: StubProducer, *notifications: dict[str, Any], subscriptions: StubSubscriptions | None = None
 ) -> int:
     """Posts notifications, and returns the status of the response."""
+    return (await respond(kafka, open_gate(), *notifications, subscriptions=subscriptions)).status_code
+
+
+async def respond(
+    kafka: StubProducer,
+    gate: StoreGate,
+    *notifications: dict[str, Any],
+    subscriptions: StubSubscriptions | None = None,
+) -> httpx2.Response:
+    """Posts notifications, and returns the response."""
     store = SimpleNamespace(subscriptions=subscriptions or StubSubscriptions())
-    webhook = Webhook(cast("Store", store), cast("Producer", kafka), lambda: NOW, open_gate())
+    webhook = Webhook(cast("Store", store), cast("Producer", kafka), lambda: NOW, gate)
     transport = httpx2.ASGITransport(webhook.create_app())
     async with httpx2.AsyncClient(transport=transport, base_url="http://webhook") as client:
-        return (await client.post("/graph/notifications", json={"value": notifications})).status_code
+        return await client.post("/graph/notifications", json={"value": notifications})
 
 
 async def test_202_is_sent_only_after_kafka_has_the_notifications() -> None:
@@ -97,6 +108,19 @@ async def test_202_is_sent_only_after_kafka_has_the_notifications() -> None:
 
 async def test_503_is_sent_when_kafka_does_not_have_them() -> None:
     assert await post(StubProducer(RetryableError("unavailable")), notification("one")) == 503
+
+
+async def test_503_names_the_reason_while_the_database_is_recovered() -> None:
+    gate = open_gate()
+    gate.close("the database is recovered from the topics: database_empty")
+    kafka, subscriptions = StubProducer(), StubSubscriptions()
+
+    response = await respond(kafka, gate, notification("one"), subscriptions=subscriptions)
+
+    assert response.status_code == 503
+    assert response.json()["detail"] == gate.reason
+    assert response.headers["Retry-After"]
+    assert (subscriptions.queries, kafka.items) == (0, []), "an older copy would not know the subscription"
 
 
 async def test_503_is_sent_within_a_second_when_the_store_does_not_answer() -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
@@ -109,3 +110,11 @@ async def test_version_of_an_item_rises_though_the_clock_was_set_back() -> None:
 
     assert [update.captured.version for update in store.items.updates] == [to_micros(LATER) + 1]
     assert [message.version for message in kafka.sent] == [to_micros(LATER) + 1]
+
+
+async def test_resent_item_is_published_as_resent() -> None:
+    """The matcher then publishes its own state of the item again: `matches` may have been lost, too."""
+    _, resent = await withdraw(replace(captured(), publish_pending=True, resent=True))
+    _, usual = await withdraw(captured())
+
+    assert [message.resent for message in (*resent.sent, *usual.sent)] == [True, False]

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from aiokafka.admin import RecordsToDelete
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from pydantic import SecretStr
 
 from services.mail_ingest.domain.items import CapturedItem
@@ -16,8 +18,9 @@ from services.mail_ingest.recovery.guard import StoreGuard
 from services.mail_ingest.settings import IngestSettings
 from services.mail_ingest.store.database import Store
 from services.mail_ingest.store.documents import Mailbox
-from shared.broker import KafkaClient
+from shared.broker import KafkaClient, TopicPartition
 from shared.clock import next_version, system_clock
+from shared.connection import admin_client
 from shared.events import Activity, ActivityKind, MailboxStatus
 from shared.keys import ItemKey, MailboxKey
 from shared.messages import OutgoingMessage
@@ -93,6 +96,17 @@ class Bench:
         await delete_topics(self.settings.kafka_bootstrap_servers, self.settings.topic_prefix)
         await create_topics(self.settings, MAIL_INGEST)
 
+    async def compact_away_all_activities(self) -> None:
+        """Deletes the messages; the ends stay. Kafka permits this only where the policy has `delete`."""
+        name = self.kafka.full_name(ACTIVITIES)
+        both = {"cleanup.policy": "compact,delete"}
+        partitions = await self.kafka.partitions(ACTIVITIES)
+        ends = await self.kafka.end_offsets(partitions)
+        async with admin_client(self.settings) as admin:
+            await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, both)])
+            before_ends = {tp: RecordsToDelete(before_offset=end) for tp, end in ends.items() if end}
+            await admin.delete_records(before_ends)
+
     # -- the database -----------------------------------------------------------------------------
 
     async def record(self, item: str, version: int, owner: MailboxKey = ANN) -> None:
@@ -110,11 +124,14 @@ class Bench:
 
     # -- the service ------------------------------------------------------------------------------
 
+    def comparison(self) -> StoreComparison:
+        """What compares the database with the topics."""
+        consumers = [self.kafka.consumer(topic) for topic in (GRAPH_NOTIFICATIONS, CONTENT_REQUESTS)]
+        return StoreComparison(self.store, self.kafka, consumers, system_clock)
+
     def guard(self) -> StoreGuard:
         """A service that has just started."""
-        consumers = [self.kafka.consumer(topic) for topic in (GRAPH_NOTIFICATIONS, CONTENT_REQUESTS)]
-        comparison = StoreComparison(self.store, self.kafka, consumers, system_clock)
-        return StoreGuard(self.store, self.kafka, comparison, StoreGate(), system_clock, LOOK_EVERY)
+        return StoreGuard(self.store, self.kafka, self.comparison(), StoreGate(), system_clock, LOOK_EVERY)
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[StoreGuard]:
@@ -139,8 +156,8 @@ def enrolled(key: MailboxKey, **fields: Any) -> Mailbox:
     return Mailbox(key.tenant, key.mailbox, MailboxStatus.ENROLLED, now(), **fields)
 
 
-def removed(key: MailboxKey) -> Mailbox:
-    return Mailbox(key.tenant, key.mailbox, MailboxStatus.REMOVED, now())
+def removed(key: MailboxKey, since: datetime | None = None) -> Mailbox:
+    return Mailbox(key.tenant, key.mailbox, MailboxStatus.REMOVED, since or now())
 
 
 @asynccontextmanager
@@ -174,8 +191,16 @@ async def captured(bench: Bench, *items: str) -> int:
     """Enrols a mailbox, captures these items, and starts the service once; returns the last version."""
     await bench.store.mailboxes.enrol({ANN: None}, now())
     await bench.store.mailboxes.acknowledge(ANN, (await bench.mailbox(ANN)).version)
-    await bench.publish_mailbox(enrolled(ANN), (await bench.mailbox(ANN)).version)
+    await bench.publish_mailbox(await bench.mailbox(ANN), (await bench.mailbox(ANN)).version)
     for item in items:
         await bench.record(item, await bench.publish(item))
     await bench.restart()
     return bench.last_version
+
+
+async def is_read_and_decided(bench: Bench) -> bool:
+    """Whether the mark has passed all messages on `activities`."""
+    name = bench.kafka.full_name("activities")
+    mark = (await bench.store.marks.find_all())[name]
+    ends = await bench.kafka.end_offsets([TopicPartition(name, number) for number in range(2)])
+    return all(mark.offsets.get(tp.partition, 0) == end for tp, end in ends.items())

@@ -37,8 +37,10 @@ async def test_copy_older_than_the_tombstones_loses_what_the_topics_no_longer_ha
 async def test_topic_made_anew_gets_all_again_though_it_has_outgrown_its_mark(bench: Bench) -> None:
     last = await captured(bench, "live", "gone")
     await bench.make_topics_anew()
-    for number in range(5):  # more than before
+    for number in range(10):  # in each partition more than before
         await bench.record(f"new {number}", await bench.publish(f"new {number}"))
+    for _ in range(2):
+        await bench.publish_mailbox(await bench.mailbox(ANN), (await bench.mailbox(ANN)).version)
 
     assert (await bench.restart())["last recovery"] is None
 
@@ -53,6 +55,37 @@ async def test_topic_made_anew_gets_all_again_though_it_has_outgrown_its_mark(be
     again = await bench.item("live")
     assert again is not None
     assert not again.publish_pending, "it was published again once"
+
+
+async def test_topic_made_anew_beneath_a_running_service_gets_all_again(bench: Bench) -> None:
+    await captured(bench, "live")
+    async with bench.started() as guard:
+        await bench.make_topics_anew()
+
+        await eventually(lambda: is_resent(bench, "live"))
+        await guard.gate.start_offsets([])
+        assert (await guard.describe())["last recovery"] is None
+
+
+async def is_resent(bench: Bench, name: str) -> bool:
+    item = await bench.item(name)
+    return item is not None and item.is_resend_pending
+
+
+async def test_what_a_topic_made_anew_lacks_is_not_gone(bench: Bench) -> None:
+    """The database is an older copy as well, as the other topic shows."""
+    await captured(bench, "live")
+    await bench.make_topics_anew()
+    await bench.publish_mailbox(await bench.mailbox(ANN))
+
+    done = await bench.restart()
+
+    assert (done["last recovery"], done["mailboxes removed"], done["items withdrawn"]) == (
+        "message_newer",
+        0,
+        0,
+    )
+    assert await is_resent(bench, "live")
 
 
 async def test_database_that_is_replaced_under_a_running_service_is_recovered(bench: Bench) -> None:

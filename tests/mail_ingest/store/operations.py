@@ -105,6 +105,7 @@ OPERATIONS: Mapping[str, Call] = {
     "MarkCollection.find_all": lambda s: s.marks.find_all(),
     "MarkCollection.replace": lambda s: s.marks.replace({"topic": TopicMark("id", {0: 1})}),
     "RecoveredStates.begin_anew": lambda s: s.recovered.begin_anew([ANN]),
+    "RecoveredStates.overrule_mailboxes": lambda s: s.recovered.overrule_mailboxes({ANN: 1}),
     "RecoveredStates.remove_mailboxes": lambda s: s.recovered.remove_mailboxes(["t/nobody"], 1, now()),
     "RecoveredStates.take_in_items": lambda s: s.recovered.take_in_items(
         {ITEM_KEY: update(ITEM, 0, 1).captured}

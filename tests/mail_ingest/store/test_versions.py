@@ -85,6 +85,19 @@ async def test_version_of_a_mailbox_rises_though_the_clock_was_set_back(store: S
     assert (await read(store)).version == enrolled.version + 1
 
 
+async def test_status_of_a_mailbox_begins_no_earlier_than_the_one_before(store: Store) -> None:
+    """By that a recovery finds the later one of two, whatever versions an older copy has given them."""
+    enrolled = await read(store)
+    earlier = now() - timedelta(days=365)
+    await store.mailboxes.change_status(
+        ANN, MailboxStatus.PAUSED, earlier, only_from=[MailboxStatus.ENROLLED]
+    )
+    assert (await read(store)).since == enrolled.since
+
+    await store.mailboxes.change_status(ANN, MailboxStatus.ENROLLED, now(), only_from=[MailboxStatus.PAUSED])
+    assert (await read(store)).since > enrolled.since
+
+
 async def test_state_of_a_mailbox_is_acknowledged_the_same_way(store: Store) -> None:
     first = await read(store)
     await store.mailboxes.change_status(ANN, MailboxStatus.PAUSED, now(), only_from=[MailboxStatus.ENROLLED])

@@ -10,6 +10,7 @@ import pytest
 
 from services.mail_ingest.domain.items import CapturedItem
 from services.mail_ingest.domain.kinds import KINDS
+from services.mail_ingest.recovery.gate import StoreGate
 from services.mail_ingest.settings import IngestSettings
 from services.mail_ingest.store.documents import Mailbox, Work
 from services.mail_ingest.store.lease import Lease
@@ -96,11 +97,14 @@ class EndlessSyncs(SyncWorkers):
         await asyncio.Event().wait()
 
 
-async def run_workers(mailboxes: Mailboxes, *, seconds: float, **settings: Any) -> list[Work]:
+async def run_workers(
+    mailboxes: Mailboxes, *, seconds: float, gate: StoreGate | None = None, **settings: Any
+) -> list[Work]:
     """The classes of the syncs that workers begin in this time."""
     unused, store = cast("Any", None), cast("Any", SimpleNamespace(mailboxes=mailboxes))
     configured = IngestSettings(**settings)
-    workers = EndlessSyncs(Dependencies(store, unused, unused, lambda: NOW, configured, KINDS), open_gate())
+    dependencies = Dependencies(store, unused, unused, lambda: NOW, configured, KINDS)
+    workers = EndlessSyncs(dependencies, gate or open_gate())
     running = asyncio.create_task(workers.run(StopSignal()))
     await asyncio.sleep(seconds)
     running.cancel()
@@ -118,6 +122,10 @@ async def test_some_workers_are_reserved_for_fresh_work(monkeypatch: pytest.Monk
     assert routine == [Work.ROUTINE] * 6
     assert fresh == [Work.FRESH] * 8
     assert only_one == [Work.ROUTINE]
+
+
+async def test_no_sync_begins_while_the_database_is_recovered() -> None:
+    assert await run_workers(Mailboxes(*Work), seconds=0.5, gate=StoreGate()) == []
 
 
 async def test_routine_syncs_begin_at_a_bounded_rate(monkeypatch: pytest.MonkeyPatch) -> None:
