@@ -1,5 +1,6 @@
 """The files that people expect of a repository agree with the code and with each other."""
 
+import ast
 import hashlib
 import json
 import re
@@ -73,6 +74,23 @@ def test_paths_that_contributing_names_exist() -> None:
     )
     assert named
     assert [path for path in named if not any(ROOT.glob(path.rstrip("/")))] == []
+
+
+def test_contributing_lists_each_section_of_the_tests_of_full_size() -> None:
+    listed = re.findall(r"^\| `([a-z-]+)` \|", text("CONTRIBUTING.md"), re.MULTILINE)
+    assert listed == sorted(sections_of_full_size())
+
+
+def sections_of_full_size() -> set[str]:
+    """The sections that the marks `full` and `sized` of all tests name."""
+    calls = (
+        node
+        for file in (ROOT / "tests").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+    )
+    marks = (call for call in calls if re.fullmatch(r"pytest\.mark\.(full|sized)", ast.unparse(call.func)))
+    return {mark.args[0].value for mark in marks if isinstance(mark.args[0], ast.Constant)}
 
 
 def test_contributing_describes_the_usual_changes() -> None:
