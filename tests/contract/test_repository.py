@@ -90,7 +90,7 @@ def sections_of_full_size() -> set[str]:
         if isinstance(node, ast.Call)
     )
     marks = (call for call in calls if re.fullmatch(r"pytest\.mark\.(full|sized)", ast.unparse(call.func)))
-    return {mark.args[0].value for mark in marks if isinstance(mark.args[0], ast.Constant)}
+    return {str(ast.literal_eval(mark.args[0])) for mark in marks}
 
 
 def test_contributing_describes_the_usual_changes() -> None:
