@@ -5,9 +5,11 @@ import os
 import time
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
-from aiokafka.errors import MessageSizeTooLargeError
+from aiokafka.errors import MessageSizeTooLargeError, UnknownError
+from aiokafka.producer.sender import SendProduceReqHandler
 
 from shared.broker import KafkaClient
 from shared.clock import system_clock
@@ -148,6 +150,28 @@ async def test_a_message_that_kafka_refuses_is_fatal(
             [random_message(observer, MAX_MESSAGE_BYTES)], max_bytes=2 * MAX_MESSAGE_BYTES
         )
     assert isinstance(kafka_client.failed.exception(), MessageSizeTooLargeError)
+
+
+async def test_a_message_after_which_kafka_answers_unknown_error_is_stored_once(
+    kafka_client: KafkaClient, observer: KafkaObserver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a broker answers whose disk is full."""
+    handle = SendProduceReqHandler.handle_response
+    answers: list[Any] = []
+
+    def answer_unknown_error(handler: SendProduceReqHandler, response: Any) -> None:
+        answers.append(response)
+        if len(answers) == 1:
+            response.topics = [
+                (topic, [(number, UnknownError.errno, *rest) for number, _, *rest in partitions])
+                for topic, partitions in response.topics
+            ]
+        handle(handler, response)
+
+    monkeypatch.setattr(SendProduceReqHandler, "handle_response", answer_unknown_error)
+    await kafka_client.producer.send(activity("one"))
+    assert len(answers) == 2
+    assert len(await observer.read_all(ACTIVITIES)) == 1
 
 
 async def test_a_partition_without_a_leader_for_long_breaks_no_sequence(
