@@ -26,6 +26,14 @@ def stack() -> Iterator[LocalStack]:
         yield stack
 
 
+@pytest.fixture(autouse=True)
+def no_dead_server(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Starts what a failed test of faults has left dead, so that it fails alone."""
+    yield
+    if "stack" in request.fixturenames:
+        request.getfixturevalue("stack").start()
+
+
 @pytest.fixture(scope="session")
 def kafka(stack: LocalStack) -> str:
     """The bootstrap servers of the real Kafka."""

@@ -55,7 +55,7 @@ async def test_readiness_names_what_is_missing(health: Health, client: httpx2.As
     assert (answer.status_code, answer.json()) == (503, {"records": "reading records, 12 so far"})
 
 
-async def test_a_service_that_stops_says_so_and_asks_nothing(
+async def test_a_service_that_stops_says_so_and_reads_nothing(
     health: Health, client: httpx2.AsyncClient
 ) -> None:
     """Its store is closed while its port still answers."""
