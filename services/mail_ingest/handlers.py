@@ -61,7 +61,7 @@ class Handlers:
         await self._record_lifecycle(lifecycle[REMOVED], lifecycle[REAUTHORISATION_REQUIRED])
         windows = {*lifecycle[MISSED].values(), *lifecycle[REMOVED].values()}
         deleted = {item for item, change in last_changes.items() if change == DELETED}
-        await self._store.mailboxes.add_notified_items(items, windows, deleted)
+        await self._store.mailbox_work.add_notified_items(items, windows, deleted)
         if items:
             self._wake(Work.FRESH)
         if any(lifecycle.values()):
@@ -81,7 +81,7 @@ class Handlers:
                     followed[message.key] += message.value.items
                 case _:
                     assert_never(message.value)
-        unknown = await self._store.mailboxes.add_content_requests(requests)
+        unknown = await self._store.mailbox_work.add_content_requests(requests)
         version = next_version(self._clock())
         answers = [
             OutgoingMessage(CONTENT, key, unavailable(request, NOT_ENROLLED), version)
@@ -105,4 +105,6 @@ class Handlers:
             return
         await self._store.subscriptions.mark_removed(list(removed))
         await self._store.subscriptions.mark_due(list(to_reauthorise), self._clock())
-        await self._store.mailboxes.request_subscription_work({*removed.values(), *to_reauthorise.values()})
+        await self._store.mailbox_work.request_subscription_work(
+            {*removed.values(), *to_reauthorise.values()}
+        )

@@ -151,7 +151,7 @@ class MailboxAdministration:
         await self._audit(RETRY_STUCK, key.tenant, key.mailbox, item)
         count = await self._store.stuck_items.make_due(key, item, self._clock())
         if count:
-            await self._store.mailboxes.request_stuck_items(key)
+            await self._store.mailbox_work.request_stuck_items(key)
         return count
 
     async def drop_stuck_items(self, key: MailboxKey, item: str | None) -> int:

@@ -27,7 +27,7 @@ class FollowRequests:
         """
         now = self._clock()
         # The mailboxes first: a sync looks for followed items only where there may be some.
-        await self._store.mailboxes.follow_until(
+        await self._store.mailbox_work.follow_until(
             {owner: max(each.until for each in named) for owner, named in requests.items()}
         )
         to_fetch = {}
@@ -48,4 +48,4 @@ class FollowRequests:
             await self._store.followed_items.start_from(owner, current.values())
             if left := [(each.kind, each.item) for each in unknown if each.item not in current]:
                 to_fetch[owner] = left
-        await self._store.mailboxes.add_notified_items(to_fetch)
+        await self._store.mailbox_work.add_notified_items(to_fetch)

@@ -1,4 +1,4 @@
-"""The MongoDB database of mail-ingest: a file for each collection.
+"""The MongoDB database of mail-ingest: a file for each collection, and for each job about the mailboxes.
 
 `documents.py` declares the fields of all documents, once. `pipelines.py` holds the updates that compute
 the new state of a document from its present one. `database.py` combines the collections to a `Store`;

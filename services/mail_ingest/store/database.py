@@ -15,6 +15,9 @@ from .documents import Mailbox
 from .followed_items import FollowedItemCollection
 from .instances import InstanceCollection
 from .items import ItemCollection
+from .mailbox_counts import MailboxCounts
+from .mailbox_leases import MailboxLeases
+from .mailbox_work import MailboxWork
 from .mailboxes import MailboxCollection
 from .marks import MarkCollection
 from .pipelines import MailboxPipelines
@@ -23,6 +26,7 @@ from .recovered import RecoveredStates
 from .request_slots import RequestSlotCollection
 from .stuck_items import StuckItemCollection
 from .subscriptions import SubscriptionCollection
+from .tenant_mailboxes import TenantMailboxes
 from .tenants import TenantCollection
 
 
@@ -36,7 +40,12 @@ class Store:
 
     def __init__(self, settings: IngestSettings, driver: Driver = DRIVER) -> None:
         self._database = MongoDatabase(settings, settings.mongodb_database, MAIL_INGEST, driver)
-        self.mailboxes = MailboxCollection(self._database, reconcile=settings.reconcile)
+        pipelines = MailboxPipelines(settings.reconcile)
+        self.mailboxes = MailboxCollection(self._database, pipelines)
+        self.mailbox_work = MailboxWork(self._database, pipelines)
+        self.mailbox_leases = MailboxLeases(self._database, pipelines)
+        self.mailbox_counts = MailboxCounts(self._database, pipelines)
+        self.tenant_mailboxes = TenantMailboxes(self._database, pipelines)
         self.items = ItemCollection(self._database)
         self.followed_items = FollowedItemCollection(self._database)
         self.stuck_items = StuckItemCollection(self._database)
@@ -46,7 +55,6 @@ class Store:
         self.audit = AuditCollection(self._database)
         self.instances = InstanceCollection(self._database)
         self.marks = MarkCollection(self._database)
-        pipelines = MailboxPipelines(settings.reconcile)
         self.recovered = RecoveredStates(self._database, pipelines)
         self.item_states = ItemStates(self._database, pipelines)
         self.mailbox_states = MailboxStates(self._database, pipelines)
@@ -114,7 +122,7 @@ class Store:
         stuck = await self.stuck_items.count_by_reason()
         not_found_yet = stuck.pop(NOT_FOUND_YET, 0)
         return {
-            **await self.mailboxes.count_work(),
+            **await self.mailbox_counts.count_work(),
             "publish pending items": await self.items.count_pending(),
             "items not found yet": not_found_yet,
             "stuck items": sum(stuck.values()),

@@ -62,7 +62,7 @@ class InstanceClaim:
             if current.process != first.process:
                 first = current
         self.refused = current.refused
-        await retry_until_available(lambda: self._store.mailboxes.end_leases(instance), outage)
+        await retry_until_available(lambda: self._store.mailbox_leases.end_leases(instance), outage)
 
     @contextlib.asynccontextmanager
     async def held(self) -> AsyncIterator[None]:

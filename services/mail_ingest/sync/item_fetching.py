@@ -92,7 +92,7 @@ class ItemFetching:
         )
         resolved = {item: each for item, each in processed.items() if item not in again}
         if any(needs_window(each.captured, each.observed, self._kinds) for each in resolved.values()):
-            await self._store.mailboxes.report_series_change(mailbox.key)
+            await self._store.mailbox_work.report_series_change(mailbox.key)
         await self._stuck.resolve(mailbox, resolved.keys())
         unsure = again | held_back
         seen = {key: payload for key, payload in fetched.payloads.items() if key[1] not in unsure}

@@ -61,7 +61,7 @@ class MailboxSync:
     def __init__(self, dependencies: Dependencies, lease: Lease) -> None:
         store, graph, outbox = dependencies.store, dependencies.graph, dependencies.outbox
         clock, settings, kinds = dependencies.clock, dependencies.settings, dependencies.kinds
-        held = store.mailboxes.held(lease)
+        held = store.mailbox_leases.held(lease)
         profile = MailboxProfile(graph, held, clock, settings, kinds)
         reader = ItemReader(graph, profile, clock, kinds)
         activities = ActivityPublisher(store, held, outbox, clock, kinds)

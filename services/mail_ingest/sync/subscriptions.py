@@ -94,7 +94,7 @@ class SubscriptionManager:
         outcome = await self._carry_out(plan_subscriptions(existing, now, self._kinds), mailbox, now)
         if outcome.created and (existing or mailbox.subscription_failures):
             # Nobody was notified of changes between the old subscription and the new one.
-            await self._store.mailboxes.request_window(mailbox.key)
+            await self._store.mailbox_work.request_window(mailbox.key)
         current = await self._store.subscriptions.find_by_owner(mailbox.key)
         failures = mailbox.subscription_failures + 1 if outcome.reasons else 0
         renewals = [each.renew_at for each in current if each.renew_at]

@@ -85,7 +85,9 @@ class TenantBlocking:
             block = refused_tenant(before, mailbox.tenant, error.reason, now, first)
             await self._store_block(block, is_new=before is None)
         previous = before.reason if before else None
-        await self._store.mailboxes.block_tenant(block.tenant, block.reason, now, block.retry_at, previous)
+        await self._store.tenant_mailboxes.block_tenant(
+            block.tenant, block.reason, now, block.retry_at, previous
+        )
         await self._block_mailbox(await self._held.read(), block)
         return True
 
@@ -109,8 +111,8 @@ class TenantBlocking:
         is_known = mailbox.status is MailboxStatus.BLOCKED and mailbox.reason == error.reason
         if is_known or not may_be_of_tenant(error.reason):
             return False
-        others = await self._store.mailboxes.find_refused_since(mailbox.tenant, error.reason)
-        last_success = await self._store.mailboxes.find_last_success(mailbox.tenant)
+        others = await self._store.tenant_mailboxes.find_refused_since(mailbox.tenant, error.reason)
+        last_success = await self._store.tenant_mailboxes.find_last_success(mailbox.tenant)
         return is_of_tenant([*others, self._clock()], last_success)
 
     async def _block_mailbox(self, mailbox: Mailbox, block: TenantBlock) -> None:
@@ -135,4 +137,4 @@ class TenantBlocking:
         block, self._probed = self._probed, None
         if block and await self._store.tenants.delete(block.tenant):
             log.info("tenant no longer blocked", extra={"tenant": block.tenant, "reason": block.reason})
-            await self._store.mailboxes.release_tenant(block.tenant, block.reason, self._clock())
+            await self._store.tenant_mailboxes.release_tenant(block.tenant, block.reason, self._clock())

@@ -131,7 +131,7 @@ class SyncWorkers:
         self._leases_requested += 1
         holder = f"{self._name}.{self._leases_requested}"
         try:
-            mailbox = await self._store.mailboxes.acquire_lease(
+            mailbox = await self._store.mailbox_leases.acquire_lease(
                 work, holder, self._settings.lease, self._clock()
             )
         except (RetryableError, InvalidMessageError) as error:
@@ -153,7 +153,7 @@ class SyncWorkers:
 
     async def _run_sync(self, lease: Lease, mailbox: Mailbox, work: Work) -> None:
         """Runs a sync, and handles its end."""
-        held = self._store.mailboxes.held(lease)
+        held = self._store.mailbox_leases.held(lease)
         async with self._renewing(held):
             try:
                 await self._finish_sync(MailboxSync(self._dependencies, lease), held, mailbox, work)

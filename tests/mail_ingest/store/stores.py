@@ -34,12 +34,12 @@ def settings(uri: str, database: str, *, reconcile: bool = True) -> IngestSettin
 
 
 def held_by(store: Store, holder: str, key: MailboxKey = ANN) -> HeldMailbox:
-    return store.mailboxes.held(Lease(key, holder, LEASE, 0.0))
+    return store.mailbox_leases.held(Lease(key, holder, LEASE, 0.0))
 
 
 async def acquire(store: Store, holder: str = "holder", duration: timedelta = LEASE) -> HeldMailbox:
     for work in Work:
-        mailbox = await store.mailboxes.acquire_lease(work, holder, duration, now())
+        mailbox = await store.mailbox_leases.acquire_lease(work, holder, duration, now())
         if mailbox is not None:
             return held_by(store, holder, mailbox.key)
     raise AssertionError("no mailbox has work")
@@ -47,7 +47,7 @@ async def acquire(store: Store, holder: str = "holder", duration: timedelta = LE
 
 async def has_work(store: Store) -> bool:
     """Whether a mailbox is due; its lease is granted then."""
-    return any([await store.mailboxes.acquire_lease(work, "early", LEASE, now()) for work in Work])
+    return any([await store.mailbox_leases.acquire_lease(work, "early", LEASE, now()) for work in Work])
 
 
 async def finish_all_work(store: Store) -> None:

@@ -57,10 +57,10 @@ async def test_ended_lease_has_ended_by_every_clock(
     store: Store, mongodb_uri: str, mongodb_database: str
 ) -> None:
     await acquire(store, "replica-1/former.1")
-    await store.mailboxes.end_leases("replica-1")
+    await store.mailbox_leases.end_leases("replica-1")
     move(mongodb_uri, mongodb_database, "mailboxes", "lease.until", MINUTE_MS)
 
-    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "replica-1/new.1", LEASE, now())
+    assert await store.mailbox_leases.acquire_lease(Work.ROUTINE, "replica-1/new.1", LEASE, now())
 
 
 async def test_slot_of_a_primary_that_was_ahead_holds_nobody_up(
@@ -85,12 +85,12 @@ async def test_instance_that_a_primary_ahead_has_seen_holds_nobody_up(
 
 async def test_work_is_due_at_once_for_a_worker_whose_clock_is_behind(store: Store) -> None:
     await finish_all_work(store)
-    await store.mailboxes.add_notified_items({ANN: [(EMAIL, "i")]})
-    assert await store.mailboxes.acquire_lease(Work.FRESH, "behind", SHORT, now() - MINUTE)
+    await store.mailbox_work.add_notified_items({ANN: [(EMAIL, "i")]})
+    assert await store.mailbox_leases.acquire_lease(Work.FRESH, "behind", SHORT, now() - MINUTE)
     await asyncio.sleep(2 * SHORT.total_seconds())
-    await store.mailboxes.request_subscription_work([ANN])
+    await store.mailbox_work.request_subscription_work([ANN])
 
-    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "behind", SHORT, now() - MINUTE)
+    assert await store.mailbox_leases.acquire_lease(Work.ROUTINE, "behind", SHORT, now() - MINUTE)
 
     due_at = (await read(store)).subscriptions_due_at
     assert due_at is not None
@@ -99,10 +99,10 @@ async def test_work_is_due_at_once_for_a_worker_whose_clock_is_behind(store: Sto
 
 async def test_scheduled_work_is_due_by_the_clock_that_scheduled_it(store: Store) -> None:
     await finish_all_work(store)
-    await store.mailboxes.request_subscription_work([ANN])
+    await store.mailbox_work.request_subscription_work([ANN])
     held = await acquire(store)
     await held.schedule_subscriptions((await held.read()).subscriptions_due_at, now() + MINUTE)
     await held.release_lease()
-    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "early", LEASE, now()) is None
+    assert await store.mailbox_leases.acquire_lease(Work.ROUTINE, "early", LEASE, now()) is None
 
-    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "ahead", LEASE, now() + MINUTE)
+    assert await store.mailbox_leases.acquire_lease(Work.ROUTINE, "ahead", LEASE, now() + MINUTE)

@@ -42,14 +42,14 @@ async def mailbox_without_work(store: Store) -> None:
 async def test_notified_item_is_fresh_work_and_no_routine_work(store: Store) -> None:
     before = await read(store)
 
-    await store.mailboxes.add_notified_items({ANN: [(EMAIL, "i")]})
+    await store.mailbox_work.add_notified_items({ANN: [(EMAIL, "i")]})
 
     after = await read(store)
     assert after.fresh_due_at is not None
     assert after.fresh_due_at <= now()
     assert after.due_at == before.due_at
-    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "h", LEASE, now()) is None
-    acquired = await store.mailboxes.acquire_lease(Work.FRESH, "h", LEASE, now())
+    assert await store.mailbox_leases.acquire_lease(Work.ROUTINE, "h", LEASE, now()) is None
+    acquired = await store.mailbox_leases.acquire_lease(Work.FRESH, "h", LEASE, now())
     assert acquired is not None
     assert [each.item for each in acquired.notified_items] == ["i"]
 
@@ -57,10 +57,10 @@ async def test_notified_item_is_fresh_work_and_no_routine_work(store: Store) -> 
 async def test_content_request_is_fresh_work_also_while_the_mailbox_is_blocked(store: Store) -> None:
     later = now() + timedelta(hours=1)
     await set_and_release(store, status=MailboxStatus.BLOCKED, retry_at=later)
-    await store.mailboxes.add_notified_items({ANN: [(EMAIL, "i")]})
+    await store.mailbox_work.add_notified_items({ANN: [(EMAIL, "i")]})
     assert (await read(store)).fresh_due_at is None
 
-    await store.mailboxes.add_content_requests({ANN: [request()]})
+    await store.mailbox_work.add_content_requests({ANN: [request()]})
 
     due_at = (await read(store)).fresh_due_at
     assert due_at is not None
@@ -71,7 +71,7 @@ async def test_fresh_work_waits_for_the_retry_time_of_its_mailbox(store: Store) 
     later = now() + timedelta(hours=1)
     await set_and_release(store, retry_at=later)
 
-    await store.mailboxes.add_notified_items({ANN: [(EMAIL, "i")]})
+    await store.mailbox_work.add_notified_items({ANN: [(EMAIL, "i")]})
 
     mailbox = await read(store)
     assert mailbox.fresh_due_at == mailbox.retry_at
@@ -84,22 +84,22 @@ async def test_window_is_due_at_its_time_and_never_before_its_retry_time(store: 
     assert mailbox.due_at == mailbox.next_window_at
     mailbox = await set_and_release(store, window_retry_at=later)
     assert mailbox.due_at == mailbox.window_retry_at
-    await store.mailboxes.request_window(ANN)
+    await store.mailbox_work.request_window(ANN)
     mailbox = await read(store)
     assert mailbox.due_at == mailbox.window_retry_at
 
 
 async def test_readings_for_a_busy_series_are_spaced_and_none_is_lost(store: Store) -> None:
-    await store.mailboxes.report_series_change(ANN)
+    await store.mailbox_work.report_series_change(ANN)
     held = await acquire(store)
     pauses = []
     for _ in range(6):
         seen = await held.read()
         await asyncio.sleep(0.002)
-        await store.mailboxes.report_series_change(ANN)
+        await store.mailbox_work.report_series_change(ANN)
         await finish_window(held, seen)
         assert (await read(store)).series_changed_at is not None, "a change during the reading is not in it"
-        await store.mailboxes.report_series_change(ANN)
+        await store.mailbox_work.report_series_change(ANN)
         mailbox = await read(store)
         assert mailbox.complete_as_of is not None
         assert mailbox.due_at is not None
@@ -109,12 +109,12 @@ async def test_readings_for_a_busy_series_are_spaced_and_none_is_lost(store: Sto
 
 
 async def test_series_that_changes_after_a_while_is_read_at_once(store: Store) -> None:
-    await store.mailboxes.report_series_change(ANN)
+    await store.mailbox_work.report_series_change(ANN)
     held = await acquire(store)
     for _ in range(2):  # the second reading has no cause but the time
         await finish_window(held, await held.read())
 
-    await store.mailboxes.report_series_change(ANN)
+    await store.mailbox_work.report_series_change(ANN)
 
     due_at = (await read(store)).due_at
     assert due_at is not None
@@ -154,8 +154,8 @@ async def test_item_that_enters_the_window_makes_the_mailbox_due_then(store: Sto
 
 
 async def test_holder_that_did_not_release_leaves_items_to_publish(store: Store) -> None:
-    await store.mailboxes.add_notified_items({ANN: [(EMAIL, "i")]})
-    assert await store.mailboxes.acquire_lease(Work.FRESH, "killed", timedelta(milliseconds=1), now())
+    await store.mailbox_work.add_notified_items({ANN: [(EMAIL, "i")]})
+    assert await store.mailbox_leases.acquire_lease(Work.FRESH, "killed", timedelta(milliseconds=1), now())
     await asyncio.sleep(0.01)
 
     held = await acquire(store)
@@ -168,13 +168,13 @@ async def test_holder_that_did_not_release_leaves_items_to_publish(store: Store)
 
 
 async def test_unfinished_sync_leaves_items_to_publish(store: Store) -> None:
-    await store.mailboxes.add_notified_items({ANN: [(EMAIL, "i")]})
+    await store.mailbox_work.add_notified_items({ANN: [(EMAIL, "i")]})
     held = await acquire(store)
     await held.remove_notified_items((await held.read()).notified_items)
 
     await held.release_lease(is_unfinished=True)
 
-    assert await store.mailboxes.acquire_lease(Work.ROUTINE, "next", LEASE, now())
+    assert await store.mailbox_leases.acquire_lease(Work.ROUTINE, "next", LEASE, now())
 
 
 async def test_items_that_became_pending_meanwhile_stay_due(store: Store) -> None:
@@ -210,7 +210,7 @@ async def test_removed_mailbox_is_due_until_its_items_are_withdrawn(store: Store
 async def test_content_request_waits_for_no_back_off_but_for_graph(store: Store) -> None:
     soon, later = now() + timedelta(minutes=5), now() + timedelta(hours=1)
     await set_and_release(store, retry_at=later)
-    await store.mailboxes.add_content_requests({ANN: [request()]})
+    await store.mailbox_work.add_content_requests({ANN: [request()]})
 
     at_once = (await read(store)).fresh_due_at
     mailbox = await set_and_release(store, content_retry_at=soon)
@@ -227,7 +227,7 @@ async def test_content_request_that_needs_no_request_to_graph_waits_for_nothing(
     later = now() + timedelta(hours=1)
     await set_and_release(store, status=status, retry_at=later, content_retry_at=later)
 
-    await store.mailboxes.add_content_requests({ANN: [request()]})
+    await store.mailbox_work.add_content_requests({ANN: [request()]})
 
     due_at = (await read(store)).fresh_due_at
     assert due_at is not None

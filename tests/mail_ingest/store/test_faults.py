@@ -56,7 +56,7 @@ async def quick_store(mongodb_uri: str, mongodb_database: str) -> AsyncIterator[
 async def test_no_fault_makes_notified_items_seem_recorded(quick_store: Store, mongodb_uri: str) -> None:
     await prepare(quick_store)
     for fault in FAULTS:
-        await _check(quick_store, mongodb_uri, fault, 2, "MailboxCollection.add_notified_items")
+        await _check(quick_store, mongodb_uri, fault, 2, "MailboxWork.add_notified_items")
 
 
 @pytest.mark.full("faults")

@@ -43,7 +43,7 @@ async def test_concurrent_workers_never_hold_the_same_mailbox(store: Store) -> N
 
     acquired = await asyncio.gather(
         *(
-            store.mailboxes.acquire_lease(Work.ROUTINE, f"holder-{number}", LEASE, now())
+            store.mailbox_leases.acquire_lease(Work.ROUTINE, f"holder-{number}", LEASE, now())
             for number in range(20)
         )
     )
@@ -52,7 +52,7 @@ async def test_concurrent_workers_never_hold_the_same_mailbox(store: Store) -> N
 
 
 async def test_former_holder_removes_no_notified_item(store: Store) -> None:
-    await store.mailboxes.add_notified_items({ANN: [(EMAIL, "i")]})
+    await store.mailbox_work.add_notified_items({ANN: [(EMAIL, "i")]})
     mailbox = await (await acquire(store)).read()
 
     await held_by(store, "former").remove_notified_items(mailbox.notified_items)
@@ -65,12 +65,12 @@ async def test_returned_replica_ends_its_own_leases_alone(store: Store) -> None:
     first = await acquire(store, "replica-1/former.1")
     await acquire(store, "replica-10/other.1")
 
-    await store.mailboxes.end_leases("replica-1")
-    await store.mailboxes.end_leases(None)
+    await store.mailbox_leases.end_leases("replica-1")
+    await store.mailbox_leases.end_leases(None)
 
     with pytest.raises(LeaseLostError):
         await first.read()
-    acquired = await store.mailboxes.acquire_lease(Work.ROUTINE, "replica-1/new.1", LEASE, now())
+    acquired = await store.mailbox_leases.acquire_lease(Work.ROUTINE, "replica-1/new.1", LEASE, now())
     assert acquired is not None
     assert acquired.key == first.key
     assert acquired.pending_items_due is not None
@@ -80,15 +80,15 @@ async def test_returned_replica_ends_its_own_leases_alone(store: Store) -> None:
 async def test_work_recorded_between_last_read_and_release_is_due(store: Store) -> None:
     await finish_all_work(store)
     tomorrow = now() + timedelta(days=1)
-    await store.mailboxes.request_subscription_work([ANN])
+    await store.mailbox_work.request_subscription_work([ANN])
     held = await acquire(store)
     await held.schedule_subscriptions((await held.read()).subscriptions_due_at, tomorrow)
     await held.release_lease()
     assert not await has_work(store)
 
-    await store.mailboxes.request_subscription_work([ANN])
+    await store.mailbox_work.request_subscription_work([ANN])
     held = await acquire(store)
-    await store.mailboxes.request_subscription_work([ANN])  # another lifecycle event
+    await store.mailbox_work.request_subscription_work([ANN])  # another lifecycle event
     await held.release_lease()
     held = await acquire(store)
     await held.schedule_subscriptions((await held.read()).subscriptions_due_at, tomorrow)
@@ -102,6 +102,6 @@ async def test_work_recorded_between_last_read_and_release_is_due(store: Store) 
     )
     assert blocked is not None
     await store.mailboxes.acknowledge(ANN, blocked.version)
-    await store.mailboxes.release_tenant("t", "policy", now() - timedelta(seconds=1))
+    await store.tenant_mailboxes.release_tenant("t", "policy", now() - timedelta(seconds=1))
     await held.release_lease()
     await acquire(store, "next")

@@ -12,8 +12,8 @@ from .stores import ANN, EMAIL, acquire, now, record, refused, request, settings
 
 
 async def test_status_counts_the_work(store: Store) -> None:
-    await store.mailboxes.add_notified_items({ANN: [(EMAIL, "i"), (EMAIL, "j")]})
-    await store.mailboxes.add_content_requests({ANN: [request()]})
+    await store.mailbox_work.add_notified_items({ANN: [(EMAIL, "i"), (EMAIL, "j")]})
+    await store.mailbox_work.add_content_requests({ANN: [request()]})
     await record(store, "h", update("a", 0, 10))
     await store.stuck_items.save([stuck("s")])
     await acquire(store)

@@ -44,7 +44,7 @@ async def test_mailbox_is_due_when_its_next_stuck_item_is(store: Store) -> None:
     assert waiting.due_at is not None
     assert abs(waiting.due_at - soon) < timedelta(seconds=1)
     assert not await has_work(store)
-    await store.mailboxes.request_stuck_items(ANN)
+    await store.mailbox_work.request_stuck_items(ANN)
     assert await has_work(store)
 
 
@@ -53,7 +53,7 @@ async def test_stuck_items_that_an_administrator_makes_due_meanwhile_stay_due(st
     await held.add_stuck_items_due_at(now() - timedelta(minutes=1))
     seen = (await held.read()).stuck_items_due_at
 
-    await store.mailboxes.request_stuck_items(ANN)
+    await store.mailbox_work.request_stuck_items(ANN)
     await held.schedule_stuck_items(seen, None)
 
     due_at = (await held.read()).stuck_items_due_at

@@ -24,7 +24,7 @@ async def test_lifecycle_event_during_work_on_subscriptions_is_handled_next(stor
 
     async def lifecycle(*graph_ids: str) -> None:
         await store.subscriptions.mark_due(graph_ids, now())
-        await store.mailboxes.request_subscription_work([ANN])
+        await store.mailbox_work.request_subscription_work([ANN])
 
     await lifecycle("graph-0")
     held = await acquire(store)

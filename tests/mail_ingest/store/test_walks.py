@@ -25,13 +25,13 @@ async def test_all_mailboxes_of_a_tenant_are_blocked_and_released_and_no_others(
     assert {mailbox.status for mailbox in enrolled.values()} == {MailboxStatus.ENROLLED}
     at = now()
 
-    await store.mailboxes.block_tenant("many", "policy", at, at)
+    await store.tenant_mailboxes.block_tenant("many", "policy", at, at)
 
     mailboxes = await store.mailboxes.find_page(None, None, 1000)
     blocked = {each.key for each in mailboxes if each.status is MailboxStatus.BLOCKED}
     assert blocked == set(MANY)
-    assert len(await store.mailboxes.find_refused_since("many", "policy")) == 3
-    await store.mailboxes.release_tenant("many", "policy", at)
+    assert len(await store.tenant_mailboxes.find_refused_since("many", "policy")) == 3
+    await store.tenant_mailboxes.release_tenant("many", "policy", at)
     released = await store.mailboxes.find_page("many", None, 1000)
     assert len({each.retry_at for each in released}) > WALK_SIZE, "all at the same time"
     assert len(released) == len(MANY)
@@ -88,7 +88,7 @@ async def test_status_and_lists_read_no_whole_collection(mongodb_uri: str, own_p
             async for _ in store.resend(tenant, "m0000", now()):
                 pass
         await store.tenants.find_page(None, 10)
-        await store.mailboxes.find_last_success("many")
+        await store.tenant_mailboxes.find_last_success("many")
         await store.close()
         scans = recorded_scans(client[name])
         client.drop_database(name)

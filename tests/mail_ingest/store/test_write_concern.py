@@ -57,7 +57,7 @@ async def test_writes_are_acknowledged_by_the_majority_whatever_the_uri_has(
     now = datetime.now(UTC)
     store = Store(IngestSettings(mongodb_uri=weak, mongodb_database=mongodb_database), driver)
     await store.mailboxes.enrol({ANN: None}, now)
-    await store.mailboxes.add_notified_items({ANN: [(ActivityKind.EMAIL, "i")]})
+    await store.mailbox_work.add_notified_items({ANN: [(ActivityKind.EMAIL, "i")]})
     await store.audit.insert([AuditEntry(now, "enrol", "t", "ann", "test")])
     await store.close()
     assert concerns.of_writes == {"majority"}

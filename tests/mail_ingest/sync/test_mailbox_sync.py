@@ -103,11 +103,11 @@ class Office:
         """Runs the sync of the mailbox as a worker does."""
         self._syncs += 1
         holder = f"holder{self._syncs}"
-        mailbox = await self.store.mailboxes.acquire_lease(work, holder, LEASE, datetime.now(UTC))
+        mailbox = await self.store.mailbox_leases.acquire_lease(work, holder, LEASE, datetime.now(UTC))
         assert mailbox is not None, "the mailbox has no such work"
         lease = Lease(ANN, holder, LEASE, time.monotonic())
         await MailboxSync(self._dependencies, lease).run(mailbox, work)
-        await self.store.mailboxes.held(lease).release_lease()
+        await self.store.mailbox_leases.held(lease).release_lease()
 
     async def read(self) -> Mailbox:
         mailbox = await self.store.mailboxes.find(ANN)
@@ -161,7 +161,7 @@ async def test_item_that_is_published_after_the_last_one_has_expired_expires_in_
     await office.capture(captured("old", now))
     office.items["new"] = message(id="new", receivedDateTime=graph_time(now))
     await office.set(next_expiry_at=now)
-    await office.store.mailboxes.add_notified_items({ANN: [(ActivityKind.EMAIL, "new")]})
+    await office.store.mailbox_work.add_notified_items({ANN: [(ActivityKind.EMAIL, "new")]})
 
     await office.sync(Work.ROUTINE)
 
@@ -198,7 +198,7 @@ async def test_content_request_of_a_blocked_mailbox_is_answered_before_graph_per
     now = datetime.now(UTC)
     later = now + timedelta(hours=1)
     await office.set(status=MailboxStatus.BLOCKED, reason="throttled", retry_at=later, content_retry_at=later)
-    await office.store.mailboxes.add_content_requests({ANN: [track_request("i")]})
+    await office.store.mailbox_work.add_content_requests({ANN: [track_request("i")]})
 
     await office.sync(Work.FRESH)
 
@@ -244,7 +244,7 @@ async def test_tombstone_of_an_expired_item_is_published_after_a_crash_also_with
     await office.capture(withdrawn)
     later = now + timedelta(hours=1)
     await office.set(status=status, reason="no_mailbox", retry_at=later, next_expiry_at=now)
-    await office.store.mailboxes.acquire_lease(Work.ROUTINE, "killed", timedelta(milliseconds=-1), now)
+    await office.store.mailbox_leases.acquire_lease(Work.ROUTINE, "killed", timedelta(milliseconds=-1), now)
 
     await office.sync(Work.ROUTINE)
 
@@ -279,7 +279,7 @@ async def test_track_request_for_an_item_that_is_held_back_does_not_withdraw_it(
     stuck = held_back(None, ANN, (ActivityKind.EMAIL, "i"), now, 0.0)
     await office.store.stuck_items.save([stuck])
     await office.set(stuck_items_due_at=stuck.retry_at)
-    await office.store.mailboxes.add_content_requests({ANN: [track_request("i")]})
+    await office.store.mailbox_work.add_content_requests({ANN: [track_request("i")]})
 
     await office.sync(Work.FRESH)
 
@@ -292,8 +292,8 @@ async def test_capture_goes_on_once_a_track_request_shows_that_graph_answers(off
     for item in ("i", "new"):
         office.items[item] = message(id=item, receivedDateTime=graph_time(now))
     await office.set(retry_at=now + timedelta(minutes=5), failures=9)
-    await office.store.mailboxes.add_notified_items({ANN: [(ActivityKind.EMAIL, "new")]})
-    await office.store.mailboxes.add_content_requests({ANN: [track_request("i")]})
+    await office.store.mailbox_work.add_notified_items({ANN: [(ActivityKind.EMAIL, "new")]})
+    await office.store.mailbox_work.add_content_requests({ANN: [track_request("i")]})
 
     await office.sync(Work.FRESH)
     await office.sync(Work.FRESH)
@@ -307,7 +307,7 @@ async def test_notified_item_of_a_refused_kind_is_fetched_where_no_window_would_
     now = datetime.now(UTC)
     refused = RefusedKind(ActivityKind.EMAIL, "graph_403", now, 1, now + timedelta(minutes=30))
     await office.set(refused_kinds=(refused,), folders=Folders(live=frozenset({"inbox"})))
-    await office.store.mailboxes.add_notified_items({ANN: [(ActivityKind.EMAIL, "new")]})
+    await office.store.mailbox_work.add_notified_items({ANN: [(ActivityKind.EMAIL, "new")]})
     without_windows = Office(office.store, office.settings.model_copy(update={"reconcile": False}))
     without_windows.items["new"] = message(id="new", receivedDateTime=graph_time(now))
 

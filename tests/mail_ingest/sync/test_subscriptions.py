@@ -114,7 +114,7 @@ class Subscribed:
         self.held = StubHeldMailbox()
         self.now = NOW
         self._manager = SubscriptionManager(
-            cast("Any", SimpleNamespace(subscriptions=self.store, mailboxes=self.held)),
+            cast("Any", SimpleNamespace(subscriptions=self.store, mailbox_work=self.held)),
             cast("Any", SimpleNamespace(subscriptions=self.graph)),
             cast("Any", self.held),
             cast("Any", self.held),

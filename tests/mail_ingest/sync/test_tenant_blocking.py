@@ -44,7 +44,7 @@ class Office:
     async def enrol(self, *names: str) -> None:
         for name in names:
             await self.store.mailboxes.enrol({MailboxKey(TENANT, name): ["a@contoso.com"]}, self.now)
-            assert await self.store.mailboxes.acquire_lease(Work.ROUTINE, "holder", LEASE, self.now)
+            assert await self.store.mailbox_leases.acquire_lease(Work.ROUTINE, "holder", LEASE, self.now)
 
     async def fail(self, name: str, failure: GraphFailure) -> None:
         """A sync of a mailbox that ends in a failure."""
@@ -53,7 +53,7 @@ class Office:
     async def sync(self, name: str, failure: GraphFailure | None = None) -> None:
         """A sync of a mailbox that requests something of it, as far as the tenant permits."""
         key = MailboxKey(TENANT, name)
-        held = self.store.mailboxes.held(Lease(key, "holder", LEASE, time.monotonic()))
+        held = self.store.mailbox_leases.held(Lease(key, "holder", LEASE, time.monotonic()))
         office = self
 
         class StubGraph:
@@ -204,7 +204,7 @@ async def test_401_of_one_mailbox_is_not_the_tenants_and_that_of_several_is(offi
 async def test_several_mailboxes_are_not_the_tenant_while_others_are_served(office: Office) -> None:
     await office.enrol("a", "b", "c", "d")
     key = MailboxKey(TENANT, "d")
-    held = office.store.mailboxes.held(Lease(key, "holder", LEASE, time.monotonic()))
+    held = office.store.mailbox_leases.held(Lease(key, "holder", LEASE, time.monotonic()))
     await held.set_fields(complete_as_of=office.now)
 
     for name in ("a", "b", "c"):

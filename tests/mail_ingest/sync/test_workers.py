@@ -56,7 +56,9 @@ class StubMailboxes:
 
 async def test_log_of_an_unexpected_error_has_no_part_of_its_text(caplog: pytest.LogCaptureFixture) -> None:
     stop_signal = StopSignal()
-    store = SimpleNamespace(mailboxes=StubMailboxes(), items=FailingItems(stop_signal), request_slots=None)
+    store = SimpleNamespace(
+        mailbox_leases=StubMailboxes(), items=FailingItems(stop_signal), request_slots=None
+    )
     settings = IngestSettings(workers=1)
     unused = cast("Any", None)
     workers = SyncWorkers(
@@ -101,7 +103,7 @@ async def run_workers(
     mailboxes: Mailboxes, *, seconds: float, gate: StoreGate | None = None, **settings: Any
 ) -> list[Work]:
     """The classes of the syncs that workers begin in this time."""
-    unused, store = cast("Any", None), cast("Any", SimpleNamespace(mailboxes=mailboxes))
+    unused, store = cast("Any", None), cast("Any", SimpleNamespace(mailbox_leases=mailboxes))
     configured = IngestSettings(**settings)
     dependencies = Dependencies(store, unused, unused, lambda: NOW, configured, KINDS)
     workers = EndlessSyncs(dependencies, gate or open_gate())
