@@ -39,6 +39,7 @@ from .connection import admin_client, bootstrap_servers, broker_security, kafka_
 from .consumer import Batch, OnBatch, StartOffsets, TopicConsumer
 from .errors import RetryableError
 from .keys import K
+from .leaders import is_outdated
 from .messages import MessageDecoder, ReceivedMessage
 from .producer import Producer
 from .reconnection import give_up_consumer, give_up_producer, is_available, is_out_of_reach
@@ -164,6 +165,8 @@ class KafkaClient(KafkaCluster):
     async def check(self) -> None:
         """Connects again where a new client reaches Kafka and those here do not; commits what is overdue.
 
+        What one client learns of the cluster all others use.
+
         The service calls it every few seconds. An outage, in which a new client reaches no more, changes
         nothing.
         """
@@ -172,6 +175,7 @@ class KafkaClient(KafkaCluster):
         lost = sum(is_lost)
         if clients and not lost and await self.ping():
             self.lost_since = None
+            self._update_outdated(clients)
             await asyncio.gather(*(consumer.commit_overdue() for consumer in self.consumers))
         elif not await is_available(self.settings, self._used_topics()):
             self.last_unreachable = time.monotonic()
@@ -188,6 +192,18 @@ class KafkaClient(KafkaCluster):
         connected = [*self.readers, self._admin, *(consumer.client for consumer in self.consumers)]
         clients = [each._client for each in connected if each is not None]  # noqa: SLF001  # no public name
         return [*clients, self.producer.client.client] if self.producer.client else clients
+
+    def _update_outdated(self, clients: list[AIOKafkaClient]) -> None:
+        """Makes each client leave a broker or a leader that `ping` has found to be replaced.
+
+        By itself it would wait there until its own metadata is too old, or its request times out.
+        """
+        if self._offsets is None:
+            return
+        latest = self._offsets._client  # noqa: SLF001  # no public name
+        for client in clients:
+            if is_outdated(client, latest):
+                client.force_metadata_update()
 
     async def _connect_again(self) -> None:
         """Replaces every client; those in use are given up, and what they had not delivered fails."""

@@ -74,6 +74,15 @@ async def verify_leaders(client: AIOKafkaClient, partitions: Collection[TopicPar
     return False
 
 
+def is_outdated(client: AIOKafkaClient, latest: AIOKafkaClient) -> bool:
+    """Whether a client knows other brokers or leaders than one that has just verified them."""
+    known, new = client.cluster, latest.cluster
+    if {broker.nodeId for broker in known.brokers()} != {broker.nodeId for broker in new.brokers()}:
+        return True
+    leaders = {tp: new.leader_for_partition(tp) for tp in getattr(new, "verified_at", {})}
+    return any(known.leader_for_partition(tp) not in (None, leader) for tp, leader in leaders.items())
+
+
 # -- in place of aiokafka's methods ---------------------------------------------------------------
 
 

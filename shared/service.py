@@ -41,7 +41,7 @@ DRAIN_TIMEOUT = timedelta(seconds=6)
 process ends within 10 s."""
 CANCEL_TIMEOUT = timedelta(seconds=1)
 """Cancelled tasks that still run after this time are abandoned."""
-KAFKA_CHECK_INTERVAL = timedelta(seconds=5)
+KAFKA_CHECK_INTERVAL = timedelta(seconds=2)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 VERSION_HEADER = "Auto-Capture-Version"
 

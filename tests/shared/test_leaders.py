@@ -1,6 +1,6 @@
 """Who leads a partition: whom most of its replicas name."""
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 from aiokafka import TopicPartition
@@ -12,9 +12,11 @@ from aiokafka.structs import BrokerMetadata
 from shared.broker import KafkaClient
 from shared.clock import system_clock
 from shared.errors import RetryableError
-from shared.leaders import NO_LEADER, Votes, verify_leaders
+from shared.leaders import NO_LEADER, Votes, is_outdated, verify_leaders
 from shared.settings import KafkaSettings
 from shared.topics import ACTIVITIES
+
+from .kafka_world import Sink, eventually, member
 
 TP = TopicPartition("records", 0)
 UNKNOWN_TOPIC = 3
@@ -116,6 +118,33 @@ async def test_a_client_that_knows_no_living_broker_bootstraps_again(kafka_clien
     lose(client)
     assert await verify_leaders(client, [partition])
     assert await kafka_client.end_offsets([partition]) == {partition: 0}
+
+
+async def test_what_one_client_learns_all_others_use(settings: KafkaSettings) -> None:
+    """One that waits for a broker that is gone would wait until its own metadata is too old."""
+    async with member(settings, Sink()) as consumer:
+        await eventually(lambda: consumer.assigned)
+        kafka = cast("KafkaClient", consumer.cluster)
+        for client in kafka._clients_in_use():
+            client._metadata_max_age_ms = 3_600_000
+            await client.force_metadata_update()
+            client.cluster._brokers[7] = BrokerMetadata(7, "127.0.0.1", 1, None)
+        await kafka.check()
+        await eventually(
+            lambda: not any(client.cluster.broker_metadata(7) for client in kafka._clients_in_use())
+        )
+
+
+async def test_a_client_that_knows_another_leader_is_outdated(kafka_client: KafkaClient) -> None:
+    assert kafka_client._offsets is not None
+    assert kafka_client.producer.client is not None
+    latest, other = kafka_client._offsets._client, kafka_client.producer.client.client
+    (partition, *_) = await kafka_client.partitions(ACTIVITIES)
+    assert await verify_leaders(latest, [partition])
+    assert not is_outdated(other, latest)
+    known = other.cluster._partitions[partition.topic]
+    known[partition.partition] = known[partition.partition]._replace(leader=NO_LEADER)
+    assert is_outdated(other, latest)
 
 
 async def test_ends_are_unknown_without_verified_leaders(kafka_client: KafkaClient) -> None:
