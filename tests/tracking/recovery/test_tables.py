@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services.tracking.domain.recovery import Cause
+from services.tracking.domain.track_request import NO_ANSWER, TrackRequestState, open_request
 from services.tracking.domain.tracked_activity import TrackedActivity, closed, to_event
 from services.tracking.domain.visibility import DefaultReaders, RecordAbsence
 from services.tracking.recovery.tables import TableRecovery
@@ -37,6 +38,7 @@ from tests.tracking.worlds import (
     RENEWAL,
     email,
     matched,
+    regarding,
     tracked,
 )
 
@@ -144,6 +146,38 @@ async def test_pending_state_stays_unless_an_older_copy_may_have_published_it(
     stored = await store.tracked_activities.find_by_key(pending.key)
     assert stored
     assert stored.is_tracked is stays
+
+
+async def test_record_of_a_new_topic_stays_beside_topics_that_are_whole(store: Store) -> None:
+    for topic_name, key in (("a topic", RENEWAL), ("a new topic", ACCOUNT)):
+        value = CustomRecord(tenant=CONTOSO, type=key.type, id=key.id)
+        message = valid_message(RECORDS, key, value, topic_name=topic_name)
+        await store.records.upsert_later([record_document(key, message, BEFORE)])
+    recovery = replace(LONG, new_topics=frozenset({"a new topic"}))
+    await after(store, RECORDS, recovery)
+    records = await store.records.find_by_keys([RENEWAL, ACCOUNT])
+    assert {key: record.absence for key, record in records.items()} == {
+        RENEWAL: RecordAbsence.DELETED,
+        ACCOUNT: None,
+    }
+
+
+async def test_activity_that_is_tracked_since_the_recovery_began_stays(store: Store) -> None:
+    since = tracked(email(), (ANN, RENEWAL), now=NOW + 2 * HOUR)
+    assert await store.tracked_activities.replace_if_unchanged(since, None)
+    await after(store, TRACKED_ACTIVITIES)
+    assert await store.tracked_activities.find_by_key(since.key) == since
+
+
+async def test_what_no_topic_holds_is_failed_or_a_case(store: Store) -> None:
+    [entry] = regarding((ANN, RENEWAL))
+    assert await store.track_requests.insert(open_request("r", email(), entry, HOUR), email())
+    for _ in range(2):
+        await TableRecovery(store, SettableClock()).close_what_no_topic_holds(LONG)
+    [request] = await store.track_requests.find_for_record(ANN.mailbox_key, RENEWAL)
+    assert (request.state, request.reason) == (TrackRequestState.FAILED, NO_ANSWER)
+    cases = [case async for case in store.restore_cases.find()]
+    assert [(case["kind"], case["since"], case["found_at"]) for case in cases] == [("dismissals", NOW, NOW)]
 
 
 # -- states on the topic that are newer than the stored ones -----------------------------------------

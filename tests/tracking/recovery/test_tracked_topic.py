@@ -106,6 +106,19 @@ async def test_clock_that_is_behind_overrules_all_the_same(store: Store, reader:
     assert await revision(store) == ahead + 1
 
 
+async def test_lower_versions_of_a_topic_that_is_read_anew_are_not_late(store: Store) -> None:
+    stored = await publish(store)
+    partition = TopicPartition(TRACKED_ACTIVITIES.name, 0)
+    for topic_id in ("id", "id of a topic that was made anew"):
+        positions = read_positions(store, topic_id=topic_id)
+        await positions.start_offsets([partition])
+        relay = cast("Any", SimpleNamespace(wake=lambda: None))
+        reader = TrackedTopicReader(store, relay, positions, SettableClock(NOW + HOUR))
+        for version in (stored - 5, stored):
+            await read(reader, (EVENT, version))
+    assert await store.tracked_activities.count_publish_pending() == 0
+
+
 async def test_state_that_comes_again_is_not_late(store: Store, reader: TrackedTopicReader) -> None:
     stored = await publish(store)
     await read(reader, (EVENT, stored), (EVENT, stored))
