@@ -112,13 +112,15 @@ class LateMessages:
         for key, undecided in self._undecided.items():
             if is_newer(undecided.state, documents.get(key), now):
                 return False
-        self._forget_decided(documents)
+        self._forget_decided(documents, list(self._undecided))
         await self._decide_others(documents)
         return True
 
-    async def take_in(self) -> None:
-        """Forgets messages whose documents have their versions; called for each chunk that was taken in."""
-        self._forget_decided(await self._states.find(self._undecided))
+    async def take_in(self, chunk: TableChunk[Any, Any]) -> None:
+        """Adds the next messages, which were taken in, without those whose documents have their versions."""
+        self.add(chunk)
+        keys = {message.key for message in chunk.messages if message.key in self._undecided}
+        self._forget_decided(await self._states.find(keys), keys)
 
     async def overrule_rest(self) -> None:
         """Overrules what is not decided; called when the whole log was taken in.
@@ -131,9 +133,10 @@ class LateMessages:
             {key: each.version for key, each in documents.items() if not each.publish_pending}
         )
 
-    def _forget_decided(self, documents: Mapping[Any, DocumentState]) -> None:
-        for key in [key for key, each in self._undecided.items() if _is_decided(each, documents.get(key))]:
-            del self._undecided[key]
+    def _forget_decided(self, documents: Mapping[Any, DocumentState], keys: Collection[Any]) -> None:
+        for key in keys:
+            if _is_decided(self._undecided[key], documents.get(key)):
+                del self._undecided[key]
 
     async def _decide_others(self, documents: Mapping[Any, DocumentState]) -> None:
         """Overrules what is late, and has the rest published."""

@@ -17,15 +17,17 @@ from shared.clock import Clock, from_micros, next_version
 from shared.events import Activity, ActivityKind, MailboxChanged
 from shared.keys import ItemKey, MailboxKey, join_key
 from shared.messages import TombstoneMessage, ValidMessage, ValueMessage
-from shared.topics import ACTIVITIES, MAILBOXES
+from shared.topics import ACTIVITIES, MAILBOXES, Topic
 
 from .comparison import latest_messages, latest_statuses
-from .late_messages import LateMessages, MessageState, is_newer
+from .late_messages import LateMessages, MessageState, PublishedStates, is_newer
 
 log = logging.getLogger(__name__)
 
 KeepClaim = Callable[[], Awaitable[None]]
 """Called between the steps; raises RetryableError when another replica recovers the database by now."""
+
+TakeInChunk = Callable[[TableChunk[Any, Any]], Awaitable[None]]
 
 
 @dataclass(slots=True)
@@ -67,8 +69,12 @@ class TakeIn:
             RetryableError: Kafka or MongoDB is unavailable, or another replica recovers the database.
         """
         mailboxes_name, items_name = (self._kafka.full_name(topic.name) for topic in (MAILBOXES, ACTIVITIES))
-        mailboxes, mailbox_ends = await self._take_in_mailboxes()
-        items, item_ends = await self._take_in_items()
+        mailboxes, mailbox_ends = await self._take_in(
+            MAILBOXES, self._store.mailbox_states, self._take_in_statuses
+        )
+        items, item_ends = await self._take_in(ACTIVITIES, self._store.item_states, self._take_in_items)
+        RECOVERED_DOCUMENTS.labels("mailboxes").inc(self._progress.mailboxes)
+        RECOVERED_DOCUMENTS.labels("items").inc(self._progress.items)
         if mailboxes_name in complete:
             await self._remove_absent_mailboxes(mailboxes)
         if items_name in complete:
@@ -79,20 +85,20 @@ class TakeIn:
             self._progress.mailboxes_to_reconcile += len(page)
         return {mailboxes_name: mailbox_ends, items_name: item_ends}
 
-    async def _take_in_mailboxes(self) -> tuple[AbstractSet[int], dict[int, int]]:
-        """The hashes of the keys on the topic, and its ends."""
+    async def _take_in(
+        self, topic: Topic[Any, Any], states: PublishedStates, take_in_chunk: TakeInChunk
+    ) -> tuple[AbstractSet[int], dict[int, int]]:
+        """The hashes of the keys whose last message has a value, and the topic's ends."""
         present: set[int] = set()
         ends: dict[int, int] = {}
-        late = LateMessages(MAILBOXES.name, self._store.mailbox_states)
-        async for chunk in self._kafka.read_table(MAILBOXES):
+        late = LateMessages(topic.name, states)
+        async for chunk in self._kafka.read_table(topic):
             await self._keep_claim()
-            await self._take_in_statuses(chunk)
-            late.add(chunk)
-            await late.take_in()
+            await take_in_chunk(chunk)
+            await late.take_in(chunk)
             _record_present(present, chunk)
             ends = {tp.partition: offset for tp, offset in chunk.positions.items()}
         await late.overrule_rest()
-        RECOVERED_DOCUMENTS.labels("mailboxes").inc(self._progress.mailboxes)
         return present, ends
 
     async def _take_in_statuses(self, chunk: TableChunk[MailboxKey, MailboxChanged]) -> None:
@@ -115,30 +121,17 @@ class TakeIn:
             }
         )
 
-    async def _take_in_items(self) -> tuple[AbstractSet[int], dict[int, int]]:
-        """The hashes of the keys of live items on the topic, and its ends."""
-        present: set[int] = set()
-        ends: dict[int, int] = {}
-        states = self._store.item_states
-        late = LateMessages(ACTIVITIES.name, states)
-        async for chunk in self._kafka.read_table(ACTIVITIES):
-            await self._keep_claim()
-            latest = latest_messages(chunk)
-            documents = await states.find(latest)
-            newer = {
-                key: _item(message)
-                for key, message in latest.items()
-                if key not in documents or message.version > documents[key].version
-            }
-            await self._recovered.take_in_items(newer)
-            self._progress.items += len(newer)
-            late.add(chunk)
-            await late.take_in()
-            _record_present(present, chunk)
-            ends = {tp.partition: offset for tp, offset in chunk.positions.items()}
-        await late.overrule_rest()
-        RECOVERED_DOCUMENTS.labels("items").inc(self._progress.items)
-        return present, ends
+    async def _take_in_items(self, chunk: TableChunk[ItemKey, Activity]) -> None:
+        """Takes in the state of each item that is newer than its document."""
+        latest = latest_messages(chunk)
+        documents = await self._store.item_states.find(latest)
+        newer = {
+            key: _item(message)
+            for key, message in latest.items()
+            if key not in documents or message.version > documents[key].version
+        }
+        await self._recovered.take_in_items(newer)
+        self._progress.items += len(newer)
 
     async def _remove_absent_mailboxes(self, present: AbstractSet[int]) -> None:
         async for page in self._recovered.walk_published_mailboxes():
