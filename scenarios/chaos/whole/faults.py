@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -60,30 +60,14 @@ class Faults:
 
     def table(self) -> dict[str, Callable[[], None]]:
         """Name of a kind of fault -> the fault; it returns when all is started or resumed again."""
-        per_service = {
-            name: fault
-            for service in SERVICES
-            for name, fault in {
-                f"{service} killed": partial(self.kill, service),
-                f"{service} paused": partial(self.pause_replica, service),
-            }.items()
-        }
-        restored = {
-            name: fault
-            for service in DATABASES
-            for name, fault in {
-                f"{service}'s database restored": partial(self.restore, service),
-                f"{service}'s database lost": partial(self.lose, service),
-            }.items()
-        }
         return {
-            **per_service,
+            **_of_each(SERVICES, {" killed": self.kill, " paused": self.pause_replica}),
             "Kafka killed": lambda: self.kill_server(self.stack.kafka),
             "MongoDB killed": lambda: self.kill_server(self.stack.mongod),
             "Kafka hung": lambda: self._suspend([self.stack.kafka.process.signal]),
             "MongoDB hung": lambda: self._suspend([self.stack.mongod.process.signal]),
             "power loss": self.lose_power,
-            **restored,
+            **_of_each(DATABASES, {"'s database restored": self.restore, "'s database lost": self.lose}),
         }
 
     def inject(self, kind: str) -> Fault:
@@ -159,6 +143,15 @@ def _kill(victims: Sequence[Process | Server]) -> None:
 def _start(processes: Sequence[Process]) -> None:
     for process in processes:
         process.start(wait=False)
+
+
+def _of_each(
+    services: Iterable[str], faults: Mapping[str, Callable[[str], None]]
+) -> dict[str, Callable[[], None]]:
+    """The faults of each of these services, by the service's name and theirs."""
+    return {
+        f"{service}{name}": partial(fault, service) for service in services for name, fault in faults.items()
+    }
 
 
 def order_of(kinds: Sequence[str], random: Random) -> Iterator[str]:
