@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pymongo import MongoClient
 
@@ -157,6 +157,33 @@ async def check_store(
                     f"{name}: {error!r} at command {skip + 1}, raised {raised[0]} times"
                 )
                 await operation(store)
+
+
+@dataclass(frozen=True)
+class StoreCases(Generic[S]):
+    """The operations of one service's store.
+
+    Attributes:
+        app_name: of the store.
+        operations: name -> call; see `check_store`.
+        expect_duplicates: see `check_store`.
+    """
+
+    app_name: str
+    operations: Mapping[str, Operation[S]]
+    expect_duplicates: AbstractSet[str]
+
+    async def check(self, store: S, mongodb_uri: str, fault: Fault, most_commands: int, *names: str) -> None:
+        """Checks the operations of these names, or all, with a fault; see `check_store`."""
+        await check_store(
+            store,
+            mongodb_uri,
+            self.app_name,
+            fault,
+            {name: self.operations[name] for name in names} or self.operations,
+            expect_duplicates=self.expect_duplicates,
+            most_commands=most_commands,
+        )
 
 
 # -- the operations of a store ----------------------------------------------------------------------

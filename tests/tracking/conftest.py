@@ -4,11 +4,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
-from uuid import uuid4
 
 import httpx2
 import pytest
-from pymongo import MongoClient
 
 from services.tracking.app import create_app
 from services.tracking.content.previews import PreviewsClient
@@ -27,8 +25,7 @@ from shared.records import CustomRecord
 from shared.service import Service
 from shared.store_wait import with_bounded_store_wait
 from shared.topics import MAILBOXES, MATCHES, RECORDS, TRACKING, Topic
-from tests.support.databases import delete_documents, drop_databases
-from tests.support.query_plans import record_scans, recorded_scans
+from tests.support.databases import delete_documents, scanned_database
 
 from .authority import AUDIENCE, URL, Authority
 from .worlds import CONTOSO, FABRIKAM, NOW, matched
@@ -187,13 +184,8 @@ class World:
 @pytest.fixture(scope="session")
 def lasting_database(mongodb_uri: str) -> Iterator[str]:
     """The name of a database for all tests of this package in this process."""
-    name = f"test-{uuid4().hex[:12]}-tracking"
-    with MongoClient[dict[str, Any]](mongodb_uri) as client:
-        record_scans(client[name], TRACKING)
+    with scanned_database(mongodb_uri, TRACKING) as name:
         yield name
-        scans = recorded_scans(client[name])
-    drop_databases(mongodb_uri, name)
-    assert scans == [], "these operations use no index"
 
 
 @pytest.fixture

@@ -1,36 +1,15 @@
 """A database that was lost, or restored from an older copy, is recovered from the topics by itself."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import pytest
-
-from deploy.local.stack import LocalStack
 from shared.topics import MAILBOXES
-from simulator.server import Running
 from tests.mail_ingest.world import (
-    RECONCILE_ON_DEMAND,
     World,
     eventually,
-    opened_world,
-    running_service,
     value_of,
 )
 
 ANN, BO = "ann@contoso.example", "bo@contoso.example"
-
-
-@pytest.fixture
-async def world(
-    stack: LocalStack, kafka: str, mongodb_uri: str, graph: Running, tmp_path: Path
-) -> AsyncIterator[World]:
-    """A tenant with a mail-ingest of its own, which reads a window only when something requests it."""
-    async with (
-        running_service(stack, graph, tmp_path, **RECONCILE_ON_DEMAND) as started,
-        opened_world(started) as opened,
-    ):
-        yield opened
 
 
 def send(world: World, address: str, subject: str) -> str:

@@ -1,33 +1,15 @@
 """The worst of a database that is put back beneath a running service: its marks are the last to come."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import pytest
-
-from deploy.local.stack import LocalStack
 from services.mail_ingest.store.documents import Work
 from shared.topics import ACTIVITIES, MAILBOXES
-from simulator.server import Running
-from tests.mail_ingest.world import RECONCILE_ON_DEMAND, World, eventually, opened_world, running_service
+from tests.mail_ingest.world import World, eventually
 
 from .test_recovery_live import captured, last_statuses, send
 
 ANN, BO, CAI, DEE = (f"{name}@contoso.example" for name in ("ann", "bo", "cai", "dee"))
-
-
-@pytest.fixture
-async def world(
-    stack: LocalStack, kafka: str, mongodb_uri: str, graph: Running, tmp_path: Path
-) -> AsyncIterator[World]:
-    """A tenant with a mail-ingest of its own, which reads a window only when something requests it."""
-    async with (
-        running_service(stack, graph, tmp_path, **RECONCILE_ON_DEMAND) as started,
-        opened_world(started) as opened,
-    ):
-        yield opened
 
 
 def make_all_due(copied: dict[str, list[dict[str, Any]]]) -> None:

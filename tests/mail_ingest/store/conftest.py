@@ -1,17 +1,14 @@
 """One database for all tests of the store, which run with both drivers."""
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any, cast
-from uuid import uuid4
+from typing import cast
 
 import pytest
-from pymongo import MongoClient
 
 from services.mail_ingest.store.database import Store
 from shared.mongodb import Driver
 from shared.topics import MAIL_INGEST
-from tests.support.databases import delete_documents, drop_databases
-from tests.support.query_plans import record_scans, recorded_scans
+from tests.support.databases import delete_documents, scanned_database
 
 from .stores import ANN, now, settings
 
@@ -19,13 +16,8 @@ from .stores import ANN, now, settings
 @pytest.fixture(scope="session")
 def lasting_database(mongodb_uri: str) -> Iterator[str]:
     """The name of a database for all tests of this package in this process."""
-    name = f"test-{uuid4().hex[:12]}-mail-ingest"
-    with MongoClient[dict[str, Any]](mongodb_uri) as client:
-        record_scans(client[name], MAIL_INGEST)
+    with scanned_database(mongodb_uri, MAIL_INGEST) as name:
         yield name
-        scans = recorded_scans(client[name])
-    drop_databases(mongodb_uri, name)
-    assert scans == [], "these operations use no index"
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from tests.support.store_faults import (
     FAULTS,
     REPRESENTATIVES,
     Fault,
-    check_store,
+    StoreCases,
     operations,
     quick_to_find_its_primary,
 )
@@ -19,18 +19,7 @@ from tests.support.store_faults import (
 from .operations import EXPECT_DUPLICATES, OPERATIONS, prepare
 from .stores import settings
 
-
-async def _check(store: Store, mongodb_uri: str, fault: Fault, most_commands: int, *names: str) -> None:
-    cases = {name: OPERATIONS[name] for name in names} or OPERATIONS
-    await check_store(
-        store,
-        mongodb_uri,
-        MAIL_INGEST,
-        fault,
-        cases,
-        expect_duplicates=EXPECT_DUPLICATES,
-        most_commands=most_commands,
-    )
+CASES = StoreCases(MAIL_INGEST, OPERATIONS, EXPECT_DUPLICATES)
 
 
 def test_every_operation_has_a_case() -> None:
@@ -42,7 +31,7 @@ async def test_error_at_the_first_command_leaves_by_its_class(
     store: Store, mongodb_uri: str, fault: Fault
 ) -> None:
     await prepare(store)
-    await _check(store, mongodb_uri, fault, 1)
+    await CASES.check(store, mongodb_uri, fault, 1)
 
 
 @pytest.fixture
@@ -56,14 +45,14 @@ async def quick_store(mongodb_uri: str, mongodb_database: str) -> AsyncIterator[
 async def test_no_fault_makes_notified_items_seem_recorded(quick_store: Store, mongodb_uri: str) -> None:
     await prepare(quick_store)
     for fault in FAULTS:
-        await _check(quick_store, mongodb_uri, fault, 2, "MailboxWork.add_notified_items")
+        await CASES.check(quick_store, mongodb_uri, fault, 2, "MailboxWork.add_notified_items")
 
 
 @pytest.mark.full("faults")
 @pytest.mark.parametrize("fault", [each for each in FAULTS if not each.unsets_primary], ids=str)
 async def test_error_at_any_command_leaves_by_its_class(store: Store, mongodb_uri: str, fault: Fault) -> None:
     await prepare(store)
-    await _check(store, mongodb_uri, fault, 20)
+    await CASES.check(store, mongodb_uri, fault, 20)
 
 
 @pytest.mark.full("faults")
@@ -72,4 +61,4 @@ async def test_error_that_unsets_the_primary_leaves_by_its_class(
     quick_store: Store, mongodb_uri: str, fault: Fault
 ) -> None:
     await prepare(quick_store)
-    await _check(quick_store, mongodb_uri, fault, 1)
+    await CASES.check(quick_store, mongodb_uri, fault, 1)

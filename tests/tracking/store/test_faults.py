@@ -13,25 +13,14 @@ from tests.support.store_faults import (
     FAULTS,
     REPRESENTATIVES,
     Fault,
-    check_store,
+    StoreCases,
     operations,
     quick_to_find_its_primary,
 )
 
 from .operations import EXPECT_DUPLICATES, OPERATIONS, prepare
 
-
-async def _check(store: Store, mongodb_uri: str, fault: Fault, most_commands: int, *names: str) -> None:
-    cases = {name: OPERATIONS[name] for name in names} or OPERATIONS
-    await check_store(
-        store,
-        mongodb_uri,
-        TRACKING,
-        fault,
-        cases,
-        expect_duplicates=EXPECT_DUPLICATES,
-        most_commands=most_commands,
-    )
+CASES = StoreCases(TRACKING, OPERATIONS, EXPECT_DUPLICATES)
 
 
 def test_every_operation_has_a_case() -> None:
@@ -43,7 +32,7 @@ async def test_error_at_the_first_command_leaves_by_its_class(
     store: Store, mongodb_uri: str, fault: Fault
 ) -> None:
     await prepare(store)
-    await _check(store, mongodb_uri, fault, 1)
+    await CASES.check(store, mongodb_uri, fault, 1)
 
 
 @pytest.fixture
@@ -58,14 +47,14 @@ async def quick_store(settings: TrackingSettings) -> AsyncIterator[Store]:
 async def test_no_fault_makes_suggestions_seem_stored(quick_store: Store, mongodb_uri: str) -> None:
     await prepare(quick_store)
     for fault in FAULTS:
-        await _check(quick_store, mongodb_uri, fault, 2, "SuggestionCollection.upsert_newer")
+        await CASES.check(quick_store, mongodb_uri, fault, 2, "SuggestionCollection.upsert_newer")
 
 
 @pytest.mark.full("faults")
 @pytest.mark.parametrize("fault", [each for each in FAULTS if not each.unsets_primary], ids=str)
 async def test_error_at_any_command_leaves_by_its_class(store: Store, mongodb_uri: str, fault: Fault) -> None:
     await prepare(store)
-    await _check(store, mongodb_uri, fault, 20)
+    await CASES.check(store, mongodb_uri, fault, 20)
 
 
 @pytest.mark.full("faults")
@@ -74,4 +63,4 @@ async def test_error_that_unsets_the_primary_leaves_by_its_class(
     quick_store: Store, mongodb_uri: str, fault: Fault
 ) -> None:
     await prepare(quick_store)
-    await _check(quick_store, mongodb_uri, fault, 1)
+    await CASES.check(quick_store, mongodb_uri, fault, 1)
