@@ -213,6 +213,10 @@ class History:
         """Whether a service's database was put back as it had been before a time, after that time."""
         return any(each.service == service and each.copied_at < time < each.at for each in self.restores)
 
+    def restored_after(self, service: str, time: datetime) -> bool:
+        """Whether a service's database was put back after a time, from whatever copy."""
+        return any(each.service == service and time < each.at for each in self.restores)
+
 
 def is_reader(user: str, record: Record | None) -> bool:
     """Whether a user may read a record that is in this state; the tenant's default are all its users."""

@@ -3,7 +3,7 @@
 * **Nothing is public that nobody shares.** Each entry of each message was requested by its user, and none
   that an untrack with a 2xx took back is recorded again after it, nor sent long after it.
 * **Nothing that was accepted is lost.** What a Track with a 2xx requested is public at the end, or has failed
-  for a reason that there was. Only what a restored database cannot know is excused.
+  for a reason that there was. Only what a restored database cannot know, or had pending, is excused.
 * **The end is right**: names, readers, subjects and times are those of the records and of the items.
 """
 
@@ -22,6 +22,8 @@ from .verdict import Verdict, Wrong
 LATE = timedelta(seconds=60)
 """No send is delivered so long after it was given up."""
 MAX_NAME = 200
+NO_ANSWER = "no_answer"
+"""Why a Track has failed that waited too long, or was pending in a database that was put back."""
 SHOWN_FIELDS = ("subject", "start", "end", "cancelled")
 """Fields of the item that an event repeats."""
 
@@ -111,6 +113,8 @@ def _why_not(history: History, call: Call) -> str | None:
         return "failed, the item or the record is gone"
     if history.restored_since("tracking", call.received):
         return "unknown to tracking's restored database"
+    if NO_ANSWER in history.failed.get(item, ()) and history.restored_after("tracking", call.received):
+        return "pending in tracking's restored database, whose recovery fails what is pending"
     if item in history.failed and history.restored_since("mail-ingest", call.received):
         return "unknown to mail-ingest's restored database"
     return None

@@ -85,6 +85,16 @@ def test_accepted_track_is_lost_unless_the_restored_database_cannot_know_it(
     assert story.found() == ({Wrong.LOST} if is_lost else set())
 
 
+@pytest.mark.parametrize("reason, is_lost", [("no_answer", False), ("private", True)])
+def test_track_that_was_pending_in_a_restored_database_has_no_answer(
+    story: Story, reason: str, is_lost: bool
+) -> None:
+    story.calls(40, Operation.TRACK, CARLA, "e1")
+    story.history.restores.append(Restore("tracking", at(60), at(70)))
+    story.history.failed = {MAIL: {reason}}
+    assert story.found() == ({Wrong.LOST} if is_lost else set())
+
+
 def test_tracked_activity_that_a_lost_database_had_published_is_lost(story: Story) -> None:
     story.history.restores.append(Restore("tracking", BEGINNING, at(70)))
     story.ends(BEN, DEAL)
