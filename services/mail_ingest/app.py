@@ -54,7 +54,7 @@ async def create_app(settings: IngestSettings, clock: Clock, *, graph: Graph | N
     notifications, content_requests = kafka.consumer(GRAPH_NOTIFICATIONS), kafka.consumer(CONTENT_REQUESTS)
     comparison = StoreComparison(store, kafka, [notifications, content_requests], clock)
     guard = StoreGuard(store, kafka, comparison, gate, clock)
-    handlers = Handlers(store, kafka.producer, clock, workers.wake)
+    handlers = Handlers(store, kafka.producer, clock, workers.wake, guard.verify)
     notifications.handle(guard.guarded(handlers.on_notifications), gate.start_offsets)
     content_requests.handle(guard.guarded(handlers.on_content_requests), gate.start_offsets)
 

@@ -4,7 +4,7 @@ Nothing is fetched here, so that a throttled mailbox blocks no partition.
 """
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import assert_never
 
 from shared.broker import Batch, Producer
@@ -33,10 +33,19 @@ class Handlers:
         producer: publishes the answers for mailboxes that do not exist.
         clock: the present time.
         wake: called when there is work of a class.
+        verify: raises RetryableError when the database is another one, which lacks mailboxes.
     """
 
-    def __init__(self, store: Store, producer: Producer, clock: Clock, wake: Callable[[Work], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        producer: Producer,
+        clock: Clock,
+        wake: Callable[[Work], None],
+        verify: Callable[[], Awaitable[None]],
+    ) -> None:
         self._store = store
+        self._verify = verify
         self._producer = producer
         self._clock = clock
         self._wake = wake
@@ -82,6 +91,8 @@ class Handlers:
                 case _:
                     assert_never(message.value)
         unknown = await self._store.mailbox_work.add_content_requests(requests)
+        if unknown:
+            await self._verify()
         version = next_version(self._clock())
         answers = [
             OutgoingMessage(CONTENT, key, unavailable(request, NOT_ENROLLED), version)

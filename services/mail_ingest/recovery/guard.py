@@ -92,6 +92,11 @@ class StoreGuard:
 
         return handle
 
+    async def verify(self) -> None:
+        """Raises StoreClosedError when what the database lacks proves nothing, because it is another one."""
+        await self._is_in_place()
+        self.gate.check()
+
     async def _record_handled(self, batch: Batch[Any, Any]) -> None:
         offsets: dict[str, dict[int, int]] = {}
         for message in batch.messages:
@@ -116,9 +121,7 @@ class StoreGuard:
         if any(ids[name] != mark.topic_id for name, mark in self._known.items()):
             await self._close("a topic was made anew")
             return
-        stored = await self._store.marks.find_all()
-        if not all(name in stored and stored[name].covers(mark) for name, mark in self._known.items()):
-            await self._close("another database has taken the place of this one")
+        if not await self._is_in_place():
             return
         for name, (tail, late) in list(self._tails.items()):
             async for chunk in tail.read():
@@ -128,6 +131,14 @@ class StoreGuard:
                 return
             if not self._known[name].covers(TopicMark(self._known[name].topic_id, late.decided_before)):
                 await self._advance(name, late.decided_before)
+
+    async def _is_in_place(self) -> bool:
+        """Closes the gate, and returns False, when another database has taken the place of this one."""
+        stored = await self._store.marks.find_all()
+        if all(name in stored and stored[name].covers(mark) for name, mark in self._known.items()):
+            return True
+        await self._close("another database has taken the place of this one")
+        return False
 
     async def _advance(self, name: str, offsets: Mapping[int, int]) -> None:
         if not await self._store.marks.advance(name, self._known[name], offsets):
