@@ -135,10 +135,10 @@ class StoreGuard:
     async def _is_in_place(self) -> bool:
         """Closes the gate, and returns False, when another database has taken the place of this one."""
         stored = await self._store.marks.find_all()
-        if all(name in stored and stored[name].covers(mark) for name, mark in self._known.items()):
-            return True
-        await self._close("another database has taken the place of this one")
-        return False
+        if not all(name in stored and stored[name].covers(mark) for name, mark in self._known.items()):
+            await self._close("another database has taken the place of this one")
+            return False
+        return True
 
     async def _advance(self, name: str, offsets: Mapping[int, int]) -> None:
         if not await self._store.marks.advance(name, self._known[name], offsets):
