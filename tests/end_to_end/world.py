@@ -20,6 +20,7 @@ from pymongo.database import Database
 from deploy.local.programs import TENANT
 from deploy.local.stack import LocalStack
 from deploy.local.system import Process, System
+from scenarios.administration import Administration
 from scenarios.backlog import BACKLOG_KEYS, PENDING_NOTIFICATIONS, flatten_status, is_backlog_key
 from scenarios.upstream import Upstream
 from shared.keys import ItemKey, split_key
@@ -165,9 +166,8 @@ class World:
 
     async def enrol(self, oid: str, tenant: TenantControl) -> None:
         """Enrols a mailbox, and waits until Graph has granted both of its subscriptions."""
-        async with self.ingest_client() as client:
-            response = await client.post("/mailboxes", json={"tenant": tenant.id, "mailbox": oid})
-            response.raise_for_status()
+        with contextlib.closing(Administration(self.system, tenant.id)) as administration:
+            await asyncio.to_thread(administration.enrol, oid)
         granted = {"owner": f"{tenant.id}/{oid}", "graph_id": {"$ne": None}}
         subscriptions = self.database("mail_ingest").subscriptions
         await wait_until(lambda: subscriptions.count_documents(granted) == 2)

@@ -92,19 +92,19 @@ class IngestProcess:
         self._http.close()
 
     def call(self, method: str, path: str, token: str | None = SERVICE_TOKEN, **body: Any) -> httpx2.Response:
-        """Calls the internal port."""
+        """Calls the internal port, again while it answers 503: on a busy machine MongoDB is late."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return self._http.request(method, self.url + path, headers=headers, json=body or None)
-
-    def status(self) -> dict[str, Any]:
-        """Its counts; a busy machine may have none for a while."""
         deadline = time.monotonic() + 20
-        while (
-            response := self._http.get(f"{self.url}/status")
-        ).status_code == httpx2.codes.SERVICE_UNAVAILABLE:
+        while True:
+            response = self._http.request(method, self.url + path, headers=headers, json=body or None)
+            if response.status_code != httpx2.codes.SERVICE_UNAVAILABLE:
+                return response
             assert time.monotonic() < deadline, response.text
             time.sleep(0.1)
-        status: dict[str, Any] = response.json()
+
+    def status(self) -> dict[str, Any]:
+        """Its counts."""
+        status: dict[str, Any] = self.call("GET", "/status").json()
         return status
 
     def work(self) -> dict[str, int]:

@@ -1,16 +1,16 @@
 """The whole system with a tenant: its users, mailboxes and CRM records."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-import httpx2
 from pymongo.collection import Collection
 
 from deploy.local.system import System
+from scenarios.administration import Administration
 from scenarios.upstream import Record, Upstream
 from simulator.control.client import TenantControl
 
@@ -72,12 +72,8 @@ class Office:
 
     def _administer(self, method: str, path: str, body: dict[str, str] | None = None) -> Any:
         """Calls the administration API of mail-ingest."""
-        headers = {"Authorization": f"Bearer {self.system.service_token}"}
-        url = f"{self.system['mail-ingest'].url}/mailboxes{path}"
-        response = httpx2.request(
-            method, url, json=body, headers=headers, timeout=30, trust_env=False, verify=False
-        )
-        return response.raise_for_status().json()
+        with contextlib.closing(Administration(self.system, self.tenant.id)) as administration:
+            return administration.call(method, path, json=body)
 
     async def publish(self, *records: Record) -> None:
         """Publishes records, and waits until the page can show them; they are deleted when the test ends."""
@@ -148,7 +144,7 @@ class Office:
         """Sends an e-mail; its text is "About <subject>." unless another one is given."""
         self.tenant.send(sender, [to], subject=subject, **({"text": f"About {subject}."} | mail))
 
-    @contextmanager
+    @contextlib.contextmanager
     def slow_graph(self, seconds: float) -> Iterator[None]:
         """Each response of Microsoft Graph takes so long."""
         self.tenant.simulator.limits(latency=seconds)

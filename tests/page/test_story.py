@@ -26,11 +26,12 @@ async def test_colleague_sees_a_tracked_mail_and_no_suggestion(
     await expect(ben.page.get_by_role("heading", name=texts.NOTHING)).to_be_visible()
 
     office.send(deal["from"], ann_address, "Forty vans")
-    office.send(deal["from"], ann_address, "Between us")
     vans = ann.tile("Forty vans")
     await expect(vans).to_contain_text(texts.ONLY_YOU)
     await expect(vans).to_contain_text(f"From: {deal['from']['address']} is the contact of this opportunity")
     await ann.expect_announced("New, only you can see it: Forty vans.")
+    office.send(deal["from"], ann_address, "Between us")
+    await ann.expect_announced("New, only you can see it: Between us.")
     await expect(ann.page.get_by_role("link", name=deal["name"])).to_contain_text("2 suggestions")
     await expect(ann.page.locator(".legend")).to_have_text(
         f"Dashed = private. Track shares it with everyone who can open {deal['name']}, text included."

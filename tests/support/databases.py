@@ -35,4 +35,4 @@ def scanned_database(mongodb_uri: str, service: str) -> Iterator[str]:
         yield name
         scans = recorded_scans(client[name])
     drop_databases(mongodb_uri, name)
-    assert scans == [], "these operations use no index"
+    assert scans == [], f"these operations use no index: {scans}"
