@@ -9,6 +9,7 @@ import pytest
 
 from services.tracking.domain.track_request import open_request
 from services.tracking.domain.visibility import User
+from services.tracking.store.id_ranges import ANY
 from shared.events import Activity, ActivityTracked, ActivityUntracked, ContentAnswered, FetchContent
 from shared.keys import TrackedActivityKey
 from shared.messages import ValueMessage
@@ -160,7 +161,7 @@ async def test_request_that_mail_ingest_has_lost_is_answered_when_it_comes_again
 
     await until(lambda: sent(1))  # and nobody answers
     overdue = {"repeat_at": datetime.now(UTC) - timedelta(seconds=1)}
-    await bus.store.collection("track_requests").update_many({}, {"$set": overdue})
+    await bus.store.collection("track_requests").update_many(ANY, {"$set": overdue})
     await until(lambda: sent(2))
     first, again = await fetch_requests(bus)
     assert first == again
