@@ -8,6 +8,7 @@ environment, signals and an exit code of their own.
 """
 
 import atexit
+import contextlib
 import json
 import os
 import select
@@ -79,7 +80,8 @@ class ForkedProcess:
 
     def send_signal(self, number: int) -> None:
         if self.poll() is None:
-            os.kill(self.pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended, and its status is not here yet
+                os.kill(self.pid, number)
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
