@@ -15,24 +15,17 @@ import asyncio
 import contextlib
 import logging
 import random
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import (
-    CommitFailedError,
-    IllegalGenerationError,
-    IllegalStateError,
-    KafkaError,
-    RebalanceInProgressError,
-    UnknownMemberIdError,
-)
+from aiokafka.errors import IllegalStateError, KafkaError
 from faststream.kafka.message import KafkaAckableMessage
 
 from .cluster import QUERY_TIMEOUT, KafkaCluster
+from .commits import GroupCommits
 from .dead_letters import Refusal, write_dead_letters
 from .errors import InvalidMessageError, RetryableError
 from .identity import MemberIdentity
@@ -47,17 +40,7 @@ V = TypeVar("V")
 
 FIRST_BACKOFF = timedelta(seconds=0.2)
 MAX_BACKOFF = timedelta(seconds=15)
-COMMIT_TIMEOUT = timedelta(seconds=5)
-"""aiokafka waits for ever for a Kafka that is away, and the next batch waits with it."""
 START_OFFSETS_RETRY = timedelta(seconds=1)
-LATE_COMMIT_ERRORS = (
-    CommitFailedError,
-    IllegalGenerationError,
-    IllegalStateError,
-    RebalanceInProgressError,
-    UnknownMemberIdError,
-)
-"""Errors of a commit after the partition moved to another member, which processes the batch again."""
 
 
 @dataclass(slots=True)
@@ -118,8 +101,7 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
         self._resume_task: asyncio.Task[None] | None = None
         self._next_offsets: dict[TopicPartition, int] = {}
         self._last_timestamps_ms: dict[TopicPartition, int] = {}
-        self._uncommitted: dict[TopicPartition, int] = {}
-        self._uncommitted_since: float | None = None
+        self._commits = GroupCommits(topic.name, self._connected)
         self._identity = MemberIdentity(topic.name)
 
     def handle(self, on_batch: OnBatch[K, V], start_offsets: StartOffsets | None = None) -> None:
@@ -195,8 +177,7 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
             await asyncio.gather(self._resume_task, return_exceptions=True)
         async with self._batch_lock:
             self.assigned = frozenset()
-            self._uncommitted.clear()
-            self._uncommitted_since = None
+            self._commits.forget()
             self._next_offsets.clear()
             self._last_timestamps_ms.clear()
 
@@ -242,7 +223,7 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
             self._connected().seek(tp, offset)
         if offsets:  # by its commit other replicas measure the lag of a partition in which nothing arrives
             self._next_offsets |= offsets
-            await self._commit(offsets)
+            await self._commits.commit(offsets)
         self._gate_open = True
         self._resume()
 
@@ -256,8 +237,7 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
             await asyncio.gather(self._resume_task, return_exceptions=True)
         async with self._batch_lock:
             self._next_offsets.clear()
-            self._uncommitted.clear()
-            self._uncommitted_since = None
+            self._commits.forget()
             if self.assigned and not self._stopped:
                 self._pause()
                 self._start_resuming(self._seek(self._start_offsets))
@@ -286,7 +266,7 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
                 self._fail(error)
             else:
                 self._failures = 0
-                await self._commit(after)
+                await self._commits.commit(after)
                 self._next_offsets |= after
                 self._last_timestamps_ms |= {_partition_of(record): record.timestamp for record in records}
 
@@ -344,34 +324,11 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
 
     # -- commits ----------------------------------------------------------------------------------
 
-    async def _commit(self, after: dict[TopicPartition, int]) -> None:
-        offsets = self._uncommitted | after
-        try:
-            async with asyncio.timeout(COMMIT_TIMEOUT.total_seconds()):
-                await self._connected().commit(offsets)
-            self._uncommitted.clear()
-            self._uncommitted_since = None
-        except LATE_COMMIT_ERRORS as late:
-            self._uncommitted.clear()
-            self._uncommitted_since = None
-            log.info(
-                "commit after the partition moved, ignored",
-                extra={"topic": self.topic.name, "error": type(late).__name__},
-            )
-        except (KafkaError, TimeoutError) as error:
-            # Harmless: `commit_overdue` or the next commit covers it, or the messages come again.
-            self._uncommitted = offsets
-            self._uncommitted_since = self._uncommitted_since or time.time()
-            log.warning(
-                "commit failed, retrying with the next one",
-                extra={"topic": self.topic.name, "error": type(error).__name__},
-            )
-
     async def commit_overdue(self) -> None:
         """Commits the offsets whose commit failed when their batch was done."""
-        if self._uncommitted_since and self._gate_open and not self._batch_lock.locked():
+        if self._commits.is_overdue and self._gate_open and not self._batch_lock.locked():
             async with self._batch_lock:
-                await self._commit({})
+                await self._commits.commit({})
 
     async def commit_offsets(self, offsets: dict[TopicPartition, int], within: timedelta) -> None:
         """Commits offsets outside of a batch, to prove that the group still has this member.
@@ -379,11 +336,7 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
         Raises:
             RetryableError: the group does not accept the commit in time.
         """
-        try:
-            async with asyncio.timeout(within.total_seconds()):
-                await self._connected().commit(offsets)
-        except (TimeoutError, KafkaError) as error:
-            raise RetryableError(f"the group refuses the commit: {type(error).__name__}") from error
+        await self._commits.prove_membership(offsets, within)
 
     # -- positions --------------------------------------------------------------------------------
 
@@ -433,9 +386,7 @@ class TopicConsumer(ConsumerRebalanceListener, Generic[K, V]):  # type: ignore[m
 
     def idle_seconds(self, now_ms: int) -> float:
         """Seconds since Kafka last answered a poll or accepted a commit; 0 when neither is due."""
-        uncommitted = 0.0
-        if self._uncommitted_since:
-            uncommitted = max(0.0, now_ms / 1000 - self._uncommitted_since)
+        uncommitted = self._commits.overdue_seconds(now_ms)
         if not self.assigned or self.paused:
             return uncommitted
         polls = [self._connected().last_poll_timestamp(tp) or 0 for tp in self.assigned]

@@ -10,13 +10,15 @@ only an older copy of the database explains, are kept until the topic is read to
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 
-from shared.events import ActivityTracked, ActivityUntracked, Event
+from shared.events import ActivityTracked, ActivityUntracked
 from shared.keys import TrackedActivityKey, join_key, split_key
 from shared.mongodb import Document, MongoCollection, ReplaceOne, UpdateOne
 
 from .id_ranges import ANY, id_ranges
 
-EVENTS: dict[str, type[Event]] = {each.ce_type: each for each in (ActivityTracked, ActivityUntracked)}
+EVENTS: dict[str, type[ActivityTracked] | type[ActivityUntracked]] = {
+    each.ce_type: each for each in (ActivityTracked, ActivityUntracked)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ class TopicStates:
                 yield NewerState(
                     split_key(TrackedActivityKey, document["_id"]),
                     document["version"],
-                    EVENTS[event["type"]].model_validate(event) if event else None,  # type: ignore[arg-type]  # one of both
+                    EVENTS[event["type"]].model_validate(event) if event else None,
                 )
 
     async def has_newer(self) -> bool:
