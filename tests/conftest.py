@@ -1,6 +1,9 @@
 """The fixtures that every test may use. What a run selects and must have done: support/run.py."""
 
+import fcntl
+import tempfile
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -66,6 +69,17 @@ def cluster(running_cluster: Cluster) -> Iterator[Cluster]:
 def full_size(pytestconfig: pytest.Config) -> bool:
     """Whether a test marked `sized` has its full size."""
     return pytestconfig.getoption("--full") is not None
+
+
+@pytest.fixture
+def usual_ports() -> Iterator[None]:
+    """The usual ports of our programs, for one test at a time on this machine.
+
+    A program takes its usual port if it is free when it is chosen; another one may take it before it listens.
+    """
+    with (Path(tempfile.gettempdir()) / "auto-capture-usual-ports.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

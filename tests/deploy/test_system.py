@@ -179,6 +179,7 @@ with LocalStack(folder) as stack, System(stack, folder, prefix={prefix!r}, progr
     assert alive == []
 
 
+@pytest.mark.usefixtures("usual_ports")
 def test_up_status_and_down(
     stack: LocalStack, tmp_path: Path, topic_prefix: str, mongodb_database: str
 ) -> None:

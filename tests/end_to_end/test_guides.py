@@ -99,6 +99,7 @@ class Guide:
         return [block.heading for block in scripts(self.page) if block not in self.done]
 
 
+@pytest.mark.usefixtures("usual_ports")
 async def test_demo_plays_its_story(stack: LocalStack, tmp_path: Path) -> None:
     # The command of README, without a new installation.
     env = os.environ | stack.environment | {"LOCAL_DIR": str(tmp_path), "KAFKA_PARTITIONS": "2"}

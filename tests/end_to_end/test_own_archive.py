@@ -74,7 +74,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-async def demo(stack: LocalStack, tmp_path: Path) -> AsyncIterator["Demo"]:
+async def demo(stack: LocalStack, tmp_path: Path, usual_ports: None) -> AsyncIterator["Demo"]:
     demo = Demo(stack, tmp_path)
     yield demo
     demo.stop()
