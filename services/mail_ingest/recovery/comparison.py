@@ -82,6 +82,11 @@ class StoreComparison:
             RetryableError: Kafka or MongoDB is unavailable.
         """
         ids = await self._kafka.topic_ids(self.names)
+        # Before the marks: a replica that is at work advances them before it commits.
+        commits = {
+            self._kafka.full_name(consumer.topic): await self._commits(consumer)
+            for consumer in self._consumers
+        }
         marks = await self._store.marks.find_all()
         compared = Comparison()
         for name in self.names:
@@ -95,9 +100,8 @@ class StoreComparison:
         for name, topic in self.written.items():
             sign = await self._compare_table(name, topic, compared)
             compared.sign = compared.sign or sign
-        for consumer in self._consumers:
-            sign = await self._compare_commits(consumer, compared)
-            compared.sign = compared.sign or sign
+        for name, offsets in commits.items():
+            compared.sign = compared.sign or self._compare_commits(name, offsets, compared)
         if not all(_has_kept(marks.get(name), mark) for name, mark in known.items()):
             compared.sign = compared.sign or LossSign.DATABASE_REPLACED
         if compared.sign and await self._store.mailboxes.is_empty():
@@ -141,17 +145,19 @@ class StoreComparison:
             for message in (*latest.values(), *latest_statuses(chunk).values())
         )
 
-    async def _compare_commits(
-        self, consumer: TopicConsumer[Any, Any], compared: Comparison
-    ) -> LossSign | None:
-        name = self._kafka.full_name(consumer.topic)
-        mark = compared.marks[name]
+    async def _commits(self, consumer: TopicConsumer[Any, Any]) -> dict[int, int]:
         partitions = await self._kafka.partitions(consumer.topic)
-        commits = await self._kafka.committed_offsets(consumer.group, partitions)
-        is_ahead = any(commit > mark.offsets.get(tp.partition, 0) for tp, commit in commits.items())
-        if is_ahead:
-            compared.marks[name] = mark.joined({tp.partition: commit for tp, commit in commits.items()})
-        return LossSign.COMMIT_AHEAD if is_ahead and name not in compared.unmarked else None
+        committed = await self._kafka.committed_offsets(consumer.group, partitions)
+        return {tp.partition: offset for tp, offset in committed.items()}
+
+    def _compare_commits(
+        self, name: str, commits: Mapping[int, int], compared: Comparison
+    ) -> LossSign | None:
+        mark = compared.marks[name]
+        if all(offset <= mark.offsets.get(number, 0) for number, offset in commits.items()):
+            return None
+        compared.marks[name] = mark.joined(commits)
+        return None if name in compared.unmarked else LossSign.COMMIT_AHEAD
 
 
 def latest_messages(chunk: TableChunk[K, V]) -> dict[K, ValidMessage[K, V]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from pydantic import SecretStr
@@ -95,6 +96,18 @@ class Bench:
         """Deletes all topics, and creates them again."""
         await delete_topics(self.settings.kafka_bootstrap_servers, self.settings.topic_prefix)
         await create_topics(self.settings, MAIL_INGEST)
+
+    async def commit_notifications(self, partition: int, offset: int) -> None:
+        """Commits an offset of `graph-notifications`, as after processing what is before it."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.settings.kafka_bootstrap_servers,
+            group_id=self.kafka.full_name(f"mail-ingest.{GRAPH_NOTIFICATIONS.name}"),
+        )
+        tp = TopicPartition(self.kafka.full_name(GRAPH_NOTIFICATIONS), partition)
+        await consumer.start()
+        consumer.assign([tp])
+        await consumer.commit({tp: offset})
+        await consumer.stop()
 
     async def compact_away_all_activities(self) -> None:
         """Deletes the messages; the ends stay. Kafka permits this only where the policy has `delete`."""

@@ -2,13 +2,10 @@
 
 from datetime import timedelta
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.structs import OffsetAndMetadata
-
 from services.mail_ingest.recovery.late_messages import LateMessages
 from shared.clock import to_micros
 from shared.events import MailboxStatus
-from shared.topics import ACTIVITIES, GRAPH_NOTIFICATIONS
+from shared.topics import ACTIVITIES
 from tests.mail_ingest.world import eventually
 
 from .kafka_and_store import (
@@ -74,13 +71,7 @@ async def test_tombstone_whose_document_is_deleted_proves_nothing(bench: Bench) 
 
 async def test_commit_beyond_the_database_proves_an_older_copy(bench: Bench) -> None:
     await captured(bench)
-    group = bench.kafka.full_name(f"mail-ingest.{GRAPH_NOTIFICATIONS.name}")
-    consumer = AIOKafkaConsumer(bootstrap_servers=bench.settings.kafka_bootstrap_servers, group_id=group)
-    await consumer.start()
-    tp = TopicPartition(bench.kafka.full_name(GRAPH_NOTIFICATIONS), 1)
-    consumer.assign([tp])
-    await consumer.commit({tp: OffsetAndMetadata(7, "")})
-    await consumer.stop()
+    await bench.commit_notifications(1, 7)
 
     assert (await bench.restart())["last recovery"] == "commit_ahead"
     assert (await bench.restart())["last recovery"] is None

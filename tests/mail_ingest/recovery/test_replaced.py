@@ -1,12 +1,14 @@
 """An older copy is put beneath a running service, which works on it before it finds out."""
 
 import asyncio
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from services.mail_ingest.recovery.gate import StoreClosedError
+from services.mail_ingest.store.marks import TopicMark
 from shared.broker import Batch
 from shared.clock import next_version
 from shared.events import MailboxStatus
@@ -129,6 +131,31 @@ async def test_batch_is_not_committed_that_an_older_copy_has_recorded(bench: Ben
         with pytest.raises(StoreClosedError):
             await guard.guarded(on_batch)(notification(bench))
         assert len(handled) == 1, "nothing is handled before the recovery"
+
+
+async def test_commit_of_a_replica_at_work_while_another_one_compares_proves_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a rolling restart does under load."""
+    await captured(bench, "live")
+    async with bench.started() as at_work:
+        pass  # its own loop would read the marks, too
+    find_marks = bench.store.marks.find_all
+
+    async def find_marks_and_work() -> Mapping[str, TopicMark]:
+        found = await find_marks()
+        monkeypatch.undo()
+        await at_work.guarded(do_nothing)(notification(bench))
+        await bench.commit_notifications(0, 1)
+        return found
+
+    monkeypatch.setattr(bench.store.marks, "find_all", find_marks_and_work)
+    assert (await bench.comparison().compare({})).sign is None
+    assert (await bench.restart())["last recovery"] is None
+
+
+async def do_nothing(_: Batch[Any, Any]) -> None:
+    pass
 
 
 def notification(bench: Bench) -> Batch[Any, Any]:
