@@ -258,6 +258,8 @@ class Mongod(Server):
         """Return whether the server is a primary; if not, take one step towards it: callers repeat this."""
         wanted: dict[str, Any] = {"_id": REPLICA_SET, "members": [{"_id": 0, "host": self._host}]}
         try:
+            if client.admin.command("serverStatus")["pid"] != self.process.pid:
+                return False  # another server took the port between the check and the start: this one ends
             if client.admin.command("hello")["isWritablePrimary"]:
                 return True
             config = _replica_set_config(client)

@@ -15,7 +15,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pymongo import MongoClient
 
-from deploy.local.processes import LocalError
+from deploy.local import servers
+from deploy.local.processes import LocalError, choose_port
 from deploy.local.servers import Kafka, Mongod
 from deploy.local.stack import LocalStack
 
@@ -105,6 +106,22 @@ def test_ports_in_use_are_avoided(own: LocalStack) -> None:
     assert not ports & USUAL_PORTS
     remembered = LocalStack(own.folder, environ=NO_SETTINGS)
     assert (remembered.kafka_bootstrap, remembered.mongodb_uri) == (own.kafka_bootstrap, own.mongodb_uri)
+
+
+def test_mongod_whose_port_another_one_has_taken_meanwhile_is_not_taken_for_that_one(
+    own: LocalStack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two systems on one MongoDB would delete each other's data."""
+    chosen = iter([own.mongod.ports["mongod"]])  # it was free when this one looked
+    monkeypatch.setattr(servers, "choose_port", lambda _, taken: next(chosen, 0) or choose_port(0, taken))
+    late = Mongod(tmp_path, usual_ports=False, progress=lambda _: None)
+    try:
+        late.start()
+        assert late.address != own.mongodb_uri
+        with MongoClient[dict[str, object]](late.address) as client:
+            assert client.admin.command("serverStatus")["pid"] == late.process.pid
+    finally:
+        late.kill()
 
 
 def test_tied_stack_ends_with_its_parent_also_by_sigkill(tmp_path: Path) -> None:
