@@ -61,18 +61,25 @@ class ReadPositions:
         """
         self.known = False
         await self._wait_until_readable(self._topic)
-        stored = await self._store.read_positions.find_by_partition(map(name_of, assigned))
+        stored = await self._find(assigned)
         ends = await self._kafka.end_offsets(assigned)
         ids = await self._kafka.topic_ids(sorted({tp.topic for tp in assigned}))
-        positions = {
-            tp: self._start_position(stored.get(name_of(tp)), ends[tp], ids[tp.topic]) for tp in assigned
+        positions = {tp: self._start_position(stored.get(tp), ends[tp], ids[tp.topic]) for tp in assigned}
+        changes = {
+            name_of(tp): (stored.get(tp), position)
+            for tp, position in positions.items()
+            if position != stored.get(tp)
         }
-        changed = {
-            name_of(tp): position for tp, position in positions.items() if position != stored.get(name_of(tp))
-        }
-        await self._store.read_positions.put(changed)
+        if changes:
+            await self._store.read_positions.start(changes)
+            if await self._find(assigned) != positions:
+                raise RetryableError("another replica has stored where reading starts")
         self._positions, self.known = positions, True
         return {tp: position.next_offset for tp, position in positions.items()}
+
+    async def _find(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, StoredPosition]:
+        stored = await self._store.read_positions.find_by_partition(map(name_of, partitions))
+        return {tp: stored[name_of(tp)] for tp in partitions if name_of(tp) in stored}
 
     def _start_position(self, stored: StoredPosition | None, end: int, topic_id: str) -> StoredPosition:
         """The stored position, or offset 0 of a new generation when the topic is new or was made anew."""
@@ -126,9 +133,9 @@ class ReadPositions:
         self._positions |= advanced
 
     async def _refuse(self, partitions: Sequence[TopicPartition]) -> None:
-        stored = await self._store.read_positions.find_by_partition(map(name_of, partitions))
+        stored = await self._find(partitions)
         for tp in partitions:
-            at, known = stored.get(name_of(tp)), self._positions[tp]
+            at, known = stored.get(tp), self._positions[tp]
             if at is None or (at.generation, at.read_to) < (known.generation, known.read_to):
                 self._on_store_behind()
         raise RetryableError("the store has another read position than this replica has stored")

@@ -1,6 +1,6 @@
 """The service in this process, on the real MongoDB, with Kafka not connected; and a world to fill it with."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, cast
@@ -14,7 +14,13 @@ from services.tracking.domain.visibility import User
 from services.tracking.read_positions import ReadPositions
 from services.tracking.settings import TrackingSettings
 from services.tracking.signin import AuthorityKeys
-from services.tracking.store import Store, capture_status_document, record_document, suggestion_document
+from services.tracking.store import (
+    Store,
+    StoredPosition,
+    capture_status_document,
+    record_document,
+    suggestion_document,
+)
 from shared.broker import KafkaClient, TopicPartition
 from shared.errors import InvalidMessageError
 from shared.events import Activity, MailboxChanged, MailboxStatus
@@ -68,6 +74,12 @@ def read_positions(
 
     kafka = cast("KafkaClient", EndlessKafka(end, topic_id))
     return ReadPositions(RECORDS, store, kafka, SettableClock(), at_once, on_store_behind)
+
+
+async def put_positions(store: Store, positions: Mapping[str, StoredPosition]) -> None:
+    """Replaces the positions of these partitions, as the restore of a database does."""
+    stored = await store.read_positions.find_by_partition(positions)
+    await store.read_positions.start({name: (stored.get(name), after) for name, after in positions.items()})
 
 
 @dataclass

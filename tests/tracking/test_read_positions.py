@@ -1,11 +1,12 @@
 """Where reading starts, on the real MongoDB with both drivers."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from services.tracking.read_positions import ReadPositions
-from services.tracking.store import Store
+from services.tracking.store import Store, StoredPosition
 from shared.broker import Batch, TopicPartition
 from shared.errors import InvalidMessageError, RetryableError
 from shared.keys import RecordKey
@@ -13,7 +14,7 @@ from shared.messages import ReceivedMessage
 from shared.records import CustomRecord
 from shared.topics import RECORDS
 
-from .conftest import invalid_message, read_positions, valid_message
+from .conftest import invalid_message, put_positions, read_positions, valid_message
 from .worlds import CONTOSO
 
 PARTITION, OTHER_PARTITION = TopicPartition("records", 0), TopicPartition("records", 1)
@@ -101,7 +102,7 @@ async def test_store_that_is_behind_its_writer_is_reported(store: Store) -> None
     await positions.advance(batch_of(good(0)))
     copy = await store.read_positions.find_by_partition(["records/0"])
     await positions.advance(batch_of(good(1)))
-    await store.read_positions.put(copy)
+    await put_positions(store, copy)
     with pytest.raises(RetryableError):
         await positions.advance(batch_of(good(2)))
     assert len(reports) == 1
@@ -117,3 +118,32 @@ async def test_replica_that_was_paused_takes_back_no_position(store: Store) -> N
     await owner.advance(batch_of(good(6)), {PARTITION: 7})
     stored = (await store.read_positions.find_by_partition(["records/0"]))["records/0"]
     assert (stored.next_offset, stored.read_to, stored.max_epoch) == (7, 7, 7)
+
+
+async def test_late_start_of_a_replica_that_lost_the_partition_changes_nothing(store: Store) -> None:
+    """Or the records that the owner has stored would be later than all that comes after the next start."""
+    owner, _ = await started(store, end=10)
+    late = StoredPosition(0, 0, 0, 1, "id")
+    await store.read_positions.start({"records/0": (None, late)})
+    await owner.advance(batch_of(good(5)))
+    await store.read_positions.start({"records/0": (replace(late, generation=0), late)})
+    again, start = await started(store, end=10)
+    assert (start, again.generation(PARTITION)) == (6, owner.generation(PARTITION))
+
+
+async def test_a_start_that_another_replica_has_decided_otherwise_is_decided_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = read_positions(store, 10)
+    start_positions = store.read_positions.start
+
+    async def start_after_another(changes: Any) -> None:
+        monkeypatch.undo()
+        await start_positions({"records/0": (None, StoredPosition(0, 0, 0, 7, "id"))})
+        await start_positions(changes)
+
+    monkeypatch.setattr(store.read_positions, "start", start_after_another)
+    with pytest.raises(RetryableError):
+        await first.start_offsets([PARTITION])
+    assert await first.start_offsets([PARTITION]) == {PARTITION: 0}
+    assert first.generation(PARTITION) == 7

@@ -23,6 +23,7 @@ class Evidence:
         progress: of every partition whose topic is the one that the store knows.
         new_topics: names of the topics that were made anew since the store knew them.
         ends: of every partition.
+        generation: the greatest of all positions, see `StoredPosition`.
     """
 
     state: StoreState | None
@@ -31,6 +32,7 @@ class Evidence:
     progress: tuple[PartitionProgress, ...]
     new_topics: frozenset[str]
     ends: Mapping[TopicPartition, int]
+    generation: int
 
     @property
     def since(self) -> datetime | None:
@@ -67,6 +69,7 @@ async def collect_evidence(store: Store, kafka: KafkaClient) -> Evidence:
         ),
         new_topics,
         ends,
+        max((position.generation for position in stored.values()), default=0),
     )
 
 

@@ -215,7 +215,8 @@ class StoreRecovery:
         names = {name for topic in TABLES for name in self._kafka.topic_names(topic)}
         last_version = evidence.state.version if evidence.state else 0
         recovery = Recovery(
-            next_version(now, max(self._seen, last_version)),
+            # Also the next generation of positions, although another server's clock may be ahead.
+            next_version(now, max(self._seen, last_version, evidence.generation)),
             cause,
             since,
             cause is not Cause.LOST and (since is None or is_long(now - since)),

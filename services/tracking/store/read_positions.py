@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from shared.mongodb import MongoCollection, ReplaceOne, UpdateOne
+from shared.mongodb import MongoCollection, UpdateOne
 
 from .id_ranges import ANY
 
@@ -51,14 +51,20 @@ class ReadPositionCollection:
         """Whether there is any position: a store without one has never been used."""
         return await self._collection.find_one(ANY, {"_id": 1}) is not None
 
-    async def put(self, positions: Mapping[str, StoredPosition]) -> None:
-        """Stores the positions at which partitions begin to be read, whatever is stored."""
-        await self._collection.bulk_write(
-            [
-                ReplaceOne({"_id": name}, {"_id": name} | _fields(position), upsert=True)
-                for name, position in positions.items()
-            ]
-        )
+    async def start(self, changes: Mapping[str, tuple[StoredPosition | None, StoredPosition]]) -> None:
+        """Stores positions at which partitions begin to be read: (the one that is stored, the new one).
+
+        Where another one is stored, it stays: the write of a replica that has lost a partition may land after
+        that of the new owner.
+        """
+        writes = []
+        for name, (before, after) in changes.items():
+            if before is None:
+                writes.append(UpdateOne({"_id": name}, {"$setOnInsert": _fields(after)}, upsert=True))
+            else:
+                is_stored = {"_id": name, "generation": before.generation, "next_offset": before.next_offset}
+                writes.append(UpdateOne(is_stored, {"$set": _fields(after)}))
+        await self._collection.bulk_write(writes)
 
     async def advance(self, changes: Mapping[str, tuple[StoredPosition, StoredPosition]]) -> bool:
         """Stores positions by `topic/partition`: (the one that its writer stored last, the new one).

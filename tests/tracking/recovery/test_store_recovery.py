@@ -18,6 +18,7 @@ from shared.events import ActivityUntracked
 from shared.service import StopSignal
 from shared.topics import CONTENT, MAILBOXES, MATCHES, RECORDS, TRACKED_ACTIVITIES, Topic
 from tests.tracking.bus import until
+from tests.tracking.conftest import put_positions
 from tests.tracking.worlds import ANN, RENEWAL, email, tracked
 
 END = 10
@@ -101,12 +102,11 @@ class Replica:
 
 async def read_to(store: Store, offset: int, *topics: Topic[Any, Any], generation: int = 1) -> None:
     """The topics are read so far, by any replica."""
-    await store.read_positions.put(
-        {
-            f"{topic.name}/0": StoredPosition(offset, offset, 0, generation, f"id of {topic.name}")
-            for topic in topics
-        }
-    )
+    positions = {
+        f"{topic.name}/0": StoredPosition(offset, offset, 0, generation, f"id of {topic.name}")
+        for topic in topics
+    }
+    await put_positions(store, positions)
 
 
 @asynccontextmanager
@@ -209,7 +209,9 @@ async def test_commit_that_the_store_does_not_know_is_a_restore_that_reads_on(us
 
 async def test_old_copy_reads_every_table_from_its_start_one_after_another(used: Store) -> None:
     await replace_state(used, at=system_clock() - 15 * DAY)
-    await read_to(used, END - 2, MATCHES)
+    of_a_clock_ahead = to_micros(system_clock() + DAY)
+    await read_to(used, END, *TABLES, generation=of_a_clock_ahead)
+    await read_to(used, END - 2, MATCHES, generation=of_a_clock_ahead)
     async with a_replica(used) as replica:
         await until(lambda: replica.reads(RECORDS))
         found = await recovery_of(used)

@@ -141,7 +141,9 @@ OPERATIONS: Mapping[str, Call] = {
     ),
     "ReadPositionCollection.any_stored": lambda s: s.read_positions.any_stored(),
     "ReadPositionCollection.begin_generation": lambda s: s.read_positions.begin_generation(["matches/0"], 1),
-    "ReadPositionCollection.put": lambda s: s.read_positions.put(POSITIONS),
+    "ReadPositionCollection.start": lambda s: s.read_positions.start(
+        {"matches/0": (None, POSITIONS["matches/0"])}
+    ),
     # -- records
     "RecordCollection.clear_unpublished_changes": lambda s: s.records.clear_unpublished_changes(
         {join_key(RENEWAL): [1, 1]}
