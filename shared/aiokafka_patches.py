@@ -6,6 +6,8 @@
   client requests metadata anew.
 * A broker whose disk is full answers *unknown error*, and then ends. aiokafka takes that for fatal.
   Here it tries again, like every other client.
+* A connection to a broker that hangs opens, and then waits for the broker's first answer as long as for that
+  of any request. Here it gives up sooner: while the others elect a leader, several connections may be tried.
 * JoinGroup waits for other members, but no longer than any request. Here it waits as long as the group does.
 * `stop` of a consumer raises CancelledError, and leaves connections open, when one of its tasks has not run
   yet or waits before its next try. Here such tasks run once, and their ends are awaited, whatever they are.
@@ -30,6 +32,8 @@ from aiokafka.protocol.group import JoinGroupRequest
 
 from .leaders import install as install_metadata_of_the_majority
 
+CONNECT_TIMEOUT_SECONDS = 3.0
+"""For a connection itself, and for each answer until requests can be sent."""
 JOIN_TIMEOUT_SECONDS = 65.0
 """Longer than the group waits for its members (`REBALANCE_TIMEOUT`)."""
 
@@ -38,6 +42,7 @@ def patch_aiokafka() -> None:
     """Applies all patches, once for a process."""
     if hasattr(AIOKafkaConnection.send, "__wrapped__"):
         return
+    AIOKafkaConnection.connect = _with_connect_timeout(AIOKafkaConnection.connect)
     AIOKafkaConnection.send = _with_join_timeout(_with_connection_error(AIOKafkaConnection.send))
     AIOKafkaConnection._send_sasl_token = _with_connection_error(AIOKafkaConnection._send_sasl_token)
     AIOKafkaConsumer.stop = _after_the_first_steps(AIOKafkaConsumer.stop)
@@ -58,6 +63,19 @@ def _with_connection_error(send: Callable[..., Any]) -> Callable[..., Any]:
             raise KafkaConnectionError("the connection was closed") from closed
 
     return send_or_close
+
+
+def _with_connect_timeout(connect: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(connect)
+    async def connect_in_time(connection: AIOKafkaConnection) -> Any:
+        usual = connection._request_timeout
+        connection._request_timeout = min(usual, CONNECT_TIMEOUT_SECONDS)
+        try:
+            return await connect(connection)
+        finally:
+            connection._request_timeout = usual
+
+    return connect_in_time
 
 
 def _with_join_timeout(send: Callable[..., Any]) -> Callable[..., Any]:

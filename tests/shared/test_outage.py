@@ -5,6 +5,7 @@ import contextlib
 import gc
 import itertools
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -14,15 +15,16 @@ from typing import Any
 import pytest
 import uvloop
 from aiokafka.client import AIOKafkaClient
-from aiokafka.conn import AIOKafkaConnection
+from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from deploy.local.servers import Kafka as LocalKafka
 from deploy.local.stack import LocalStack
+from shared import aiokafka_patches
 from shared.aiokafka_patches import patch_aiokafka
 from shared.broker import Batch, KafkaClient
-from shared.clock import system_clock
+from shared.clock import system_clock, to_milliseconds
 from shared.cluster import KafkaCluster
 from shared.errors import RetryableError
 from shared.lag import ConsumerLag
@@ -251,3 +253,20 @@ def test_a_connection_closed_under_uvloop_is_a_connection_error(kafka: str) -> N
     patch_aiokafka()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(use_a_closed_connection())
+
+
+async def test_a_connection_to_a_broker_that_hangs_is_given_up_soon(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel accepts a connection to a process that is suspended."""
+    patch_aiokafka()
+    minute = to_milliseconds(timedelta(minutes=1))
+    host, port = stack.kafka_bootstrap.split(":")
+    connection = await create_conn(host, int(port), request_timeout_ms=minute)
+    assert connection._request_timeout == 60
+    connection.close()
+    monkeypatch.setattr(aiokafka_patches, "CONNECT_TIMEOUT_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        async with asyncio.timeout(20):
+            with pytest.raises(TimeoutError):
+                await create_conn("127.0.0.1", hanging.getsockname()[1], request_timeout_ms=minute)
