@@ -204,16 +204,18 @@ VICTIMS: dict[End, int] = {crash: 0, stop: 1}
 
 
 @pytest.mark.sized("loss")
-@pytest.mark.parametrize("end", VICTIMS)
 @pytest.mark.parametrize("name", SERVICES)
-async def test_service_that_ends_loses_no_message(flow: Flow, name: str, end: End) -> None:
-    victim = flow.world.replicas(name)[VICTIMS[end]]
+async def test_service_that_ends_loses_no_message(flow: Flow, name: str) -> None:
+    """One replica crashes; when it is back, the other one is stopped."""
     for _ in range(flow.size.times):
+        in_flight = []
         async with flow.flowing():
-            in_flight = await queue_items(flow, name)
-            await asyncio.to_thread(end, victim)
-            await asyncio.to_thread(victim.start)
-        await flow.check_all_arrived(in_flight, f"{name}: {end.__name__} of {victim.name}")
+            for end, number in VICTIMS.items():
+                victim = flow.world.replicas(name)[number]
+                in_flight.append(await queue_items(flow, name))
+                await asyncio.to_thread(end, victim)
+                await asyncio.to_thread(victim.start)
+        await flow.check_all_arrived(min(in_flight), f"{name}: one crashed, and one stopped")
 
 
 async def queue_items(flow: Flow, name: str) -> int:
@@ -253,15 +255,16 @@ async def test_killed_store_loses_no_message(flow: Flow, stack: LocalStack, name
 async def test_killed_mail_ingest_loses_no_notification(flow: Flow, stack: LocalStack) -> None:
     """MongoDB, where mail-ingest records them, is away: so the notifications are certainly not recorded."""
     world, notifications = flow.world, flow.world.topics.log[GRAPH_NOTIFICATIONS.name]
-    async with flow.flowing():
+    # The webhook finds the subscriptions of somebody new in MongoDB now, and for 10 s in its cache.
+    to_eve = Flow(world, [await world.add_user("eve@contoso.example")], flow.size, flow.sent)
+    async with to_eve.flowing():
         before = len(notifications)
-        # After these the webhook has all subscriptions in its cache.
-        await wait_until(lambda: len(notifications) > before + 2 * len(flow.sellers))
+        await wait_until(lambda: len(notifications) > before + 1)
         # On a busy machine the flow could be at its limit: then no more mail would be sent.
         await wait_until(lambda: len(flow.in_flight("mail-ingest")) < MAX_IN_FLIGHT // 2)
         await asyncio.to_thread(stack.mongod.kill)
         recorded = len(notifications)
-        await wait_until(lambda: len(notifications) > recorded + len(flow.sellers))
+        await wait_until(lambda: len(notifications) > recorded + 4)
         await asyncio.sleep(0.3)
         in_flight = len(notifications) - recorded
         await world.for_each(Process.kill, world.replicas("mail-ingest"))
