@@ -22,6 +22,8 @@ BROKERS, MONGODS = 3, 3
 FURTHER_CONTROLLERS = 2
 """With five controllers the quorum survives the loss of any two brokers."""
 
+CATCH_UP_MILLISECONDS = 2000
+"""By default a new primary waits for the others' heartbeats, 10 s where one is cut off (docs/scaling.md)."""
 LEADER_SECONDS = 60.0
 """An election takes up to 10 s with the servers' own time-outs, and longer on a busy machine."""
 IN_SYNC_SECONDS = 120.0
@@ -217,7 +219,9 @@ class Cluster:
 
     def _initiate_replica_set(self) -> None:
         members = [{"_id": number, "host": node.address} for number, node in enumerate(self.mongods)]
-        config = {"_id": REPLICA_SET, "members": members}
+        # A new primary waits so long for writes of members that do not answer; all of ours have a majority.
+        settings = {"catchUpTimeoutMillis": CATCH_UP_MILLISECONDS}
+        config = {"_id": REPLICA_SET, "members": members, "settings": settings}
         with self.mongods[0].client() as client:
             client.admin.command("replSetInitiate", config)
 
