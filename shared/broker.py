@@ -78,6 +78,21 @@ faststream_log = logging.getLogger(f"{__name__}.faststream")
 faststream_log.setLevel(logging.ERROR)
 
 
+class ConcurrentBroker(KafkaBroker):
+    """Starts all subscribers at once: each of them waits until the other members of its group have joined."""
+
+    async def start(self) -> None:
+        await self.connect()
+        starts = [asyncio.ensure_future(subscriber.start()) for subscriber in self.subscribers]
+        try:
+            await asyncio.gather(*starts)
+        finally:
+            for start in starts:
+                start.cancel()
+            await asyncio.gather(*starts, return_exceptions=True)
+        self.running = True
+
+
 class KafkaClient(KafkaCluster):
     """A service's connection to Kafka.
 
@@ -94,7 +109,7 @@ class KafkaClient(KafkaCluster):
         self.lost_since: float | None = None
         self._instance = instance
         self._clients = contextlib.AsyncExitStack()
-        self._broker = KafkaBroker(
+        self._broker = ConcurrentBroker(
             bootstrap_servers(settings),
             **time_options(),
             security=broker_security(settings),
