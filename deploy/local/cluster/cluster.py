@@ -23,7 +23,7 @@ FURTHER_CONTROLLERS = 2
 """With five controllers the quorum survives the loss of any two brokers."""
 
 REPLICA_SET_SETTINGS = {"electionTimeoutMillis": 5000, "catchUpTimeoutMillis": 2000}
-"""With MongoDB's own, 10 s and no limit, the loss of one member stops everything for more than 20 s."""
+"""With MongoDB's own a primary that is cut off stops all writes for 20 s (docs/scaling.md)."""
 LEADER_SECONDS = 60.0
 """An election takes up to 10 s with the servers' own time-outs, and longer on a busy machine."""
 IN_SYNC_SECONDS = 120.0

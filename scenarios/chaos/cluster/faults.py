@@ -17,6 +17,9 @@ from .services import NAMES, Services
 
 SINGLE_BOUND, MAJORITY_BOUND = 20.0, 15.0
 """Seconds in which everything works again: after a fault of one node, and after the return of a majority."""
+SILENT_PRIMARY_BOUND = 40.0
+"""Seconds after a primary that neither answers nor refuses. A secondary may go on reporting its progress to
+it for 30 s: the new one learns of that from heartbeats, and each write takes up to 2 s (docs/scaling.md)."""
 AWAY_SECONDS = 15.0
 """So long a majority is away: longer than clients keep what they know about the brokers."""
 BEFORE_FIRST_FETCH = (0.3, 2.0)
@@ -66,11 +69,13 @@ class Targets:
 Steps = Callable[[Targets], Iterator[Step]]
 
 
-def of_one(role: Callable[[Targets], Node], act: Callable[[Node], None]) -> Steps:
+def of_one(
+    role: Callable[[Targets], Node], act: Callable[[Node], None], bound: float = SINGLE_BOUND
+) -> Steps:
     """A fault of the one node that has a role now."""
 
     def steps(targets: Targets) -> Iterator[Step]:
-        yield Step("inflicted", lambda: act(role(targets)))
+        yield Step("inflicted", lambda: act(role(targets)), bound)
         yield targets.mend()
 
     return steps
@@ -158,6 +163,8 @@ ENDS: Mapping[str, Callable[[Node], None]] = {
     "stopped": Node.terminate,
 }
 
+BOUNDS_OF_PRIMARY = {"hangs": SILENT_PRIMARY_BOUND, "cut off": SILENT_PRIMARY_BOUND}
+
 FAULTS: Mapping[str, Mapping[str, Steps]] = {
     "Kafka": {
         **{
@@ -169,7 +176,10 @@ FAULTS: Mapping[str, Mapping[str, Steps]] = {
         "rolling restart of Kafka": rolling_restart(lambda cluster: cluster.kafka),
     },
     "MongoDB": {
-        **{f"primary {end}": of_one(ROLES["primary"], ENDS[end]) for end in ENDS},
+        **{
+            f"primary {end}": of_one(ROLES["primary"], ENDS[end], BOUNDS_OF_PRIMARY.get(end, SINGLE_BOUND))
+            for end in ENDS
+        },
         "primary steps down": primary_steps_down,
         "two members down": two_members_down,
         "rolling restart of MongoDB": rolling_restart(lambda cluster: cluster.mongods),
