@@ -14,6 +14,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from deploy.local.processes import LocalError
+from shared.aiokafka_patches import patch_aiokafka
+from shared.connection import time_options
 from shared.events import Activity, MailboxChanged
 from shared.messages import InvalidMessage, KafkaRecord, ValueMessage, decode
 from shared.topics import ACTIVITIES, MAILBOXES, Topic
@@ -147,11 +149,12 @@ async def reading_topics(
     bootstrap: str, prefix: str, topics: Sequence[Topic[Any, Any]], partitions: int, log: L
 ) -> AsyncIterator[TopicReader[L]]:
     """Read topics into a log while the context is open."""
+    patch_aiokafka()  # a reader that a fault stops for a minute shows nothing
     consumer: Any = AIOKafkaConsumer(
         bootstrap_servers=bootstrap,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        metadata_max_age_ms=10_000,
+        **time_options(),
     )
     assigned = [
         TopicPartition(f"{prefix}{topic.name}", number) for topic in topics for number in range(partitions)

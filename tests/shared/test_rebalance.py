@@ -6,10 +6,14 @@ import time
 from collections import Counter
 from typing import Any
 
-from shared.broker import Batch
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from shared.broker import Batch, KafkaClient
+from shared.clock import system_clock
 from shared.errors import RetryableError
 from shared.settings import KafkaSettings
-from shared.topics import ACTIVITIES
+from shared.topics import ACTIVITIES, MATCHES
 
 from .examples import kafka_record
 from .kafka_world import KafkaObserver, Sink, eventually, member, until_no_lag
@@ -170,3 +174,43 @@ async def test_rebalance_is_no_sign_of_a_twin(settings: KafkaSettings, observer:
         async with member(settings, Sink(), instance="replica-2") as two:
             await eventually(lambda: two.assigned)
         assert not one.has_twin
+
+
+async def test_consumers_of_a_service_join_their_groups_at_the_same_time(
+    settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits for the other members of its group, which may wait for a store."""
+    kafka = KafkaClient(settings, "matcher", system_clock)
+    consumers = [kafka.consumer(topic) for topic in (ACTIVITIES, MATCHES)]
+    all_have_begun = asyncio.Barrier(len(consumers))
+
+    async def start(_: Any) -> None:
+        await all_have_begun.wait()
+
+    monkeypatch.setattr(type(consumers[0]._subscriber), "start", start)
+    async with asyncio.timeout(20):
+        await kafka._broker.start()
+    await kafka.stop()
+
+
+async def test_consumer_that_cannot_start_cancels_the_starts_of_the_others(
+    settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka = KafkaClient(settings, "matcher", system_clock)
+    consumers = [kafka.consumer(topic) for topic in (ACTIVITIES, MATCHES)]
+    cancelled = asyncio.Event()
+
+    async def start(subscriber: Any) -> None:
+        if subscriber is consumers[0]._subscriber:
+            raise KafkaConnectionError
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    monkeypatch.setattr(type(consumers[0]._subscriber), "start", start)
+    async with asyncio.timeout(20):
+        with pytest.raises(KafkaConnectionError):
+            await kafka._broker.start()
+    assert cancelled.is_set()
+    await kafka.stop()
