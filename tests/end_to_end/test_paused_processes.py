@@ -163,12 +163,11 @@ async def test_ingest_worker_paused_beyond_its_lease_changes_nothing(
         return {item for item in mails if item in table}
 
     # Graph is slow, so that each of the two replicas holds a mailbox and waits for its mail; at most 20 s.
-    await asyncio.to_thread(world.simulator.limits, latency=1.0)
-    mails = [
-        item
-        for seller in sellers[:2]
-        for item in await world.send_mail(CARLA, seller, subject="Forget this", text="Sent in haste")
-    ]
+    await asyncio.to_thread(world.simulator.limits, latency=3.0)
+    sending = (
+        world.send_mail(CARLA, seller, subject="Forget this", text="Sent in haste") for seller in sellers[:2]
+    )
+    mails = [item for sent in await asyncio.gather(*sending) for item in sent]
     await wait_until(lambda: mailboxes.count_documents({"lease": {"$ne": None}}) == 2)
     await asyncio.sleep(0.5)  # both have sent their requests to Graph
     paused.signal(signal.SIGSTOP)
