@@ -101,7 +101,8 @@ class StoreComparison:
             sign = await self._compare_table(name, topic, compared)
             compared.sign = compared.sign or sign
         for name, offsets in commits.items():
-            compared.sign = compared.sign or self._compare_commits(name, offsets, compared)
+            sign = self._compare_commits(name, offsets, compared)  # also joins the marks
+            compared.sign = compared.sign or sign
         if not all(_has_kept(marks.get(name), mark) for name, mark in known.items()):
             compared.sign = compared.sign or LossSign.DATABASE_REPLACED
         if compared.sign and await self._store.mailboxes.is_empty():

@@ -15,6 +15,7 @@ from .kafka_and_store import (
     Bench,
     captured,
     enrolled,
+    forget_all,
     now,
     removed,
 )
@@ -74,6 +75,15 @@ async def test_commit_beyond_the_database_proves_an_older_copy(bench: Bench) -> 
     await bench.commit_notifications(1, 7)
 
     assert (await bench.restart())["last recovery"] == "commit_ahead"
+    assert (await bench.restart())["last recovery"] is None
+
+
+async def test_restart_after_the_recovery_of_a_lost_database_recovers_nothing(bench: Bench) -> None:
+    await captured(bench, "live")
+    await bench.commit_notifications(1, 7)
+    await forget_all(bench)
+
+    assert (await bench.restart())["last recovery"] == "database_empty"
     assert (await bench.restart())["last recovery"] is None
 
 
